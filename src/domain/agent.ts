@@ -1,0 +1,171 @@
+import type { Duplex } from 'node:stream'
+import type { Version } from './function.ts'
+import type {
+  AttemptRecord,
+  ColdCause,
+  CrashReason,
+  Effect,
+  FunctionError,
+  Outcome,
+  Phase,
+  StartSource,
+} from './invocation.ts'
+import type { InstanceInfo } from './instance.ts'
+import type { EnforcedFeature } from './driver.ts'
+import type { RuntimeBuild } from './runtime.ts'
+
+/** One attempt to run an Invocation on a node. All times are epoch ms. */
+export interface ExecuteRequest {
+  readonly invocationId: string
+  readonly version: Version
+  /** Epoch of the owner's lease; an agent refuses an older one than it has seen for this function. */
+  readonly ownerEpoch: number
+  readonly acceptedAt: number
+  readonly deadline: number
+  readonly contentType: string
+  readonly traceparent: string | null
+  /** Why a new Instance would be needed, if one is: the agent knows better only for idle, evicted and crash. */
+  readonly coldHint: ColdCause | null
+  /** Whether the caller wants the last `limits.logTailBytes` of the log with the result. */
+  readonly wantLogTail: boolean
+}
+
+/** Caller -> agent. `last` ends the request body. */
+export type ExecuteDown =
+  | { readonly type: 'data'; readonly chunk: Uint8Array; readonly last: boolean }
+  | { readonly type: 'credit'; readonly bytes: number }
+  | { readonly type: 'cancel'; readonly reason: string }
+
+/** Agent -> caller. `started` comes at most once, `result` exactly once and last. */
+export type ExecuteUp =
+  | {
+      readonly type: 'started'
+      readonly instance: string
+      readonly start: StartSource
+      readonly coldCause: ColdCause | null
+    }
+  | { readonly type: 'head'; readonly status: number; readonly headers: readonly (readonly [string, string])[] }
+  | { readonly type: 'data'; readonly chunk: Uint8Array }
+  | { readonly type: 'result'; readonly result: AttemptResult }
+
+export interface AttemptResult {
+  readonly outcome: Outcome
+  readonly effect: Effect
+  readonly attempt: AttemptRecord | null
+  readonly start: StartSource | null
+  readonly coldCause: ColdCause | null
+  readonly crashReason: CrashReason | null
+  /** User code's error (`failed`), or what the platform says of a crash or timeout. */
+  readonly error: FunctionError | null
+  /** The node refused before it began: the caller may try another, or wait for `watch`. */
+  readonly refused: {
+    readonly code: 'capacity' | 'draining' | 'backoff'
+    readonly message: string
+    readonly retryAfterMs: number
+  } | null
+  readonly phases: readonly Phase[]
+  readonly durationMs: number
+  readonly memoryPeakMib: number
+  readonly ephemeralBytesPeak: number
+  readonly logTail: string | null
+}
+
+/** The caller's half of a running execution. */
+export interface ExecuteCall {
+  send(frame: ExecuteDown): void
+}
+
+/** What late binding in the control needs to know, pushed. */
+export type AgentEvent =
+  | { readonly type: 'instance'; readonly instance: InstanceInfo }
+  | { readonly type: 'capacity'; readonly freeMib: number }
+  | { readonly type: 'cache'; readonly digest: string; readonly present: boolean }
+
+export interface AgentStatus {
+  readonly node: string
+  readonly arch: string
+  readonly draining: boolean
+  readonly memoryMib: number
+  readonly freeMib: number
+  readonly drivers: readonly {
+    readonly name: string
+    readonly works: boolean
+    readonly detail: string
+    readonly enforced: readonly EnforcedFeature[]
+  }[]
+  readonly runtimes: readonly RuntimeBuild[]
+  readonly instances: {
+    readonly booted: number
+    readonly ready: number
+    readonly busy: number
+    readonly frozen: number
+  }
+}
+
+export interface LogLine {
+  /** Epoch ms. */
+  readonly time: number
+  readonly stream: 'stdout' | 'stderr' | 'platform'
+  readonly invocation: string | null
+  readonly instance: string
+  readonly text: string
+  /** Offset just past this line in the function's log, for resuming. */
+  readonly offset: number
+}
+
+/** Every attempt's final status goes here as well as to the caller, so that an outcome survives the control that asked. */
+export interface OutcomeSink {
+  record(invocationId: string, result: AttemptResult): void
+}
+
+/** What a function is allowed to reach on the host through OPEN. `identity` comes from the channel, so it cannot be stolen. */
+export interface HostServices {
+  open(service: string, identity: InstanceIdentity, stream: Duplex): boolean
+}
+
+export interface InstanceIdentity {
+  readonly project: string
+  readonly functionName: string
+  readonly version: number
+  readonly instance: string
+  readonly scopes: readonly string[]
+}
+
+/** Secret values of a Version, looked up at BIND and never kept. */
+export interface SecretSource {
+  reveal(project: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>
+}
+
+/** A machine that runs Instances. The local agent and, on a fleet, a gRPC client are two implementations; suite: test/contract/agent.contract.ts. */
+export interface Agent {
+  register(): Promise<AgentStatus>
+  /** Makes the Version invocable here: code unpacked, caches made in the function's own sandbox.
+   *  Throws invalid (archive), guest_failed (module cannot be compiled), driver_failed. Progress lines go to `report`. */
+  deploy(version: Version, report?: (line: string) => void): Promise<void>
+  /** Keeps at least `min` Instances ready until `until` (epoch ms). */
+  prepare(version: Version, options: { min: number; until: number }): Promise<void>
+  execute(request: ExecuteRequest, receive: (frame: ExecuteUp) => void): ExecuteCall
+  cancel(invocationId: string, reason: string): Promise<boolean>
+  get(invocationId: string): Promise<{ state: 'starting' | 'running'; instance: string | null } | null>
+  list(): Promise<readonly InstanceInfo[]>
+  /** Re-joins the output of a running execution; null when it is not running here. */
+  attach(invocationId: string, fromOffset: number, receive: (frame: ExecuteUp) => void): Promise<ExecuteCall | null>
+  /** Retires warm Instances of a Version (or of all Versions of a function, or one that holds a secret); busy ones finish first. */
+  evict(filter: { project: string; functionName?: string; version?: number; secret?: string }): Promise<number>
+  drain(deadline: number): Promise<void>
+  logs: {
+    tail(project: string, functionName: string, lines: number): Promise<readonly LogLine[]>
+    /** Lines from `fromOffset` (undefined = now) until `signal` aborts. */
+    follow(
+      project: string,
+      functionName: string,
+      options: { fromOffset?: number; signal: AbortSignal },
+    ): AsyncIterable<LogLine>
+    delete(project: string, functionName: string): Promise<void>
+  }
+  health(): Promise<{ ok: boolean; detail: string }>
+  status(): Promise<AgentStatus>
+  /** Calls `receive` for each event until the returned function is called. */
+  watch(receive: (event: AgentEvent) => void): () => void
+  close(): Promise<void>
+}

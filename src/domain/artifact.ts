@@ -1,0 +1,35 @@
+import type { Readable } from 'node:stream'
+
+/** `sha256:` and 64 hex digits. */
+export type Digest = `sha256:${string}`
+
+export const digestPattern = /^sha256:[0-9a-f]{64}$/
+
+/** The digest that `text` spells, or undefined. */
+export function parseDigest(text: string): Digest | undefined {
+  return digestPattern.test(text) ? (text as Digest) : undefined
+}
+
+export interface Artifact {
+  readonly digest: Digest
+  readonly bytes: number
+}
+
+/** Content-addressed blobs and their unpacked trees. Nothing is visible under its digest before it is whole, hashed and fsynced.
+ *  Hashing and unpacking run in worker threads: the caller's event loop never waits for them. */
+export interface ArtifactStore {
+  /** Stores the bytes of `source`. `expect` refuses anything else.
+   *  Throws invalid (digest differs; over `limits.archive.bytesMax`), capacity (disk full, nothing kept). */
+  put(source: Readable, options?: { expect?: Digest; bytesMax?: number }): Promise<Artifact>
+  stat(digest: Digest): Promise<Artifact | null>
+  /** The raw bytes. Throws not_found, internal (the blob on disk no longer matches its digest). */
+  open(digest: Digest): Promise<Readable>
+  /** Folder with the unpacked zip, read-only, made once (single flight).
+   *  Throws invalid (naming the entry and the limit: path escape, link, device, duplicate, case clash, bomb, broken zip), not_found. */
+  unpack(digest: Digest): Promise<{ folder: string; bytes: number; entries: number }>
+  /** Folder for files derived from `key` (bytecode caches), filled once by `fill` into a temporary folder, then renamed. */
+  derived(key: string, fill: (folder: string) => Promise<void>): Promise<string>
+  /** Every stored digest whose content no longer matches, or whose file is missing parts. */
+  verify(): Promise<{ digest: Digest; problem: string }[]>
+  delete(digest: Digest): Promise<void>
+}

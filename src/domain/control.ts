@@ -1,0 +1,175 @@
+import type { AgentStatus, LogLine } from './agent.ts'
+import type { Artifact, Digest } from './artifact.ts'
+import type { Alias, FunctionConfig, FunctionRecord, Version } from './function.ts'
+import type {
+  Effect,
+  Outcome,
+  Phase,
+  Receipt,
+  StartSource,
+  ColdCause,
+  CrashReason,
+  FunctionError,
+} from './invocation.ts'
+import type { AuditEntry, Key, Project, SecretInfo } from './project.ts'
+import type { RuntimeBuild } from './runtime.ts'
+import type { Page, PageRequest } from './store.ts'
+import type { Readable } from 'node:stream'
+
+/** Who calls: resolved from a bearer key or from an Instance's channel. */
+export interface Caller {
+  /** Key id, or `instance:<function>`; written to the audit log. */
+  readonly actor: string
+  readonly project: string
+  readonly scopes: readonly string[]
+}
+
+/** Code of a new version: bytes already uploaded under their digest. */
+export interface CodeSource {
+  readonly artifact: Digest
+}
+
+export interface CreateFunction {
+  readonly name: string
+  readonly code: CodeSource
+  /** Fields left out take the default of `limits`; values are checked here, naming field, value and range. */
+  readonly config: Partial<FunctionConfig> & Pick<FunctionConfig, 'runtime' | 'handler'>
+}
+
+export interface UpdateFunction {
+  readonly code?: CodeSource
+  readonly config?: Partial<FunctionConfig>
+}
+
+export interface FunctionView {
+  readonly record: FunctionRecord
+  readonly version: Version
+  readonly stats: FunctionStats
+}
+
+/** Since the platform started. */
+export interface FunctionStats {
+  readonly invocations: number
+  readonly errors: number
+  readonly running: number
+  readonly queued: number
+  readonly durationMsP50: number | null
+  readonly durationMsP99: number | null
+  readonly coldStarts: Readonly<Partial<Record<ColdCause, number>>>
+  readonly outcomes: Readonly<Partial<Record<Outcome, number>>>
+}
+
+export interface InvokeRequest {
+  readonly caller: Caller
+  readonly functionName: string
+  /** Version number, alias name or `$LATEST`; null = `$LATEST`. */
+  readonly qualifier: string | null
+  readonly contentType: string
+  /** Whole event; at most `limits.payloadBytesMax`. */
+  readonly payload: Uint8Array
+  /** Epoch ms; null = function timeout from now. Never later than that. */
+  readonly deadline: number | null
+  /** 0 (first) to 5 (last). */
+  readonly priority: number
+  readonly traceparent: string | null
+  readonly wantLogTail: boolean
+}
+
+/** What the caller of an invocation is told; `http` maps it to status, headers and body by docs/reference/contracts.md. */
+export interface InvokeReply {
+  readonly invocationId: string
+  readonly outcome: Outcome
+  readonly effect: Effect
+  readonly version: number
+  readonly start: StartSource | null
+  readonly coldCause: ColdCause | null
+  readonly crashReason: CrashReason | null
+  readonly phases: readonly Phase[]
+  /** Set when the outcome is not `succeeded`. */
+  readonly error: FunctionError | null
+  /** `own_limit` -> 429, `capacity` -> 503; only for `rejected`. */
+  readonly rejection: {
+    readonly kind: 'own_limit' | 'capacity'
+    readonly resource: string
+    readonly cause: string
+    readonly retryAfterMs: number
+  } | null
+  readonly logTail: string | null
+  /** The function's own status, type and headers, if it set any. */
+  readonly head: { readonly status: number; readonly headers: readonly (readonly [string, string])[] } | null
+  /** Whole result; at most `limits.payloadBytesMax`. Empty unless `succeeded`. */
+  readonly body: Uint8Array
+}
+
+/** Callback style keeps the hot path free of promise chains: `done` is called exactly once. The returned function cancels. */
+export type Invoke = (request: InvokeRequest, done: (reply: InvokeReply) => void) => (reason: string) => void
+
+/** Everything the HTTP API can ask for. Each method checks the caller's scope itself; throws AppErrors:
+ *  forbidden (out of scope, whether or not the name exists), not_found (inside the scope only), invalid, conflict, capacity.
+ *  `invoke` throws synchronously or asynchronously never: authorisation and lookup failures of an invocation come from `authorizeInvoke`. */
+export interface Control {
+  /** The caller a bearer token stands for, or null. Constant-time in the secret. */
+  authenticate(token: string): Promise<Caller | null>
+  /** The same from memory alone; undefined = not cached, ask `authenticate`. */
+  authenticateCached(token: string): Caller | null | undefined
+  /** Throws forbidden, not_found, invalid (qualifier). Resolves synchronously from cache where it can: null = go on. */
+  authorizeInvoke(caller: Caller, functionName: string, qualifier: string | null): Promise<void> | null
+  readonly invoke: Invoke
+  functions: {
+    create(caller: Caller, input: CreateFunction, report?: (line: string) => void): Promise<FunctionView>
+    update(caller: Caller, name: string, input: UpdateFunction, report?: (line: string) => void): Promise<FunctionView>
+    get(caller: Caller, name: string): Promise<FunctionView>
+    list(caller: Caller, page: PageRequest): Promise<Page<FunctionView>>
+    delete(caller: Caller, name: string): Promise<void>
+    versions(caller: Caller, name: string, page: PageRequest): Promise<Page<Version>>
+    /** To the version before `$LATEST`, or to `to`. */
+    rollback(caller: Caller, name: string, to: number | null): Promise<FunctionView>
+  }
+  aliases: {
+    set(caller: Caller, functionName: string, name: string, version: number): Promise<Alias>
+    list(caller: Caller, functionName: string): Promise<readonly Alias[]>
+    delete(caller: Caller, functionName: string, name: string): Promise<void>
+  }
+  artifacts: {
+    put(caller: Caller, source: Readable, expect: Digest | null): Promise<Artifact>
+    stat(caller: Caller, digest: Digest): Promise<Artifact | null>
+  }
+  /** Throws not_found; also outside the caller's scope. */
+  invocation(caller: Caller, id: string): Promise<Receipt>
+  invocations(caller: Caller, functionName: string, limit: number): Promise<readonly Receipt[]>
+  cancel(caller: Caller, id: string): Promise<boolean>
+  logs: {
+    tail(caller: Caller, functionName: string, lines: number): Promise<readonly LogLine[]>
+    follow(
+      caller: Caller,
+      functionName: string,
+      options: { fromOffset?: number; signal: AbortSignal },
+    ): Promise<AsyncIterable<LogLine>>
+  }
+  runtimes(caller: Caller): Promise<readonly RuntimeBuild[]>
+  nodes(caller: Caller): Promise<readonly AgentStatus[]>
+  secrets: {
+    /** Creates or rotates; rotation retires warm Instances that hold it. */
+    set(caller: Caller, name: string, value: string): Promise<SecretInfo>
+    list(caller: Caller): Promise<readonly SecretInfo[]>
+    delete(caller: Caller, name: string): Promise<void>
+  }
+  keys: {
+    /** The token is in this answer and nowhere else. */
+    create(
+      caller: Caller,
+      input: { name: string; scopes: readonly string[]; project?: string },
+    ): Promise<{ key: Key; token: string }>
+    list(caller: Caller): Promise<readonly Key[]>
+    revoke(caller: Caller, id: string): Promise<Key>
+  }
+  projects: {
+    create(caller: Caller, name: string): Promise<Project>
+    list(caller: Caller): Promise<readonly Project[]>
+  }
+  audit(caller: Caller, page: PageRequest): Promise<Page<AuditEntry>>
+  /** Prometheus text. Scope `metrics:read`. */
+  metrics(caller: Caller): Promise<string>
+  ready(): Promise<{ ready: boolean; detail: string }>
+  drain(deadline: number): Promise<void>
+}

@@ -1,0 +1,71 @@
+import type { Digest } from './artifact.ts'
+import type { RuntimeId } from './runtime.ts'
+
+export type NetworkMode = 'none' | 'egress'
+export type IsolationMode = 'auto' | 'process' | 'vm'
+export type ReuseMode = 'sequential' | 'never'
+export type Arch = 'x86_64' | 'arm64'
+
+/** What a user declares of a Function; every field has a value once parsed (defaults: `limits`). */
+export interface FunctionConfig {
+  readonly description: string
+  /** As the user wrote it; the Version carries the pinned build. */
+  readonly runtime: string
+  readonly handler: string
+  readonly memoryMib: number
+  readonly timeoutMs: number
+  readonly initTimeoutMs: number
+  readonly concurrency: number
+  readonly ephemeralMib: number
+  readonly env: Readonly<Record<string, string>>
+  /** Environment name -> name of a project Secret; values are looked up at BIND, never stored here. */
+  readonly secrets: Readonly<Record<string, string>>
+  readonly network: NetworkMode
+  readonly isolation: IsolationMode
+  readonly reuse: ReuseMode
+  readonly arch: Arch
+  readonly freezeAfterMs: number
+  readonly keepAliveMs: number
+  /** Scopes of the Instance's own identity towards the platform's API; none by default. */
+  readonly permissions: readonly string[]
+}
+
+/** Immutable: code + configuration + runtime build + policy, numbered from 1 in its Function. */
+export interface Version {
+  readonly project: string
+  readonly functionName: string
+  readonly number: number
+  readonly config: FunctionConfig
+  readonly codeDigest: Digest
+  readonly codeBytes: number
+  readonly runtimeId: RuntimeId
+  readonly runtimeVersion: string
+  readonly runtimeDigest: Digest
+  /** Over network, secrets' names, permissions and isolation. */
+  readonly policyDigest: Digest
+  readonly createdAt: number
+}
+
+export interface FunctionRecord {
+  readonly project: string
+  readonly name: string
+  /** The Version that `$LATEST` means; rollback repoints it. */
+  readonly latest: number
+  /** Highest number ever given out. */
+  readonly versionCount: number
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+export interface Alias {
+  readonly project: string
+  readonly functionName: string
+  readonly name: string
+  readonly version: number
+  readonly updatedAt: number
+}
+
+/** Identity of a Version everywhere a string is needed: `project/name:number`. */
+export function versionKey(version: { project: string; functionName: string; number: number }): string {
+  return `${version.project}/${version.functionName}:${version.number}`
+}

@@ -1,0 +1,27 @@
+/** Every limit a user can meet, with its unit in its name. Source: docs/reference/contracts.md. */
+export const limits = {
+  memoryMib: { min: 128, max: 2048, default: 256 },
+  timeoutMs: { min: 1_000, max: 300_000, default: 30_000 },
+  concurrency: { min: 1, max: 100, default: 10 },
+  ephemeralMib: { min: 64, max: 10_240, default: 512 },
+  initTimeoutMs: { min: 100, max: 300_000, default: 10_000 },
+  freezeAfterMs: { min: 0, max: 3_600_000, default: 100 },
+  keepAliveMs: { min: 0, max: 86_400_000, default: 600_000 },
+  /** All names and values of one function's environment together. */
+  envBytesMax: 4_096,
+  /** One request or response body of an invocation. */
+  payloadBytesMax: 6 * 1024 * 1024,
+  archive: {
+    bytesMax: 250 * 1024 * 1024,
+    unpackedBytesMax: 1024 * 1024 * 1024,
+    entriesMax: 100_000,
+    ratioMax: 200,
+    pathBytesMax: 1_024,
+    depthMax: 64,
+  },
+  /** `Hearth-Log-Result` carries the last this many bytes. */
+  logTailBytes: 4_096,
+  layersMax: 5,
+} as const
+
+export const namePattern = /^[A-Za-z0-9_-]{1,64}$/

@@ -1,0 +1,61 @@
+/** A tenant's name space: names, keys, secrets and quotas of two projects never meet. */
+export interface Project {
+  readonly name: string
+  readonly createdAt: number
+  readonly quotas: ProjectQuotas
+}
+
+export interface ProjectQuotas {
+  readonly functionsMax: number
+  /** Sum of running invocations over all functions. */
+  readonly concurrencyMax: number
+}
+
+export const defaultProject = 'default'
+export const defaultQuotas: ProjectQuotas = { functionsMax: 10_000, concurrencyMax: 1_000 }
+
+/** A credential. The bearer token is `hth_<id>_<secret>`; the secret is derived from the master key, so nothing secret is stored. */
+export interface Key {
+  readonly id: string
+  readonly project: string
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly createdAt: number
+  readonly revokedAt: number | null
+}
+
+/** Value is encrypted at rest and never leaves the store in an answer. */
+export interface SecretInfo {
+  readonly project: string
+  readonly name: string
+  readonly revision: number
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+export interface AuditEntry {
+  readonly seq: number
+  readonly time: number
+  readonly project: string
+  /** Key id, or `instance:<function>`. */
+  readonly actor: string
+  /** `function.create`, `secret.set` ... */
+  readonly action: string
+  readonly target: string
+  readonly detail: Readonly<Record<string, unknown>>
+}
+
+/** What a key, or an Instance's identity, may do. `*` in the name part means every function of the project. */
+export const scopeKinds = [
+  'admin',
+  'functions:read',
+  'functions:write',
+  'invoke',
+  'logs:read',
+  'secrets:read',
+  'secrets:write',
+  'keys:write',
+  'audit:read',
+  'metrics:read',
+  'nodes:read',
+] as const

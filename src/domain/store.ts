@@ -1,0 +1,84 @@
+import type { Alias, FunctionRecord, Version } from './function.ts'
+import type { AuditEntry, Key, Project, ProjectQuotas, SecretInfo } from './project.ts'
+
+export interface Page<T> {
+  readonly items: readonly T[]
+  readonly nextCursor: string | null
+}
+
+export interface PageRequest {
+  readonly limit: number
+  readonly cursor?: string
+}
+
+/** Who did what: written in the same transaction as the mutation it describes. */
+export type AuditDraft = Omit<AuditEntry, 'seq' | 'time' | 'project'>
+
+/** A Version as the caller knows it; the store gives it its number. */
+export type NewVersion = Omit<Version, 'number' | 'createdAt'>
+
+/** All that must survive a crash. Every mutation resolves after its commit is on disk (fdatasync); every method is asynchronous and
+ *  runs off the event loop. Implementations: store/sqlite; suite: test/contract/store.contract.ts. */
+export interface Store {
+  functions: {
+    /** Version 1. Throws conflict (name taken), capacity (project's `functionsMax` reached), not_found (project). */
+    create(version: NewVersion, audit: AuditDraft): Promise<{ record: FunctionRecord; version: Version }>
+    /** Next version, `$LATEST` points to it. `expectLatest` (optional) throws conflict when another update came first. Throws not_found. */
+    publish(
+      version: NewVersion,
+      audit: AuditDraft,
+      expectLatest?: number,
+    ): Promise<{ record: FunctionRecord; version: Version }>
+    /** Repoints `$LATEST`. Throws not_found (function or version). */
+    setLatest(project: string, name: string, number: number, audit: AuditDraft): Promise<FunctionRecord>
+    get(project: string, name: string): Promise<{ record: FunctionRecord; version: Version } | null>
+    list(project: string, page: PageRequest): Promise<Page<{ record: FunctionRecord; version: Version }>>
+    /** Newest first. */
+    versions(project: string, name: string, page: PageRequest): Promise<Page<Version>>
+    version(project: string, name: string, number: number): Promise<Version | null>
+    /** Removes function, versions and aliases. Throws not_found. */
+    delete(project: string, name: string, audit: AuditDraft): Promise<void>
+    /** Every code digest that any Version of any project still names. */
+    referencedCode(): Promise<readonly string[]>
+  }
+  aliases: {
+    /** Creates or repoints. Throws not_found (function or version). */
+    set(alias: Omit<Alias, 'updatedAt'>, audit: AuditDraft): Promise<Alias>
+    get(project: string, functionName: string, name: string): Promise<Alias | null>
+    list(project: string, functionName: string): Promise<readonly Alias[]>
+    delete(project: string, functionName: string, name: string, audit: AuditDraft): Promise<void>
+  }
+  projects: {
+    /** Throws conflict. */
+    create(name: string, quotas: ProjectQuotas, audit: AuditDraft): Promise<Project>
+    get(name: string): Promise<Project | null>
+    list(): Promise<readonly Project[]>
+  }
+  keys: {
+    create(key: Omit<Key, 'createdAt' | 'revokedAt'>, audit: AuditDraft): Promise<Key>
+    get(id: string): Promise<Key | null>
+    list(project: string): Promise<readonly Key[]>
+    /** Throws not_found. */
+    revoke(project: string, id: string, audit: AuditDraft): Promise<Key>
+  }
+  secrets: {
+    /** Creates or replaces; the store sees ciphertext only. */
+    set(project: string, name: string, sealed: Uint8Array, audit: AuditDraft): Promise<SecretInfo>
+    sealed(project: string, names: readonly string[]): Promise<ReadonlyMap<string, Uint8Array>>
+    list(project: string): Promise<readonly SecretInfo[]>
+    /** Throws not_found, conflict (a `$LATEST` version or alias still names it; lists which). */
+    delete(project: string, name: string, audit: AuditDraft): Promise<void>
+  }
+  audit: {
+    /** Newest first. */
+    list(project: string, page: PageRequest): Promise<Page<AuditEntry>>
+  }
+  /** Small facts of this installation, e.g. `schema`, `installedAt`. */
+  meta: {
+    get(key: string): Promise<string | null>
+    set(key: string, value: string): Promise<void>
+  }
+  /** `PRAGMA quick_check` or its like; empty when sound. */
+  check(): Promise<readonly string[]>
+  close(): Promise<void>
+}
