@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto'
+import { buffer } from 'node:stream/consumers'
+import { ZipFile } from 'yazl'
+
+/** Where a test's requests go. */
+export interface Target {
+  readonly url: string
+  readonly apiKey: string
+}
+
+export interface Deployment {
+  readonly name: string
+  readonly runtime: string
+  readonly handler: string
+  readonly files: Readonly<Record<string, string | Buffer>>
+  /** Further fields of `POST /v1/functions`, e.g. `memoryMib`. */
+  readonly config?: Readonly<Record<string, unknown>>
+}
+
+export interface Reply {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: Buffer
+  /** Body as JSON; throws when it is not. */
+  json<T = Record<string, unknown>>(): T
+}
+
+/** A zip of `files` with fixed times, so that equal input gives equal bytes. */
+export async function zipOf(files: Readonly<Record<string, string | Buffer>>): Promise<Buffer> {
+  const zip = new ZipFile()
+  for (const [name, content] of Object.entries(files))
+    zip.addBuffer(Buffer.from(content), name, { mtime: new Date(Date.UTC(2026, 0, 1)), mode: 0o100644 })
+  zip.end()
+  return buffer(zip.outputStream)
+}
+
+/** One API call with the target's key. `body` that is not a Buffer is sent as JSON. */
+export async function call(
+  target: Target,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Reply> {
+  const raw = Buffer.isBuffer(body)
+  const init: RequestInit = {
+    method,
+    headers: {
+      authorization: `Bearer ${target.apiKey}`,
+      ...(body === undefined || raw ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+  }
+  if (body !== undefined) init.body = raw ? new Uint8Array(body) : JSON.stringify(body)
+  const reply = await fetch(`${target.url}${path}`, init)
+  const bytes = Buffer.from(await reply.arrayBuffer())
+  return { status: reply.status, headers: reply.headers, body: bytes, json: <T>() => JSON.parse(bytes.toString()) as T }
+}
+
+/** Uploads the files and creates the function; throws with the server's own words when either is refused. */
+export async function deployFiles(target: Target, spec: Deployment): Promise<void> {
+  const artifact = await upload(target, await zipOf(spec.files))
+  const { name, runtime, handler } = spec
+  await expectOk(
+    call(target, 'POST', '/v1/functions', { name, runtime, handler, code: { artifact }, ...spec.config }),
+    `create ${name}`,
+  )
+}
+
+/** Uploads bytes under their digest; returns `sha256:...`. */
+export async function upload(target: Target, bytes: Buffer): Promise<string> {
+  const hex = createHash('sha256').update(bytes).digest('hex')
+  await expectOk(
+    call(target, 'PUT', `/v1/artifacts/${hex}`, bytes, { 'content-type': 'application/octet-stream' }),
+    'upload',
+  )
+  return `sha256:${hex}`
+}
+
+export async function invoke(
+  target: Target,
+  name: string,
+  event: unknown = {},
+  headers: Record<string, string> = {},
+): Promise<Reply> {
+  return call(target, 'POST', `/v1/functions/${name}/invoke`, event, headers)
+}
+
+async function expectOk(reply: Promise<Reply>, what: string): Promise<void> {
+  const { status, body } = await reply
+  if (status >= 300) throw new Error(`Cannot ${what}: ${status} ${body.toString()}`)
+}
