@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { test } from 'node:test'
+import { call, deployFiles, invoke } from '../support/functions.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
+
+/* kill -9 of the platform at seeded points of deploy and invoke: nothing acknowledged is lost, nothing leaks. */
+
+const source =
+  'exports.handler = async (event) => { await new Promise((r) => setTimeout(r, event.ms ?? 0)); return event }\n'
+
+/** Small deterministic generator, so that a failing point can be repeated by its seed. */
+function random(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state * 1664525 + 1013904223) % 4294967296
+    return state / 4294967296
+  }
+}
+
+/** Everything a platform on `data` could have left on this machine: processes, cgroups, mounts, instance folders. */
+function leftovers(data: string): string[] {
+  const found: string[] = []
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+      if (line.includes(data) || line.includes('/var/runtime/bootstrap'))
+        found.push(`process ${pid}: ${line.replaceAll('\0', ' ')}`)
+    } catch {
+      // The process ended between readdir and read: not a leftover.
+    }
+  }
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(data))
+  found.push(...mounts.map((line) => `mount ${line}`))
+  const cgroups = execFileSync(
+    'find',
+    ['/sys/fs/cgroup', '-maxdepth', '3', '-type', 'd', '-path', '*hearth-*', '-name', 'i*'],
+    { encoding: 'utf8' },
+  ).trim()
+  if (cgroups !== '') found.push(...cgroups.split('\n').map((line) => `cgroup ${line}`))
+  const instances = path.join(data, 'instances')
+  if (existsSync(instances)) found.push(...readdirSync(instances).map((name) => `folder instances/${name}`))
+  return found
+}
+
+async function killAndRestart(platform: Platform): Promise<Platform> {
+  await platform.kill9()
+  return startPlatform({ data: platform.data, keepData: true })
+}
+
+test('kill -9 at ten seeded points: what was acknowledged is there, what is left is nothing', async (t) => {
+  const seed = Number(process.env['HEARTH_TEST_SEED'] ?? 20_261_121)
+  t.diagnostic(`seed ${seed}`)
+  const next = random(seed)
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-crash-'))
+  const data = path.join(folder, 'data')
+  let platform = await startPlatform({ data, keepData: true })
+  const acknowledged = new Set<string>()
+  for (let point = 0; point < 10; point++) {
+    const name = `crash-${point}`
+    const work = (async () => {
+      await deployFiles(platform, {
+        name,
+        runtime: 'node',
+        handler: 'index.handler',
+        files: { 'index.js': `${source}// ${point}\n` },
+      })
+      acknowledged.add(name)
+      for (;;) await invoke(platform, name, { ms: 5 })
+    })().catch((error: unknown) => error)
+    await new Promise((resolve) => setTimeout(resolve, next() * 400))
+    platform = await killAndRestart(platform)
+    await work
+    for (const known of acknowledged) {
+      const reply = await invoke(platform, known, { point })
+      assert.deepEqual(reply.json(), { point }, `${known} after kill ${point} (seed ${seed})`)
+    }
+  }
+  await platform.kill9()
+  platform = await startPlatform({ data, keepData: true })
+  await platform.stop()
+  assert.deepEqual(leftovers(data), [])
+  await rm(folder, { recursive: true, force: true })
+})
+
+test('kill -9: versions, aliases, secrets, logs and receipts older than 100 ms are there after the next start', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-crash-'))
+  let platform = await startPlatform({ data: path.join(folder, 'data'), keepData: true })
+  await deployFiles(platform, {
+    name: 'kept',
+    runtime: 'node',
+    handler: 'index.handler',
+    files: { 'index.js': "exports.handler = async () => { console.log('a line to keep'); return 1 }\n" },
+  })
+  assert.ok((await call(platform, 'PUT', '/v1/functions/kept/aliases/live', { version: 1 })).status < 300)
+  assert.ok((await call(platform, 'PUT', '/v1/secrets/token', { value: 'never-on-disk-in-clear' })).status < 300)
+  const id = (await invoke(platform, 'kept')).headers.get('hearth-invocation-id')
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  platform = await killAndRestart(platform)
+  try {
+    assert.equal(
+      (await call(platform, 'GET', `/v1/invocations/${id}`)).json<{ outcome: string }>().outcome,
+      'succeeded',
+    )
+    assert.match((await call(platform, 'GET', '/v1/functions/kept/logs?tail=50')).body.toString(), /a line to keep/)
+    assert.equal(
+      (await call(platform, 'GET', '/v1/functions/kept/aliases')).json<{ items: { name: string }[] }>().items[0]?.name,
+      'live',
+    )
+    assert.equal(
+      (await call(platform, 'GET', '/v1/secrets')).json<{ items: { name: string }[] }>().items[0]?.name,
+      'token',
+    )
+    const found = execFileSync(
+      'sh',
+      ['-c', `grep -rl never-on-disk-in-clear ${JSON.stringify(platform.data)} || true`],
+      { encoding: 'utf8' },
+    )
+    assert.equal(found, '')
+    const warm = await invoke(platform, 'kept')
+    assert.match(warm.headers.get('hearth-start') ?? '', /cause=(restart|first)/)
+  } finally {
+    await platform.stop()
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
+test(
+  'a deploy is answered only after fdatasync',
+  { skip: existsSync('/usr/bin/strace') ? false : 'strace is not installed' },
+  async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-strace-'))
+    const trace = path.join(folder, 'trace')
+    const platform = await startPlatform({ data: path.join(folder, 'data') })
+    const { spawn } = await import('node:child_process')
+    const strace = spawn(
+      'strace',
+      ['-f', '-ttt', '-e', 'trace=fdatasync,fsync', '-p', String(platform.pid), '-o', trace],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    )
+    await new Promise((resolve) => strace.stderr.once('data', resolve))
+    const startedAt = Date.now() / 1000
+    await deployFiles(platform, {
+      name: 'synced',
+      runtime: 'node',
+      handler: 'index.handler',
+      files: { 'index.js': source },
+    })
+    const answeredAt = Date.now() / 1000
+    strace.kill('SIGINT')
+    await new Promise((resolve) => strace.once('close', resolve))
+    const times = readFileSync(trace, 'utf8')
+      .split('\n')
+      .filter((line) => /f(data)?sync\(/.test(line))
+      .map((line) => Number(line.split(/\s+/)[1]))
+    await platform.stop()
+    await rm(folder, { recursive: true, force: true })
+    assert.ok(
+      times.some((time) => time >= startedAt && time <= answeredAt),
+      `no fdatasync between ${startedAt} and ${answeredAt}: ${times.join(' ')}`,
+    )
+  },
+)

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import os from 'node:os'
+import path from 'node:path'
+import { after, before, test } from 'node:test'
+import { type Deployment, type Target } from '../support/functions.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
+
+/* The platform runs in a network namespace of its own ("host"); a second one plays the internet: a web server at 203.0.113.10 and
+ * 10.9.9.9 (a private address that egress must not reach), and a name server that answers with open and closed addresses. */
+
+const host = `hth-host-${process.pid}`
+const internet = `hth-inet-${process.pid}`
+const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-egress-'))
+const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' })
+const inside = (space: string, ...args: string[]): string => ip('netns', 'exec', space, ...args)
+
+let server: ChildProcess
+let platform: Platform
+
+const python = `
+import os, socket
+def handler(event, context):
+    try:
+        if "name" in event:
+            return {"addresses": sorted({a[4][0] for a in socket.getaddrinfo(event["name"], 80, proto=socket.IPPROTO_TCP)})}
+        family = socket.AF_INET6 if ":" in event["address"] else socket.AF_INET
+        s = socket.socket(family, socket.SOCK_STREAM)
+        s.settimeout(2)
+        s.connect((event["address"], event.get("port", 80)))
+        s.sendall(b"hello")
+        return {"got": s.recv(100).decode()}
+    except OSError as error:
+        return {"error": type(error).__name__, "text": str(error)}
+`
+
+before(async () => {
+  for (const space of [host, internet]) {
+    ip('netns', 'add', space)
+    inside(space, 'ip', 'link', 'set', 'lo', 'up')
+  }
+  ip('link', 'add', 'up0', 'netns', host, 'type', 'veth', 'peer', 'name', 'up0', 'netns', internet)
+  inside(host, 'ip', 'addr', 'add', '203.0.113.1/24', 'dev', 'up0')
+  inside(internet, 'ip', 'addr', 'add', '203.0.113.10/24', 'dev', 'up0')
+  for (const address of ['10.9.9.9/32', '169.254.169.254/32', '192.168.7.7/32'])
+    inside(internet, 'ip', 'addr', 'add', address, 'dev', 'lo')
+  for (const space of [host, internet]) inside(space, 'ip', 'link', 'set', 'up0', 'up')
+  inside(host, 'ip', 'route', 'add', 'default', 'via', '203.0.113.10')
+  mkdirSync(`/etc/netns/${host}`, { recursive: true })
+  writeFileSync(`/etc/netns/${host}/resolv.conf`, 'nameserver 203.0.113.10\noptions timeout:2 attempts:1\n')
+  server = spawn(
+    'ip',
+    ['netns', 'exec', internet, process.execPath, path.join(import.meta.dirname, '../support/fake-internet.ts')],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
+  assert.ok(server.stdout)
+  await once(server.stdout, 'data')
+  platform = await startPlatform({ prefix: ['ip', 'netns', 'exec', host], data: path.join(folder, 'data') })
+  const base = { runtime: 'python', handler: 'main.handler', files: { 'main.py': python } }
+  await deployInside({ ...base, name: 'outgoing', config: { network: 'egress', timeoutMs: 15_000 } })
+  await deployInside({ ...base, name: 'offline', config: { timeoutMs: 15_000 } })
+})
+
+after(async () => {
+  await platform?.stop()
+  server?.kill('SIGKILL')
+  for (const space of [host, internet]) ip('netns', 'delete', space)
+  rmSync(`/etc/netns/${host}`, { recursive: true, force: true })
+  rmSync(folder, { recursive: true, force: true })
+})
+
+/** The platform listens on the loopback of another namespace: requests go in through `ip netns exec` and the CLI. */
+const target = (): Target => ({ url: platform.url, apiKey: platform.apiKey })
+
+async function deployInside(spec: Deployment): Promise<void> {
+  runInside('deploy', spec)
+}
+function runInside(action: 'deploy' | 'invoke', value: unknown): string {
+  const script = path.join(import.meta.dirname, '../support/function-call.ts')
+  return inside(host, process.execPath, script, action, JSON.stringify({ target: target(), value }))
+}
+function run(
+  name: string,
+  event: Record<string, unknown>,
+): { got?: string; error?: string; addresses?: string[]; text?: string } {
+  return JSON.parse(runInside('invoke', { name, event })) as ReturnType<typeof run>
+}
+
+test("egress: the internet is reached, and sees the host's address", () => {
+  assert.equal(run('outgoing', { address: '203.0.113.10' }).got, 'internet to 203.0.113.1')
+})
+
+test('egress: private, link-local and metadata addresses stay closed although a route leads there', () => {
+  for (const address of ['10.9.9.9', '169.254.169.254', '192.168.7.7'])
+    assert.ok(run('outgoing', { address }).error, address)
+})
+
+test('egress: the host itself is closed on every address it has', () => {
+  for (const address of ['203.0.113.1', '100.64.0.1', '127.0.0.1']) {
+    const port = Number(new URL(platform.url).port)
+    assert.ok(run('outgoing', { address, port }).error, address)
+  }
+})
+
+test('egress: IPv6 is closed', () => {
+  for (const address of ['2001:db8::1', 'fe80::1', 'fd00::1']) assert.ok(run('outgoing', { address }).error, address)
+})
+
+test('egress: names are resolved by the platform, closed addresses dropped from the answer', () => {
+  assert.deepEqual(run('outgoing', { name: 'open.example' }).addresses, ['203.0.113.10'])
+  assert.deepEqual(run('outgoing', { name: 'mixed.example' }).addresses, ['203.0.113.10'])
+  assert.ok(run('outgoing', { name: 'private.example' }).error)
+})
+
+test("egress: another name server cannot be asked past the platform's", () => {
+  assert.notEqual(run('outgoing', { address: '10.9.9.9', port: 53 }).got, 'internet to 203.0.113.1')
+})
+
+test('none: neither the internet nor names', () => {
+  assert.ok(run('offline', { address: '203.0.113.10' }).error)
+  assert.ok(run('offline', { name: 'open.example' }).error)
+})
