@@ -1,0 +1,83 @@
+import { AppError } from '../../domain/error.ts'
+import type { Context } from './operations/context.ts'
+import { toPlainError } from './messages.ts'
+import type { Reply, Request } from './messages.ts'
+import type { Database } from './database.ts'
+import { reads, writes } from './operations/index.ts'
+
+/** Mutations that share one transaction and so one fdatasync: beyond 64 the fsync's share is below 5 us a mutation, while the first
+ *  of the batch waits for the last. */
+export const batchMax = 64
+
+type Run = (context: Context, ...args: readonly unknown[]) => Promise<unknown>
+
+/** The operation of that name. Arguments were typed where the request was made (`store.ts`), so the table is read loosely here. */
+function operationOf(request: Request): Run {
+  const table: Record<string, unknown> = isWrite(request) ? writes : reads
+  const run = table[request.name]
+  if (typeof run !== 'function') throw new TypeError(`The store has no operation "${request.name}".`)
+  return run as Run
+}
+
+export function isWrite(request: Request): boolean {
+  return request.name in writes
+}
+
+/** Answers `requests`: reads first (they were asked at the same time, so any order is right, and none may see a change that is not
+ *  yet committed), then all mutations in one transaction. Replies to mutations exist only once COMMIT has returned, that is after
+ *  the fdatasync of the journal. */
+export async function runBatch(database: Database, requests: readonly Request[]): Promise<Reply[]> {
+  const replies: Reply[] = []
+  const mutations: Request[] = []
+  for (const request of requests) {
+    if (isWrite(request)) mutations.push(request)
+    else replies.push(await answer(database, request))
+  }
+  if (mutations.length > 0) replies.push(...(await commitTogether(database, mutations)))
+  return replies
+}
+
+async function answer({ db }: Database, request: Request): Promise<Reply> {
+  const { id, nowMs, args } = request
+  try {
+    return { id, result: await operationOf(request)({ db, nowMs }, ...args) }
+  } catch (error) {
+    return { id, error: toPlainError(explain(error)) }
+  }
+}
+
+async function commitTogether(database: Database, mutations: readonly Request[]): Promise<Reply[]> {
+  const { raw } = database
+  try {
+    raw.exec('begin immediate')
+    const replies: Reply[] = []
+    for (const request of mutations) replies.push(await runInSavepoint(database, request))
+    raw.exec('commit')
+    return replies
+  } catch (error) {
+    if (raw.isTransaction) raw.exec('rollback')
+    const plain = toPlainError(explain(error))
+    return mutations.map(({ id }) => ({ id, error: plain }))
+  }
+}
+
+async function runInSavepoint(database: Database, request: Request): Promise<Reply> {
+  const { raw } = database
+  raw.exec('savepoint mutation')
+  const reply = await answer(database, request)
+  // A full disk or an I/O error makes SQLite roll the whole transaction back by itself: then nobody's change is left.
+  if (!raw.isTransaction) throw new Error('SQLite rolled the transaction back.', { cause: reply })
+  if ('error' in reply) raw.exec('rollback to mutation')
+  raw.exec('release mutation')
+  return reply
+}
+
+const sqliteFull = 13
+
+function explain(error: unknown): unknown {
+  if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number') return error
+  if ((error.errcode & 0xff) !== sqliteFull) return error
+  return new AppError('capacity', 'Cannot save: the disk that holds the data folder is full. Free space, then retry.', {
+    detail: error.message,
+  })
+}

@@ -1,0 +1,96 @@
+import { sql } from 'kysely'
+import type { Kysely } from 'kysely'
+import type { Migration } from 'kysely/migration'
+
+/** Every schema this build knows, oldest first. A released migration never changes: add the next one below. */
+export const migrations: Readonly<Record<string, Migration>> = {
+  '0001_first': { up: first },
+}
+
+async function first(db: Kysely<unknown>): Promise<void> {
+  for (const statement of firstTables) await sql.raw(statement).execute(db)
+}
+
+const firstTables = [
+  `create table meta (
+    key text primary key,
+    value text not null
+  ) strict, without rowid`,
+  `create table projects (
+    name text primary key,
+    created_at integer not null,
+    functions_max integer not null,
+    concurrency_max integer not null
+  ) strict, without rowid`,
+  `create table functions (
+    project text not null references projects (name),
+    name text not null,
+    latest integer not null,
+    version_count integer not null,
+    created_at integer not null,
+    updated_at integer not null,
+    primary key (project, name)
+  ) strict, without rowid`,
+  `create table versions (
+    project text not null,
+    function_name text not null,
+    number integer not null,
+    config_json text not null,
+    code_digest text not null,
+    code_bytes integer not null,
+    runtime_id text not null,
+    runtime_version text not null,
+    runtime_digest text not null,
+    policy_digest text not null,
+    created_at integer not null,
+    primary key (project, function_name, number),
+    foreign key (project, function_name) references functions (project, name) on delete cascade
+  ) strict`,
+  `create index versions_by_code on versions (code_digest)`,
+  `create table version_secrets (
+    project text not null,
+    function_name text not null,
+    number integer not null,
+    secret text not null,
+    primary key (project, secret, function_name, number),
+    foreign key (project, function_name, number) references versions (project, function_name, number) on delete cascade
+  ) strict, without rowid`,
+  `create index version_secrets_by_version on version_secrets (project, function_name, number)`,
+  `create table aliases (
+    project text not null,
+    function_name text not null,
+    name text not null,
+    version integer not null,
+    updated_at integer not null,
+    primary key (project, function_name, name),
+    foreign key (project, function_name) references functions (project, name) on delete cascade
+  ) strict, without rowid`,
+  `create table keys (
+    id text primary key,
+    project text not null references projects (name),
+    name text not null,
+    scopes_json text not null,
+    created_at integer not null,
+    revoked_at integer
+  ) strict, without rowid`,
+  `create index keys_by_project on keys (project, created_at, id)`,
+  `create table secrets (
+    project text not null references projects (name),
+    name text not null,
+    revision integer not null,
+    sealed blob not null,
+    created_at integer not null,
+    updated_at integer not null,
+    primary key (project, name)
+  ) strict`,
+  `create table audit (
+    seq integer primary key autoincrement,
+    project text not null,
+    time integer not null,
+    actor text not null,
+    action text not null,
+    target text not null,
+    detail_json text not null
+  ) strict`,
+  `create index audit_by_project on audit (project, seq)`,
+]

@@ -1,0 +1,54 @@
+import * as aliases from './aliases.ts'
+import * as audit from './audit.ts'
+import type { Context } from './context.ts'
+import * as functions from './functions.ts'
+import * as keys from './keys.ts'
+import * as meta from './meta.ts'
+import * as projects from './projects.ts'
+import * as secrets from './secrets.ts'
+
+/** Everything the store's thread can be asked to read. */
+export const reads = {
+  'functions.get': functions.get,
+  'functions.list': functions.list,
+  'functions.versions': functions.versions,
+  'functions.version': functions.version,
+  'functions.referencedCode': functions.referencedCode,
+  'aliases.get': aliases.get,
+  'aliases.list': aliases.list,
+  'projects.get': projects.get,
+  'projects.list': projects.list,
+  'keys.get': keys.get,
+  'keys.list': keys.list,
+  'secrets.sealed': secrets.sealed,
+  'secrets.list': secrets.list,
+  'audit.list': audit.list,
+  'meta.get': meta.get,
+  check: meta.check,
+} as const
+
+/** Everything it can be asked to change: group committed, each in its own savepoint. */
+export const writes = {
+  'functions.create': functions.create,
+  'functions.publish': functions.publish,
+  'functions.setLatest': functions.setLatest,
+  'functions.delete': functions.remove,
+  'aliases.set': aliases.set,
+  'aliases.delete': aliases.remove,
+  'projects.create': projects.create,
+  'keys.create': keys.create,
+  'keys.revoke': keys.revoke,
+  'secrets.set': secrets.set,
+  'secrets.delete': secrets.remove,
+  'meta.set': meta.set,
+} as const
+
+export type Operations = typeof reads & typeof writes
+export type OperationName = keyof Operations
+export type OperationArgs<Name extends OperationName> = Operations[Name] extends (
+  context: Context,
+  ...args: infer Args
+) => unknown
+  ? Args
+  : never
+export type OperationResult<Name extends OperationName> = Awaited<ReturnType<Operations[Name]>>

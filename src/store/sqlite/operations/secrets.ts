@@ -1,0 +1,127 @@
+import { AppError } from '../../../domain/error.ts'
+import type { SecretInfo } from '../../../domain/project.ts'
+import type { AuditDraft } from '../../../domain/store.ts'
+import type { SecretTable } from '../schema.ts'
+import { requireProject, writeAudit } from './context.ts'
+import type { Context } from './context.ts'
+
+type SecretInfoRow = Omit<SecretTable, 'sealed'>
+
+const infoColumns = ['project', 'name', 'revision', 'created_at', 'updated_at'] as const
+
+export async function set(
+  context: Context,
+  project: string,
+  name: string,
+  sealed: Uint8Array,
+  audit: AuditDraft,
+): Promise<SecretInfo> {
+  const { db, nowMs } = context
+  await requireProject(context, project)
+  const row = await db
+    .insertInto('secrets')
+    .values({ project, name, revision: 1, sealed, created_at: nowMs, updated_at: nowMs })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['project', 'name'])
+        .doUpdateSet((eb) => ({ revision: eb('secrets.revision', '+', 1), sealed, updated_at: nowMs })),
+    )
+    .returning(infoColumns)
+    .executeTakeFirstOrThrow()
+  await writeAudit(context, project, audit)
+  return toSecretInfo(row)
+}
+
+export async function sealed(
+  { db }: Context,
+  project: string,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  if (names.length === 0) return new Map()
+  const rows = await db
+    .selectFrom('secrets')
+    .select(['name', 'sealed'])
+    .where('project', '=', project)
+    .where('name', 'in', names)
+    .execute()
+  return new Map(rows.map((row) => [row.name, row.sealed]))
+}
+
+export async function list({ db }: Context, project: string): Promise<readonly SecretInfo[]> {
+  const rows = await db
+    .selectFrom('secrets')
+    .select(infoColumns)
+    .where('project', '=', project)
+    .orderBy('name')
+    .execute()
+  return rows.map(toSecretInfo)
+}
+
+export async function remove(context: Context, project: string, name: string, audit: AuditDraft): Promise<void> {
+  const { db } = context
+  const row = await db
+    .selectFrom('secrets')
+    .select('name')
+    .where('project', '=', project)
+    .where('name', '=', name)
+    .executeTakeFirst()
+  if (row === undefined) {
+    throw new AppError('not_found', `Secret "${name}" does not exist in project "${project}".`)
+  }
+  const users = await usersOf(context, project, name)
+  if (users.length > 0) {
+    throw new AppError(
+      'conflict',
+      `Cannot delete secret "${name}": it is used by ${listOf(users)}. Publish versions without it first.`,
+    )
+  }
+  await db.deleteFrom('secrets').where('project', '=', project).where('name', '=', name).execute()
+  await writeAudit(context, project, audit)
+}
+
+/** `function:$LATEST` and `function:alias` of every reachable version that names the secret. */
+async function usersOf({ db }: Context, project: string, secret: string): Promise<string[]> {
+  const latest = await db
+    .selectFrom('version_secrets as s')
+    .innerJoin('functions as f', (join) =>
+      join
+        .onRef('f.project', '=', 's.project')
+        .onRef('f.name', '=', 's.function_name')
+        .onRef('f.latest', '=', 's.number'),
+    )
+    .select('f.name')
+    .where('s.project', '=', project)
+    .where('s.secret', '=', secret)
+    .execute()
+  const aliased = await db
+    .selectFrom('version_secrets as s')
+    .innerJoin('aliases as a', (join) =>
+      join
+        .onRef('a.project', '=', 's.project')
+        .onRef('a.function_name', '=', 's.function_name')
+        .onRef('a.version', '=', 's.number'),
+    )
+    .select(['a.function_name', 'a.name'])
+    .where('s.project', '=', project)
+    .where('s.secret', '=', secret)
+    .execute()
+  return [
+    ...latest.map((row) => `${row.name}:$LATEST`),
+    ...aliased.map((row) => `${row.function_name}:${row.name}`),
+  ].toSorted()
+}
+
+function listOf(users: readonly string[]): string {
+  const shown = users.slice(0, 10).map((user) => `"${user}"`)
+  return users.length > shown.length ? `${shown.join(', ')} and ${users.length - shown.length} more` : shown.join(', ')
+}
+
+function toSecretInfo(row: SecretInfoRow): SecretInfo {
+  return {
+    project: row.project,
+    name: row.name,
+    revision: row.revision,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  }
+}

@@ -1,0 +1,95 @@
+import type { Digest } from '../../domain/artifact.ts'
+import type { RuntimeId } from '../../domain/runtime.ts'
+import type { Generated } from 'kysely'
+
+/** Tables of the store as Kysely sees them; `migrations.ts` makes them. Times are epoch ms, `*_json` columns hold JSON text. */
+export interface Schema {
+  meta: MetaTable
+  projects: ProjectTable
+  functions: FunctionTable
+  versions: VersionTable
+  version_secrets: VersionSecretTable
+  aliases: AliasTable
+  keys: KeyTable
+  secrets: SecretTable
+  audit: AuditTable
+}
+
+export interface MetaTable {
+  key: string
+  value: string
+}
+
+export interface ProjectTable {
+  name: string
+  created_at: number
+  functions_max: number
+  concurrency_max: number
+}
+
+export interface FunctionTable {
+  project: string
+  name: string
+  latest: number
+  version_count: number
+  created_at: number
+  updated_at: number
+}
+
+export interface VersionTable {
+  project: string
+  function_name: string
+  number: number
+  config_json: string
+  code_digest: Digest
+  code_bytes: number
+  runtime_id: RuntimeId
+  runtime_version: string
+  runtime_digest: Digest
+  policy_digest: Digest
+  created_at: number
+}
+
+/** Which project secrets a version names: answers "who still uses this secret?" by index. */
+export interface VersionSecretTable {
+  project: string
+  function_name: string
+  number: number
+  secret: string
+}
+
+export interface AliasTable {
+  project: string
+  function_name: string
+  name: string
+  version: number
+  updated_at: number
+}
+
+export interface KeyTable {
+  id: string
+  project: string
+  name: string
+  scopes_json: string
+  created_at: number
+  revoked_at: number | null
+}
+
+export interface SecretTable {
+  project: string
+  name: string
+  revision: number
+  sealed: Uint8Array
+  created_at: number
+  updated_at: number
+}
+
+export interface AuditTable {
+  seq: Generated<number>
+  project: string
+  time: number
+  actor: string
+  action: string
+  target: string
+  detail_json: string
+}
