@@ -1,22 +1,20 @@
 import { AppError } from '../../domain/error.ts'
-import type { Context } from './operations/context.ts'
-import { toPlainError } from './messages.ts'
+import { toPlainError } from '../../domain/plain-error.ts'
 import type { Reply, Request } from './messages.ts'
 import type { Database } from './database.ts'
 import { reads, writes } from './operations/index.ts'
+
+const operations = { ...reads, ...writes }
 
 /** Mutations that share one transaction and so one fdatasync: beyond 64 the fsync's share is below 5 us a mutation, while the first
  *  of the batch waits for the last. */
 export const batchMax = 64
 
-type Run = (context: Context, ...args: readonly unknown[]) => Promise<unknown>
-
-/** The operation of that name. Arguments were typed where the request was made (`store.ts`), so the table is read loosely here. */
-function operationOf(request: Request): Run {
-  const table: Record<string, unknown> = isWrite(request) ? writes : reads
-  const run = table[request.name]
-  if (typeof run !== 'function') throw new TypeError(`The store has no operation "${request.name}".`)
-  return run as Run
+/** Runs the operation of that name. Arguments were typed where the request was made (`store.ts`), so the table is read loosely. */
+async function run(database: Database, { name, nowMs, args }: Request): Promise<unknown> {
+  const operation: unknown = Reflect.get(operations, name)
+  if (typeof operation !== 'function') throw new TypeError(`The store has no operation "${name}".`)
+  return Reflect.apply(operation, undefined, [{ db: database.db, nowMs }, ...args])
 }
 
 export function isWrite(request: Request): boolean {
@@ -37,12 +35,11 @@ export async function runBatch(database: Database, requests: readonly Request[])
   return replies
 }
 
-async function answer({ db }: Database, request: Request): Promise<Reply> {
-  const { id, nowMs, args } = request
+async function answer(database: Database, request: Request): Promise<Reply> {
   try {
-    return { id, result: await operationOf(request)({ db, nowMs }, ...args) }
+    return { id: request.id, result: await run(database, request) }
   } catch (error) {
-    return { id, error: toPlainError(explain(error)) }
+    return { id: request.id, error: toPlainError(explain(error)) }
   }
 }
 

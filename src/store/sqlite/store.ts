@@ -2,7 +2,7 @@ import type { Clock } from '../../domain/clock.ts'
 import { AppError, toAppError } from '../../domain/error.ts'
 import type { Logger } from '../../domain/logger.ts'
 import type { Store } from '../../domain/store.ts'
-import { fromPlainError } from './messages.ts'
+import { fromPlainError } from '../../domain/plain-error.ts'
 import type { FromWorker, Reply, Request, ToWorker } from './messages.ts'
 import type { OperationArgs, OperationName, OperationResult } from './operations/index.ts'
 import { Worker } from 'node:worker_threads'
@@ -162,7 +162,7 @@ class StoreThread {
 
   #rejectAll(): void {
     if (this.#waiting.size > 0) this.#logger.error('store.calls.lost', { calls: this.#waiting.size })
-    for (const { reject } of this.#waiting.values()) reject(closedError())
+    for (const waiting of this.#waiting.values()) waiting.reject(closedError())
     this.#waiting.clear()
   }
 }

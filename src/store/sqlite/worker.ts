@@ -1,7 +1,7 @@
 import { openDatabase } from './database.ts'
 import type { Database } from './database.ts'
 import { batchMax, isWrite, runBatch } from './group-commit.ts'
-import { toPlainError } from './messages.ts'
+import { toPlainError } from '../../domain/plain-error.ts'
 import type { FromWorker, Request, ToWorker } from './messages.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 
