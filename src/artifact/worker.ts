@@ -1,0 +1,76 @@
+import { toPlainError } from '../domain/plain-error.ts'
+import type { PlainError } from '../domain/plain-error.ts'
+import { explainDiskError, fsyncFolder } from './durable.ts'
+import { unpackZip } from './unpack.ts'
+import type { Unpacked } from './unpack.ts'
+import { createHash } from 'node:crypto'
+import { closeSync, openSync, readSync } from 'node:fs'
+import { open, readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parentPort } from 'node:worker_threads'
+
+/** Work that would hold up an event loop, done here. */
+const jobs = {
+  hash: async ({ file }: { file: string }): Promise<string> => hashFile(file),
+  unpack: ({ archive, target }: { archive: string; target: string }): Promise<Unpacked> => unpackZip(archive, target),
+  measure: ({ folder }: { folder: string }): Promise<Unpacked> => measureTree(folder),
+  sync: ({ folder }: { folder: string }): Promise<void> => syncTree(folder),
+} as const
+
+export type JobName = keyof typeof jobs
+export type JobInput<Name extends JobName> = Parameters<(typeof jobs)[Name]>[0]
+export type JobResult<Name extends JobName> = Awaited<ReturnType<(typeof jobs)[Name]>>
+export interface JobRequest {
+  readonly name: JobName
+  readonly input: unknown
+}
+export type JobReply = { readonly result: unknown } | { readonly error: PlainError }
+
+parentPort?.on('message', (request: JobRequest) => {
+  void run(request).then((reply) => parentPort?.postMessage(reply))
+})
+
+async function run({ name, input }: JobRequest): Promise<JobReply> {
+  try {
+    return { result: await Reflect.apply(jobs[name], undefined, [input]) }
+  } catch (error) {
+    return { error: toPlainError(explainDiskError(error)) }
+  }
+}
+
+const pieceBytes = 1024 * 1024
+
+function hashFile(file: string): string {
+  const hash = createHash('sha256')
+  const piece = Buffer.allocUnsafe(pieceBytes)
+  const fd = openSync(file, 'r')
+  try {
+    for (let count = -1; count !== 0;) {
+      count = readSync(fd, piece)
+      hash.update(piece.subarray(0, count))
+    }
+  } finally {
+    closeSync(fd)
+  }
+  return hash.digest('hex')
+}
+
+async function measureTree(folder: string): Promise<Unpacked> {
+  const found = await readdir(folder, { recursive: true, withFileTypes: true })
+  let bytes = 0
+  for (const entry of found) {
+    if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).size
+  }
+  return { bytes, entries: found.length }
+}
+
+async function syncTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    if (entry.isDirectory()) await fsyncFolder(path)
+    if (!entry.isFile()) continue
+    const handle = await open(path, 'r')
+    await handle.sync().finally(() => handle.close())
+  }
+  await fsyncFolder(folder)
+}
