@@ -1,53 +1,15 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 import { call, deployFiles, invoke } from '../support/functions.ts'
+import { killAtPoints, leftovers } from '../support/crash-points.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 
 /* kill -9 of the platform at seeded points of deploy and invoke: nothing acknowledged is lost, nothing leaks. */
-
-const source =
-  'exports.handler = async (event) => { await new Promise((r) => setTimeout(r, event.ms ?? 0)); return event }\n'
-
-/** Small deterministic generator, so that a failing point can be repeated by its seed. */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state * 1664525 + 1013904223) % 4294967296
-    return state / 4294967296
-  }
-}
-
-/** Everything a platform on `data` could have left on this machine: processes, cgroups, mounts, instance folders. */
-function leftovers(data: string): string[] {
-  const found: string[] = []
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-      if (line.includes(data) || line.includes('/var/runtime/bootstrap'))
-        found.push(`process ${pid}: ${line.replaceAll('\0', ' ')}`)
-    } catch {
-      // The process ended between readdir and read: not a leftover.
-    }
-  }
-  const mounts = readFileSync('/proc/self/mounts', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(data))
-  found.push(...mounts.map((line) => `mount ${line}`))
-  const cgroups = execFileSync(
-    'find',
-    ['/sys/fs/cgroup', '-maxdepth', '3', '-type', 'd', '-path', '*hearth-*', '-name', 'i*'],
-    { encoding: 'utf8' },
-  ).trim()
-  if (cgroups !== '') found.push(...cgroups.split('\n').map((line) => `cgroup ${line}`))
-  const instances = path.join(data, 'instances')
-  if (existsSync(instances)) found.push(...readdirSync(instances).map((name) => `folder instances/${name}`))
-  return found
-}
 
 async function killAndRestart(platform: Platform): Promise<Platform> {
   await platform.kill9()
@@ -57,34 +19,12 @@ async function killAndRestart(platform: Platform): Promise<Platform> {
 test('kill -9 at ten seeded points: what was acknowledged is there, what is left is nothing', async (t) => {
   const seed = Number(process.env['HEARTH_TEST_SEED'] ?? 20_261_121)
   t.diagnostic(`seed ${seed}`)
-  const next = random(seed)
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-crash-'))
   const data = path.join(folder, 'data')
-  let platform = await startPlatform({ data, keepData: true })
-  const acknowledged = new Set<string>()
-  for (let point = 0; point < 10; point++) {
-    const name = `crash-${point}`
-    const work = (async () => {
-      await deployFiles(platform, {
-        name,
-        runtime: 'node',
-        handler: 'index.handler',
-        files: { 'index.js': `${source}// ${point}\n` },
-      })
-      acknowledged.add(name)
-      for (;;) await invoke(platform, name, { ms: 5 })
-    })().catch((error: unknown) => error)
-    await new Promise((resolve) => setTimeout(resolve, next() * 400))
-    platform = await killAndRestart(platform)
-    await work
-    for (const known of acknowledged) {
-      const reply = await invoke(platform, known, { point })
-      assert.deepEqual(reply.json(), { point }, `${known} after kill ${point} (seed ${seed})`)
-    }
-  }
-  await platform.kill9()
-  platform = await startPlatform({ data, keepData: true })
-  await platform.stop()
+  const survivor = await killAtPoints(data, 10, seed)
+  await survivor.kill9()
+  const last = await startPlatform({ data, keepData: true })
+  await last.stop()
   assert.deepEqual(leftovers(data), [])
   await rm(folder, { recursive: true, force: true })
 })
@@ -150,7 +90,7 @@ test(
       name: 'synced',
       runtime: 'node',
       handler: 'index.handler',
-      files: { 'index.js': source },
+      files: { 'index.js': 'exports.handler = async () => 1\n' },
     })
     const answeredAt = Date.now() / 1000
     strace.kill('SIGINT')

@@ -1,0 +1,19 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import path from 'node:path'
+
+/* `npm run torture`: full counts of kills, floods and soaks. The seed comes from the commit, so each commit walks another path and any walk can be repeated:
+ * HEARTH_TEST_SEED=<n> npm run torture */
+
+const root = path.resolve(import.meta.dirname, '../..')
+const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
+const seed = process.env['HEARTH_TEST_SEED'] ?? String(Number.parseInt(commit.slice(0, 8), 16))
+console.log(`torture with seed ${seed} (commit ${commit.slice(0, 8)})`)
+const files = ['kill.torture.ts', 'flood.torture.ts', 'soak.torture.ts'].map((name) =>
+  path.join(import.meta.dirname, name),
+)
+const { status } = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], {
+  cwd: root,
+  stdio: 'inherit',
+  env: { ...process.env, HEARTH_TEST_SEED: seed },
+})
+process.exitCode = status ?? 1
