@@ -54,7 +54,7 @@ export class WorkerPool {
 
   #start(): Worker | undefined {
     if (this.#busy.size >= this.#threadsMax) return undefined
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { name: 'artifact' })
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), { name: 'artifact', execArgv: [] })
     worker.on('message', (reply: JobReply) => {
       const job = this.#release(worker)
       if (!this.#isClosed) this.#idle.push(worker)

@@ -77,7 +77,12 @@ class StoreThread {
 
   constructor(file: string, logger: Logger) {
     this.#logger = logger
-    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: { file }, name: 'store' })
+    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData: { file },
+      name: 'store',
+      // The process's own flags (--test, --input-type ...) are none of the thread's business.
+      execArgv: [],
+    })
     const { promise: opened, resolve, reject } = Promise.withResolvers<void>()
     this.opened = opened
     this.#worker.on('message', (message: FromWorker) => {
