@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { encodeFrame, FrameDecoder, FrameType, headerBytes, payloadBytesMax, type Frame } from './frame.ts'
 import { WireError } from './wire-error.ts'
 
@@ -15,7 +15,7 @@ interface Vectors {
   invalid: { name: string; hex: string; error: string }[]
 }
 const vectorsFile = path.join(import.meta.dirname, '../../test/wire/vectors.json')
-const vectors = JSON.parse(readFileSync(vectorsFile, 'utf8')) as Vectors
+const vectors: Vectors = JSON.parse(readFileSync(vectorsFile, 'utf8'))
 
 /** Decodes `bytes` handed over in pieces of the given sizes, the last size repeating. */
 function decode(bytes: Buffer, sizes: readonly number[]): Frame[] {
@@ -112,12 +112,15 @@ test('FrameDecoder survives random bytes in random splits: a WireError or nothin
 })
 
 test('FrameDecoder reads random good frames back, whatever the split', () => {
-  const frame = fc.record({
-    type: fc.constant(FrameType.data),
-    flags: fc.constantFrom(0, 1, 3),
-    stream: fc.integer({ min: 1, max: 0xffff_ffff }),
-    payload: fc.uint8Array({ maxLength: 3_000 }).map((bytes) => Buffer.from(bytes)),
-  })
+  const frame = fc.record<Frame>(
+    {
+      type: fc.constant<FrameType>(FrameType.data),
+      flags: fc.constantFrom(0, 1, 3),
+      stream: fc.integer({ min: 1, max: 0xffff_ffff }),
+      payload: fc.uint8Array({ maxLength: 3_000 }).map((bytes) => Buffer.from(bytes)),
+    },
+    { noNullPrototype: true },
+  )
   const sizes = fc.array(fc.integer({ min: 1, max: 5_000 }), { minLength: 1 })
   fc.assert(
     fc.property(fc.array(frame, { maxLength: 8 }), sizes, (frames, split) => {
