@@ -36,7 +36,8 @@ export type ExecuteDown =
   | { readonly type: 'credit'; readonly bytes: number }
   | { readonly type: 'cancel'; readonly reason: string }
 
-/** Agent -> caller. `started` comes at most once, `result` exactly once and last. */
+/** Agent -> caller. `started` comes at most once, `result` exactly once and last. Both may come before `execute` returns.
+ *  Give the length of each `data` back as `credit`: without it a result stops at the guest's first window of 256 KiB. */
 export type ExecuteUp =
   | {
       readonly type: 'started'
@@ -59,7 +60,7 @@ export interface AttemptResult {
   readonly error: FunctionError | null
   /** The node refused before it began: the caller may try another, or wait for `watch`. */
   readonly refused: {
-    readonly code: 'capacity' | 'draining' | 'backoff'
+    readonly code: 'capacity' | 'draining' | 'backoff' | 'stale_owner'
     readonly message: string
     readonly retryAfterMs: number
   } | null

@@ -47,6 +47,12 @@ export interface BindSpec {
   readonly ephemeralMib: number
 }
 
+/** Where the runtime finds what `bind` placed. */
+export interface BoundFiles {
+  readonly taskRoot: string
+  readonly cacheRoot: string | null
+}
+
 export interface Exit {
   readonly code: number | null
   readonly signal: string | null
@@ -74,7 +80,7 @@ export interface Sandbox {
   /** Resolves once, when nothing of the sandbox runs any more. */
   readonly exited: Promise<Exit>
   /** booted -> belongs to a Version. Throws driver_failed. */
-  bind(spec: BindSpec): Promise<void>
+  bind(spec: BindSpec): Promise<BoundFiles>
   pause(): Promise<void>
   resume(): Promise<void>
   /** Ends every process of the sandbox and frees what it held; resolves when that is done. Safe to call twice. */

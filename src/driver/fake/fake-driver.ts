@@ -1,0 +1,113 @@
+import { duplexPair } from 'node:stream'
+import { systemClock, type Clock } from '../../domain/clock.ts'
+import type { BindSpec, BootSpec, Capabilities, Driver, ProbeResult, Sandbox } from '../../domain/driver.ts'
+import { AppError } from '../../domain/error.ts'
+import type { FakeFaults } from './faults.ts'
+import { FakeSandbox } from './fake-sandbox.ts'
+import type { FakeHandler } from './fake-runtime.ts'
+
+export interface FakeDriverOptions {
+  readonly handler?: FakeHandler
+  readonly clock?: Clock
+  readonly faults?: FakeFaults
+  /** Sum of `memoryMib` over bound sandboxes; more is `capacity`. Default: no bound. */
+  readonly memoryMib?: number
+}
+
+/** Sandboxes that exist only in this process, with runtimes that are functions; they speak the real guest protocol over an
+ *  in-memory channel. For tests of the agent and the control plane in virtual time, and for trying failure paths by hand. */
+export class FakeDriver implements Driver {
+  readonly name = 'fake'
+  readonly faults: FakeFaults
+  readonly capabilities: Capabilities = {
+    snapshots: false,
+    pause: true,
+    enforced: [{ feature: 'isolation', enforced: false, detail: 'functions run inside the platform process' }],
+  }
+  readonly #handler: FakeHandler
+  readonly #clock: Clock
+  readonly #memoryMib: number
+  readonly #alive = new Map<string, FakeSandbox>()
+  #boots = 0
+
+  constructor(options: FakeDriverOptions = {}) {
+    this.#handler = options.handler ?? ((event) => event)
+    this.#clock = options.clock ?? systemClock
+    this.faults = options.faults ?? {}
+    this.#memoryMib = options.memoryMib ?? Infinity
+  }
+
+  /** Sandboxes that are alive now, by instance id. */
+  get alive(): ReadonlyMap<string, FakeSandbox> {
+    return this.#alive
+  }
+
+  /** Boots asked for so far. */
+  get boots(): number {
+    return this.#boots
+  }
+
+  async probe(): Promise<ProbeResult> {
+    return { works: true, detail: 'Runs functions inside this process.', capabilities: this.capabilities }
+  }
+
+  async boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox> {
+    this.#boots++
+    await this.#delay(this.faults.bootMs ?? 0, options)
+    this.#failBootIfAsked(spec)
+    const [host, guest] = duplexPair()
+    const [hostSupervisor, guestSupervisor] = duplexPair()
+    const sandbox = new FakeSandbox({
+      spec,
+      faults: this.faults,
+      clock: this.#clock,
+      handler: this.#handler,
+      host: { runtime: host, supervisor: hostSupervisor },
+      guest: { runtime: guest, supervisor: guestSupervisor },
+      reserve: (bind) => this.#reserve(spec.instanceId, bind),
+    })
+    this.#alive.set(spec.instanceId, sandbox)
+    void sandbox.exited.then(() => this.#alive.delete(spec.instanceId))
+    return sandbox
+  }
+
+  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
+    const id = handle.state['instance']
+    return typeof id === 'string' ? (this.#alive.get(id) ?? null) : null
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#alive.values()].map((sandbox) => sandbox.kill()))
+  }
+
+  async #delay(ms: number, { signal, deadlineMs }: { signal?: AbortSignal; deadlineMs: number }): Promise<void> {
+    if (signal?.aborted === true) throw new AppError('timeout', 'Boot was called off.')
+    if (ms <= 0) return
+    const leftMs = deadlineMs - this.#clock.nowMs()
+    await new Promise<void>((resolve, reject) => {
+      const late = ms > leftMs
+      const timer = this.#clock.schedule(Math.min(ms, leftMs), () => {
+        if (late) reject(new AppError('timeout', 'Cannot boot: the deadline passed.'))
+        else resolve()
+      })
+      signal?.addEventListener('abort', () => {
+        timer.cancel()
+        reject(new AppError('timeout', 'Boot was called off.'))
+      })
+    })
+  }
+
+  #failBootIfAsked(spec: BootSpec): void {
+    const fault = this.faults.failBoot
+    if (fault === undefined || fault.times <= 0) return
+    fault.times--
+    throw new AppError('driver_failed', `Cannot boot instance "${spec.instanceId}": step "${fault.step}" failed.`)
+  }
+
+  #reserve(instanceId: string, spec: BindSpec): void {
+    let usedMib = spec.memoryMib
+    for (const [id, sandbox] of this.#alive) if (id !== instanceId) usedMib += sandbox.boundMib
+    if (usedMib > this.#memoryMib)
+      throw new AppError('capacity', `Cannot bind instance "${instanceId}": ${this.#memoryMib} MiB are taken.`)
+  }
+}

@@ -1,0 +1,122 @@
+import assert from 'node:assert'
+import type { Duplex } from 'node:stream'
+import type { Clock, Timer } from '../../domain/clock.ts'
+import type { BindSpec, BootSpec, BoundFiles, Exit, Sandbox, Usage } from '../../domain/driver.ts'
+import { AppError } from '../../domain/error.ts'
+import { GuestPeer } from '../guest-peer.ts'
+import type { FakeFaults } from './faults.ts'
+import { FakeRuntime, type FakeHandler } from './fake-runtime.ts'
+
+export interface FakeSandboxOptions {
+  readonly spec: BootSpec
+  readonly faults: FakeFaults
+  readonly clock: Clock
+  readonly handler: FakeHandler
+  readonly host: { runtime: Duplex; supervisor: Duplex }
+  readonly guest: { runtime: Duplex; supervisor: Duplex }
+  /** Throws capacity. */
+  readonly reserve: (bind: BindSpec) => void
+}
+
+export class FakeSandbox implements Sandbox {
+  readonly channels: { runtime: Duplex; supervisor: Duplex }
+  readonly handle: Sandbox['handle']
+  readonly exited: Promise<Exit>
+  /** What was asked of it, in order: `bind pause resume kill stats`. */
+  readonly calls: string[] = []
+  readonly supervisor: GuestPeer
+  isPaused = false
+  boundMib = 0
+  readonly #options: FakeSandboxOptions
+  readonly #runtime: FakeRuntime | null
+  #end: (exit: Exit) => void = () => {}
+  #exit: Exit | null = null
+  #crash: Timer | null = null
+
+  constructor(options: FakeSandboxOptions) {
+    this.#options = options
+    const { spec, faults, clock, guest } = options
+    this.channels = options.host
+    this.handle = { driver: 'fake', version: 1, state: { instance: spec.instanceId } }
+    this.exited = new Promise((resolve) => (this.#end = resolve))
+    const about = { epoch: spec.epoch, runtime: spec.runtime.id, version: spec.runtime.version }
+    this.supervisor = new GuestPeer(guest.supervisor, { ...about, role: 'supervisor', handlers: {} })
+    this.#runtime =
+      faults.muteBoot === true
+        ? null
+        : new FakeRuntime(guest.runtime, {
+            ...about,
+            instanceId: spec.instanceId,
+            clock,
+            faults,
+            handler: options.handler,
+            exit: (exit) => this.crash(exit),
+            onReady: () => this.#crashLater(),
+          })
+  }
+
+  /** The runtime's end of the protocol, for tests that speak it by hand. */
+  get peer(): GuestPeer {
+    assert(this.#runtime !== null, 'a mute runtime has no peer')
+    return this.#runtime.peer
+  }
+
+  async bind(spec: BindSpec): Promise<BoundFiles> {
+    this.calls.push('bind')
+    const { faults } = this.#options
+    this.#options.reserve(spec)
+    if (faults.hangOnBind === true) await new Promise(() => {})
+    if (faults.failBind !== undefined)
+      throw new AppError('driver_failed', `Cannot bind instance "${this.#id}": step "${faults.failBind}" failed.`)
+    this.boundMib = spec.memoryMib
+    return { taskRoot: spec.codeFolder, cacheRoot: spec.cacheFolder }
+  }
+
+  async pause(): Promise<void> {
+    this.calls.push('pause')
+    if (this.#options.faults.failPause === true)
+      throw new AppError('driver_failed', `Cannot pause instance "${this.#id}".`)
+    this.isPaused = true
+    this.#options.guest.runtime.pause()
+  }
+
+  async resume(): Promise<void> {
+    this.calls.push('resume')
+    this.isPaused = false
+    this.#options.guest.runtime.resume()
+  }
+
+  async kill(): Promise<Exit> {
+    this.calls.push('kill')
+    this.crash({ code: null, signal: 'SIGKILL', oom: false })
+    return this.exited
+  }
+
+  async stats(): Promise<Usage> {
+    this.calls.push('stats')
+    const { memoryBytes = 40 * 2 ** 20, ephemeralFull = false } = this.#options.faults
+    return { memoryBytes, memoryPeakBytes: memoryBytes, cpuMs: 1, ephemeralBytes: 0, ephemeralFull }
+  }
+
+  /** Ends it as the kernel would; the first reason counts. */
+  crash(exit: Exit): void {
+    if (this.#exit !== null) return
+    this.#exit = exit
+    this.#crash?.cancel()
+    this.#runtime?.stop()
+    for (const channel of [this.#options.guest.runtime, this.#options.guest.supervisor]) channel.end()
+    this.#end(exit)
+  }
+
+  get #id(): string {
+    return this.#options.spec.instanceId
+  }
+
+  #crashLater(): void {
+    const { crashAfterMs } = this.#options.faults
+    if (crashAfterMs === undefined) return
+    this.#crash = this.#options.clock.schedule(crashAfterMs, () =>
+      this.crash({ code: null, signal: 'SIGSEGV', oom: false }),
+    )
+  }
+}

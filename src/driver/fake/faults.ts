@@ -1,0 +1,31 @@
+import type { Exit } from '../../domain/driver.ts'
+
+/** What goes wrong, and when. Every knob may be turned while the driver runs; it holds for what happens after. */
+export interface FakeFaults {
+  /** Time from `boot` to a sandbox. */
+  bootMs?: number
+  /** Boots that fail with this step's name in the error; a number of them, or all. */
+  failBoot?: { step: string; times: number }
+  /** HELLO never comes. */
+  muteBoot?: boolean
+  /** `Sandbox.bind` never resolves / fails with this step. */
+  hangOnBind?: boolean
+  failBind?: string
+  /** Time from BIND to READY; `Infinity` never loads. */
+  loadMs?: number
+  /** The start fails with this message instead of READY. */
+  initError?: string
+  /** The runtime ends at BIND, as a module that calls exit does. */
+  exitOnLoad?: Exit
+  hangOnInvoke?: boolean
+  /** The runtime ends when an invocation comes in. */
+  exitOnInvoke?: Exit
+  /** The runtime ends this long after READY, busy or not. */
+  crashAfterMs?: number
+  /** Bytes that are no frame, sent when an invocation comes in. */
+  protocolGarbage?: boolean
+  /** What `stats` says. */
+  memoryBytes?: number
+  ephemeralFull?: boolean
+  failPause?: boolean
+}
