@@ -1,0 +1,139 @@
+/* npm test: sets up what is missing, then unit and contract tests, the sandbox program's own, and end-to-end tests on the real platform.
+ * Ends with one summary over all node:test runs, in node:test's form, and "N passed, N failed" over everything.
+ * Arguments, if any, are the test files to run instead. */
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const node = path.join(root, 'node_modules/.bin/node')
+const fileTimeoutMs = 300_000
+
+/** Unit tests share one process; end-to-end tests get a process a file, few at a time, since some of them measure. */
+const stages = [
+  {
+    title: 'unit',
+    files: ['src', 'sdk', 'tools', 'runtimes', 'test/contract', 'test/support'],
+    flags: [`--test-concurrency=${os.availableParallelism()}`],
+  },
+  { title: 'end to end', files: ['test/e2e'], flags: ['--test-concurrency=1'] },
+]
+
+const totals = { tests: 0, suites: 0, pass: 0, fail: 0, cancelled: 0, skipped: 0, todo: 0, duration_ms: 0 }
+const cargo = { passed: 0, failed: 0 }
+
+function setUp() {
+  const setup = spawnSync(process.execPath, [path.join(root, 'tools/setup.mjs'), '--test'], { stdio: 'inherit' })
+  if (setup.status !== 0) process.exit(1)
+}
+
+async function nodeTests(title, files, flags) {
+  if (files.length === 0) return true
+  console.log(`\n== ${title}: ${files.length} files`)
+  const args = [
+    '--test',
+    '--test-reporter=spec',
+    `--test-timeout=${fileTimeoutMs}`,
+    '--disable-warning=ExperimentalWarning',
+    ...flags,
+    ...files,
+  ]
+  let counted = false
+  const code = await runLines(node, args, (line) => {
+    const [, name, value] =
+      /^\S+ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) ([\d.]+)$/.exec(plain(line)) ?? []
+    if (name === undefined) return console.log(line)
+    counted = true
+    totals[name] += Number(value)
+  })
+  if (!counted) totals.fail += 1
+  return code === 0
+}
+
+async function guestTests() {
+  console.log('\n== sandbox program: cargo test')
+  const cargoProgram = process.env.CARGO ?? 'cargo'
+  const args = ['test', '--release', '--locked', '--quiet', '--manifest-path', path.join(root, 'guest/Cargo.toml')]
+  const code = await runLines(cargoProgram, args, (line) => {
+    const [, passed, failed] = /^test result: \w+\. (\d+) passed; (\d+) failed/.exec(plain(line)) ?? []
+    if (passed !== undefined) {
+      cargo.passed += Number(passed)
+      cargo.failed += Number(failed)
+    }
+    console.log(line)
+  })
+  if (code !== 0 && cargo.failed === 0) cargo.failed += 1
+  return code === 0
+}
+
+/** Runs a command, hands over each line of its output as it comes; resolves with the exit code. */
+function runLines(command, args, receive) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, env: testEnv(), stdio: ['ignore', 'pipe', 'pipe'] })
+    for (const stream of [child.stdout, child.stderr]) {
+      let rest = ''
+      stream.setEncoding('utf8')
+      stream.on('data', (chunk) => {
+        const lines = (rest + chunk).split('\n')
+        rest = lines.pop() ?? ''
+        for (const line of lines) receive(line)
+      })
+      stream.on('end', () => rest !== '' && receive(rest))
+    }
+    child.on('error', (error) => {
+      console.log(`Cannot run ${command}: ${error.message}`)
+      resolve(1)
+    })
+    child.on('close', (code) => resolve(code ?? 1))
+  })
+}
+
+/** The caller's own server, key and configuration must not reach the tests. */
+function testEnv() {
+  const env = { ...process.env, NODE_COMPILE_CACHE: path.join(root, 'build/compile-cache') }
+  for (const name of Object.keys(env)) if (/^HEARTH_(?!TEST_)/.test(name)) delete env[name]
+  env.PATH = [
+    path.join(root, 'node_modules/.bin'),
+    path.join(os.homedir(), '.cargo/bin'),
+    process.env.PATH,
+    '/usr/sbin',
+  ].join(path.delimiter)
+  return env
+}
+
+function filesOf(folders) {
+  return folders
+    .filter((folder) => existsSync(path.join(root, folder)))
+    .flatMap((folder) =>
+      readdirSync(path.join(root, folder), { recursive: true }).map((name) => path.join(folder, name)),
+    )
+    .filter((file) => file.endsWith('.test.ts') && !file.includes('node_modules'))
+    .sort()
+}
+
+function plain(line) {
+  return line.replaceAll(/\x1b\[[0-9;]*m/g, '')
+}
+
+async function main() {
+  setUp()
+  const chosen = process.argv.slice(2)
+  const passed = []
+  if (chosen.length > 0) passed.push(await nodeTests('chosen', chosen, ['--test-concurrency=1']))
+  else {
+    const [unit, e2e] = stages
+    passed.push(await nodeTests(unit.title, filesOf(unit.files), unit.flags))
+    passed.push(process.platform !== 'linux' || (await guestTests()))
+    passed.push(await nodeTests(e2e.title, filesOf(e2e.files), e2e.flags))
+  }
+  console.log()
+  for (const [name, value] of Object.entries(totals)) console.log(`ℹ ${name} ${value}`)
+  const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''
+  const failed = totals.fail + totals.cancelled + cargo.failed
+  console.log(`\n${totals.pass + cargo.passed} passed, ${failed} failed${skipped}`)
+  process.exit(failed === 0 && passed.every(Boolean) ? 0 : 1)
+}
+
+await main()
