@@ -1,0 +1,112 @@
+import { AppError } from '../domain/error.ts'
+import { newKeyId, openVault, Vault } from './vault.ts'
+import assert from 'node:assert/strict'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import type { TestContext } from 'node:test'
+
+const vault = new Vault(Buffer.alloc(32, 7))
+const other = new Vault(Buffer.alloc(32, 8))
+
+test('openVault creates a private key file once and uses it again', (t) => {
+  const file = freshFile(t)
+  const first = openVault({ file })
+  assert.equal(statSync(file).mode & 0o777, 0o600)
+  assert.equal(readFileSync(file).length, 32)
+  assert.deepEqual(readdirSync(join(file, '..')), ['master.key'])
+  const second = openVault({ file })
+  assert.equal(second.tokenFor('abcdefghij12'), first.tokenFor('abcdefghij12'))
+  assert.equal(second.open('p', 'n', first.seal('p', 'n', 'value')), 'value')
+})
+
+test('openVault refuses a key of the wrong size and leaves it as it is', (t) => {
+  const file = freshFile(t)
+  writeFileSync(file, 'short', { mode: 0o600 })
+  assert.throws(() => openVault({ file }), matches('invalid', /holds 5 bytes instead of 32\. Restore it from a backup/))
+  assert.equal(readFileSync(file, 'utf8'), 'short')
+})
+
+test('openVault refuses a key that others can read', (t) => {
+  const file = freshFile(t)
+  openVault({ file })
+  for (const mode of [0o640, 0o604, 0o660]) {
+    chmodSync(file, mode)
+    assert.throws(
+      () => openVault({ file }),
+      matches('invalid', /can be read by others \(mode 06\d\d\)\. Run: chmod 600/),
+    )
+  }
+  chmodSync(file, 0o400)
+  openVault({ file })
+})
+
+test('seal and open give the value back, and no two ciphertexts are alike', () => {
+  for (const value of ['', 'hunter2', '\u65e5\u672c \u{1f511}', 'x'.repeat(100_000)]) {
+    const sealed = vault.seal('p', 'n', value)
+    assert.equal(vault.open('p', 'n', sealed), value)
+    assert.notDeepEqual(vault.seal('p', 'n', value), sealed)
+  }
+})
+
+test('open refuses another project, another name, another master key and any changed byte', () => {
+  const sealed = vault.seal('p', 'n', 'value')
+  const refusal = matches('internal', /Cannot read secret ".*": it is damaged, or was sealed with another master key/)
+  assert.throws(() => vault.open('q', 'n', sealed), refusal)
+  assert.throws(() => vault.open('p', 'm', sealed), refusal)
+  assert.throws(() => other.open('p', 'n', sealed), refusal)
+  assert.throws(() => vault.open('p', 'b/c', vault.seal('p/b', 'c', 'value')), refusal)
+  for (let at = 1; at < sealed.length; at++) {
+    const changed = Uint8Array.from(sealed)
+    changed[at] = (changed[at] ?? 0) ^ 1
+    assert.throws(() => vault.open('p', 'n', changed), refusal)
+  }
+})
+
+test('open refuses an unknown format and a cut value', () => {
+  const sealed = Uint8Array.from(vault.seal('p', 'n', 'value'))
+  assert.throws(() => vault.open('p', 'n', sealed.subarray(0, 20)), matches('internal', /it is cut short/))
+  sealed[0] = 9
+  assert.throws(() => vault.open('p', 'n', sealed), matches('internal', /its format 9 is not known/))
+})
+
+test('tokenFor is derived and verifyToken gives its key id back', () => {
+  const id = newKeyId()
+  const token = vault.tokenFor(id)
+  assert.match(token, /^hth_[a-z0-9]{12}_[A-Za-z0-9_-]{43}$/)
+  assert.equal(vault.tokenFor(id), token)
+  assert.equal(vault.verifyToken(token), id)
+  assert.equal(other.verifyToken(token), null)
+})
+
+test('verifyToken refuses everything but the exact token', () => {
+  const token = vault.tokenFor('abcdefghij12')
+  const flipped = token.slice(0, -1) + (token.endsWith('A') ? 'B' : 'A')
+  const swapped = token.replace('abcdefghij12', 'abcdefghij13')
+  const wrong = ['', 'hth_', token.slice(0, -1), `${token}A`, `${token}=`, ` ${token}`, `${token}\n`, flipped, swapped]
+  for (const text of [...wrong, token.toUpperCase(), token.replace('hth_', 'hth-')]) {
+    assert.equal(vault.verifyToken(text), null, JSON.stringify(text))
+  }
+})
+
+test('newKeyId gives 12 characters, new each time', () => {
+  const ids = new Set(Array.from({ length: 1_000 }, newKeyId))
+  assert.equal(ids.size, 1_000)
+  for (const id of ids) assert.match(id, /^[a-z0-9]{12}$/)
+})
+
+function matches(code: string, message: RegExp) {
+  return (error: unknown): boolean => {
+    assert.ok(error instanceof AppError, String(error))
+    assert.equal(error.code, code)
+    assert.match(error.message, message)
+    return true
+  }
+}
+
+function freshFile(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-vault-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  return join(folder, 'master.key')
+}
