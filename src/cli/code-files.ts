@@ -1,0 +1,65 @@
+import { readFile, readdir, realpath, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { CliError } from './cli-error.ts'
+import { parseIgnore, type Ignores } from './ignore.ts'
+
+/** One file of a bundle. */
+export interface CodeFile {
+  /** Relative to the top, `/` between names. */
+  readonly name: string
+  /** Absolute, after symlinks. */
+  readonly source: string
+  readonly bytes: number
+  readonly isExecutable: boolean
+}
+
+/** Every file that a function's folder is made of, in one fixed order. A link is followed when its target lies inside the folder.
+ *  Throws CliError for one that leaves the folder, leads nowhere or leads into itself. */
+export async function listCodeFiles(folder: string): Promise<readonly CodeFile[]> {
+  const top = await realpath(folder)
+  const files: CodeFile[] = []
+  await walk({ top, ignores: await readIgnore(top), files }, { folder: top, name: '', above: [top] })
+  return files.sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+async function readIgnore(top: string): Promise<Ignores> {
+  try {
+    return parseIgnore(await readFile(path.join(top, '.hearthignore'), 'utf8'))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return parseIgnore('')
+    throw error
+  }
+}
+
+interface Walk {
+  readonly top: string
+  readonly ignores: Ignores
+  readonly files: CodeFile[]
+}
+
+async function walk(state: Walk, at: { folder: string; name: string; above: readonly string[] }): Promise<void> {
+  for (const entry of await readdir(at.folder, { withFileTypes: true })) {
+    const name = at.name === '' ? entry.name : `${at.name}/${entry.name}`
+    if (state.ignores(name, entry.isDirectory())) continue
+    const joined = path.join(at.folder, entry.name)
+    const source = entry.isSymbolicLink() ? await followLink(state.top, joined, name) : joined
+    const facts = await stat(source)
+    if (facts.isDirectory()) {
+      if (entry.isSymbolicLink() && state.ignores(name, true)) continue
+      if (at.above.includes(source)) throw new CliError(`Cannot bundle "${name}": the link leads into itself.`)
+      await walk(state, { folder: source, name, above: [...at.above, source] })
+    } else if (facts.isFile()) {
+      state.files.push({ name, source, bytes: facts.size, isExecutable: (facts.mode & 0o111) !== 0 })
+    } else throw new CliError(`Cannot bundle "${name}": it is neither a file nor a folder.`, { hint: ignoreHint })
+  }
+}
+
+async function followLink(top: string, link: string, name: string): Promise<string> {
+  const target = await realpath(link).catch(() => null)
+  if (target === null) throw new CliError(`Cannot bundle "${name}": the link leads nowhere.`, { hint: ignoreHint })
+  if (target !== top && !target.startsWith(top + path.sep))
+    throw new CliError(`Cannot bundle "${name}": the link leaves the folder, to ${target}.`, { hint: ignoreHint })
+  return target
+}
+
+const ignoreHint = 'Copy what it means into the folder, or leave it out with a line in .hearthignore.'

@@ -1,0 +1,162 @@
+import {
+  Argument as CommanderArgument,
+  Command as Program,
+  CommanderError,
+  InvalidArgumentError,
+  Option,
+} from 'commander'
+import { type Argument, type Command, type Flag, globalFlags } from './command.ts'
+import { exitCodeMeanings } from './exit-codes.ts'
+
+/** What `hearth GROUP` is about: heads its help and its section of the reference. */
+export const groups: Readonly<Record<string, string>> = {
+  alias: 'Names for versions',
+  audit: 'What was changed, by whom',
+  function: 'Deploy, call and look after functions',
+  invocation: 'Receipts: what became of each call',
+  key: 'Credentials and what they may do',
+  node: 'Machines that run functions',
+  project: 'Name spaces with keys and quotas apart',
+  runtime: 'Interpreters that functions run on',
+  secret: 'Values handed to functions, sealed at rest',
+}
+
+export interface ParsedCall {
+  readonly command: Command
+  readonly args: Record<string, string | undefined>
+  readonly flags: Record<string, unknown>
+}
+
+/** Thrown by `parse` when there is nothing to run: help or version was printed (code 0), or the usage is wrong (code 2). */
+export class Usage extends Error {
+  readonly exitCode: number
+  constructor(exitCode: number) {
+    super('usage')
+    this.exitCode = exitCode
+  }
+}
+
+export interface ProgramOptions {
+  readonly commands: readonly Command[]
+  readonly version: string
+  readonly out: (text: string) => void
+  readonly err: (text: string) => void
+  readonly hasColors: boolean
+}
+
+/** Reads `argv` by the commands' data. Unknown commands and flags are refused with the nearest known one. Throws Usage. */
+export function parse(argv: readonly string[], options: ProgramOptions): ParsedCall {
+  let call: ParsedCall | undefined
+  const program = buildProgram(options, (parsed) => (call = parsed))
+  try {
+    program.parse([...argv], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    throw new Usage(error.exitCode === 0 ? 0 : 2)
+  }
+  if (call === undefined) throw new Usage(2)
+  return call
+}
+
+/** The whole help text of one command, as `hearth NAME --help` prints it. */
+export function helpOf(name: string, options: Omit<ProgramOptions, 'out' | 'err' | 'hasColors'>): string {
+  const program = buildProgram({ ...options, out: () => {}, err: () => {}, hasColors: false }, () => {})
+  let at = program
+  for (const word of name.split(' ')) at = at.commands.find((child) => child.name() === word) ?? at
+  return at.helpInformation()
+}
+
+function buildProgram(options: ProgramOptions, receive: (call: ParsedCall) => void): Program {
+  const program = new Program('hearth')
+    .description('Serverless on machines you own: functions in sandboxes, one command, a receipt for every call.')
+    .version(options.version, '-V, --version', 'print the version')
+    .addHelpText(
+      'after',
+      `\nExit codes: ${exitCodeMeanings.map(([code, meaning]) => `${code} ${meaning}`).join(', ')}.`,
+    )
+  configure(program, options)
+  const made = new Map<string, Program>()
+  for (const command of options.commands) {
+    const words = command.name.split(' ')
+    const leaf = words.pop() ?? ''
+    const [group] = words
+    let parent = program
+    if (group !== undefined) {
+      parent = made.get(group) ?? program.command(group).description(groups[group] ?? '')
+      made.set(group, parent)
+      configure(parent, options)
+    }
+    addCommand(parent.command(leaf), command, { options, receive })
+  }
+  return program
+}
+
+function addCommand(
+  program: Program,
+  command: Command,
+  { options, receive }: { options: ProgramOptions; receive: (call: ParsedCall) => void },
+): void {
+  configure(program, options)
+  program.summary(command.summary).description([`${command.summary}.`, ...(command.notes ?? [])].join('\n\n'))
+  for (const [name, argument] of Object.entries(command.args)) program.addArgument(toArgument(name, argument))
+  for (const [name, flag] of Object.entries(command.flags)) program.addOption(toOption(name, flag))
+  for (const [name, flag] of Object.entries(globalFlags))
+    if (!(name in command.flags)) program.addOption(toOption(name, flag).helpGroup('Everywhere:'))
+  if (command.examples.length > 0)
+    program.addHelpText('after', `\nExamples:\n${command.examples.map((line) => `  $ ${line}`).join('\n')}`)
+  program.action((...values: unknown[]) => {
+    const args = Object.fromEntries(Object.keys(command.args).map((name, index) => [name, values[index]]))
+    receive({ command, args: args as ParsedCall['args'], flags: readFlags(program, command) })
+  })
+}
+
+function configure(program: Program, { out, err, hasColors }: ProgramOptions): void {
+  program
+    .exitOverride()
+    .helpCommand(false)
+    .helpOption('-h, --help', 'print this help')
+    .configureOutput({
+      writeOut: out,
+      writeErr: err,
+      getOutHasColors: () => hasColors,
+      outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'hearth: ')}\n`),
+    })
+    .showSuggestionAfterError()
+    .showHelpAfterError('(--help shows what it takes)')
+}
+
+function toArgument(name: string, { about, optional }: Argument): CommanderArgument {
+  return new CommanderArgument(optional === true ? `[${name}]` : `<${name}>`, about)
+}
+
+function toOption(name: string, flag: Flag): Option {
+  if (flag.type === 'boolean') return new Option(`--${name}`, flag.about)
+  const option = new Option(
+    `--${name} <${flag.value}>`,
+    flag.type === 'list' ? `${flag.about} (repeatable)` : flag.about,
+  )
+  if (flag.type === 'list') option.default([], 'none').argParser<string[]>((value, all) => [...all, value])
+  if (flag.type === 'integer') option.argParser((value) => parseInteger(value, flag.min ?? 0))
+  if (flag.type === 'text' && flag.allowed !== undefined) option.choices(flag.allowed)
+  if (flag.type !== 'list' && flag.required === true) option.makeOptionMandatory()
+  return option
+}
+
+function parseInteger(text: string, min: number): number {
+  const value = Number(text)
+  if (/^-?\d+$/.test(text) && Number.isSafeInteger(value) && value >= min) return value
+  throw new InvalidArgumentError(`Must be a whole number from ${min} on.`)
+}
+
+/** Values by the names of the data: commander calls `--no-wait` and `--ready-file` by its own. */
+function readFlags(program: Program, command: Command): Record<string, unknown> {
+  const values = program.opts<Record<string, unknown>>()
+  const flags: Record<string, unknown> = {}
+  for (const [name, flag] of Object.entries({ ...globalFlags, ...command.flags })) {
+    const option = program.options.find((candidate) => candidate.long === `--${name}`)
+    const value = option === undefined ? undefined : values[option.attributeName()]
+    if (flag.type !== 'boolean') flags[name] = value
+    else flags[name] = option?.negate === true ? value === false : value === true
+  }
+  return flags
+}

@@ -1,0 +1,124 @@
+/** One setting of the platform: flag, environment variable and hearth.yaml key share its name, in their own spelling. */
+export type ConfigKey = {
+  /** One sentence. */
+  readonly about: string
+  /** Left out of the sample file: makes sense for one start only. */
+  readonly isPerStart?: true
+} & (
+  | {
+      readonly type: 'integer'
+      readonly unit: string
+      readonly default: number
+      readonly min: number
+      readonly max: number
+      /** Shown in place of the default, when that depends on the machine. */
+      readonly defaultText?: string
+    }
+  | { readonly type: 'boolean'; readonly default: boolean }
+  | { readonly type: 'choice'; readonly default: string; readonly allowed: readonly string[] }
+  | { readonly type: 'text'; readonly default: string; readonly value: string; readonly defaultText?: string }
+  /** Relative paths are taken from the current folder; in hearth.yaml, from the file's own. Empty = not set. */
+  | { readonly type: 'path'; readonly default: string; readonly value: string; readonly defaultText?: string }
+)
+
+export const configKeys = {
+  port: {
+    type: 'integer',
+    unit: 'port',
+    default: 8080,
+    min: 0,
+    max: 65_535,
+    about: 'Port to listen on; 0 takes a free one.',
+  },
+  host: {
+    type: 'text',
+    value: 'ADDRESS',
+    default: '127.0.0.1',
+    about: 'Address to listen on; other machines reach one that is not loopback, so it needs TLS or insecureListen.',
+  },
+  data: { type: 'path', value: 'DIR', default: '.hearth', about: 'Folder that holds everything the platform keeps.' },
+  driver: {
+    type: 'choice',
+    default: 'auto',
+    allowed: ['auto', 'process', 'firecracker', 'qemu'],
+    about: 'How Instances are isolated; auto takes the strongest that works here and says what is lost.',
+  },
+  readyFile: {
+    type: 'path',
+    value: 'FILE',
+    default: '',
+    isPerStart: true,
+    about: 'File that appears, by rename, once requests are served: {"url", "apiKeyFile", "pid", "version"}.',
+  },
+  tlsCert: { type: 'path', value: 'FILE', default: '', about: 'Certificate chain (PEM) to serve HTTPS with.' },
+  tlsKey: { type: 'path', value: 'FILE', default: '', about: 'Private key (PEM) of tlsCert.' },
+  insecureListen: {
+    type: 'boolean',
+    default: false,
+    about: 'Allow an address that is not loopback without TLS: keys and payloads then cross the network readable.',
+  },
+  memoryMib: {
+    type: 'integer',
+    unit: 'MiB',
+    default: 0,
+    min: 0,
+    max: 16_777_216,
+    defaultText: '0 = three quarters of the machine',
+    about: 'Memory that all Instances may hold together, by their declared limits.',
+  },
+  poolSize: {
+    type: 'integer',
+    unit: 'Instances',
+    default: 2,
+    min: 0,
+    max: 64,
+    about: 'Booted Instances without code kept ready per runtime in use; 0 boots each on demand.',
+  },
+  queueMax: {
+    type: 'integer',
+    unit: 'invocations',
+    default: 100,
+    min: 0,
+    max: 100_000,
+    about: 'Invocations of one function that may wait for a free slot; the next one is refused with 429.',
+  },
+  drainMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 20_000,
+    min: 0,
+    max: 3_600_000,
+    about: 'How long SIGTERM waits for running invocations before it ends them.',
+  },
+  masterKeyFile: {
+    type: 'path',
+    value: 'FILE',
+    default: '',
+    defaultText: '<data>/master.key',
+    about: 'Key file (0600) that secrets and API keys hang on; made at the first start.',
+  },
+  logLevel: {
+    type: 'choice',
+    default: 'info',
+    allowed: ['debug', 'info', 'warn', 'error'],
+    about: "Least important lines of the platform's own log that are written, to stderr.",
+  },
+  logFormat: {
+    type: 'choice',
+    default: 'auto',
+    allowed: ['auto', 'json', 'text'],
+    about: 'Form of those lines; auto is text on a terminal and JSON elsewhere.',
+  },
+} as const satisfies Readonly<Record<string, ConfigKey>>
+
+export type ConfigName = keyof typeof configKeys
+
+/** `readyFile` -> `ready-file`. */
+export function flagOf(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+/** `readyFile` -> `HEARTH_READY_FILE`. */
+export function envOf(name: string): string {
+  return `HEARTH_${flagOf(name).replaceAll('-', '_').toUpperCase()}`
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { after, test } from 'node:test'
+import { parse } from 'yaml'
+import { readConfig, type ConfigSources } from './config.ts'
+import { sampleFile } from './config-docs.ts'
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-config-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+const nothing: ConfigSources = { flags: {}, env: {}, cwd: folder, file: undefined }
+
+function yamlFile(text: string): string {
+  const file = path.join(folder, `${Math.random().toString(36).slice(2)}.yaml`)
+  writeFileSync(file, text)
+  return file
+}
+
+test('readConfig: flags over environment over file over defaults', () => {
+  const file = yamlFile('port: 1\nqueueMax: 7\nlogLevel: debug\n')
+  const config = readConfig({
+    ...nothing,
+    file,
+    flags: { port: '3' },
+    env: { HEARTH_PORT: '2', HEARTH_LOG_LEVEL: 'warn' },
+  })
+  assert.equal(config.port, 3)
+  assert.equal(config.logLevel, 'warn')
+  assert.equal(config.queueMax, 7)
+  assert.equal(config.host, '127.0.0.1')
+  assert.equal(config.data, path.join(folder, '.hearth'))
+  assert.ok(Object.isFrozen(config))
+})
+
+test('readConfig: relative paths are taken from where they were written', () => {
+  const config = readConfig({
+    ...nothing,
+    cwd: '/elsewhere',
+    file: yamlFile('data: d\n'),
+    flags: { 'ready-file': 'r' },
+  })
+  assert.equal(config.data, path.join(folder, 'd'))
+  assert.equal(config.readyFile, '/elsewhere/r')
+})
+
+const refusals: readonly [string, Partial<ConfigSources>, RegExp][] = [
+  ['unknown key', { file: yamlFile('prot: 1\n') }, /^Unknown key "prot" in .*: did you mean port\?$/],
+  [
+    'unknown variable',
+    { env: { HEARTH_POOLSIZE: '1' } },
+    /^Unknown environment variable HEARTH_POOLSIZE: did you mean HEARTH_POOL_SIZE\?$/,
+  ],
+  [
+    'out of range',
+    { flags: { port: '70000' } },
+    /^Invalid --port "70000": must be a whole number from 0 to 65535 \(port\)\.$/,
+  ],
+  ['wrong type in the file', { file: yamlFile('port: [1]\n') }, /^Invalid port in .* \[1\]: must be a whole number/],
+  [
+    'not a choice',
+    { env: { HEARTH_DRIVER: 'vm' } },
+    /^Invalid HEARTH_DRIVER "vm": must be one of auto, process, firecracker, qemu\.$/,
+  ],
+  ['half of TLS', { flags: { 'tls-cert': 'c.pem' } }, /give both/],
+  ['open address', { flags: { host: '0.0.0.0' } }, /^Cannot listen on "0\.0\.0\.0" without TLS/],
+  ['broken file', { file: yamlFile('a: [\n') }, /^Cannot read the configuration file/],
+  ['absent file that was named', { file: 'nowhere.yaml' }, /^Cannot read the configuration file .*nowhere\.yaml/],
+]
+for (const [title, sources, message] of refusals)
+  test(`readConfig: refuses ${title}`, () => {
+    assert.throws(
+      () => readConfig({ ...nothing, ...sources }),
+      (error: Error & { code?: string }) => error.code === 'invalid' && message.test(error.message),
+    )
+  })
+
+test('readConfig: an open address is fine with TLS or when accepted; other HEARTH_ names are no settings', () => {
+  const open = { host: '0.0.0.0', 'insecure-listen': true }
+  const env = { HEARTH_URL: 'x', HEARTH_API_KEY: 'x', HEARTH_TEST_SEED: '1' }
+  assert.equal(readConfig({ ...nothing, flags: open, env }).insecureListen, true)
+  const tls = { host: '0.0.0.0', 'tls-cert': 'c', 'tls-key': 'k' }
+  assert.equal(readConfig({ ...nothing, flags: tls }).tlsKey, path.join(folder, 'k'))
+})
+
+test('sampleFile: uncommented, it is a valid file of defaults', () => {
+  const text = sampleFile().replaceAll(/^# (\w+: .*)$/gm, (line, setting: string) =>
+    /^\w+: \S*$/.test(setting) ? setting : line,
+  )
+  assert.deepEqual(Object.keys(parse(text) as object).length, 14)
+  assert.deepEqual(readConfig({ ...nothing, file: yamlFile(text) }), readConfig(nothing))
+})
