@@ -4,8 +4,9 @@ import { AppError } from '../domain/error.ts'
 import { silentLogger } from '../domain/logger.ts'
 import { openArtifactStore } from './store.ts'
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +15,8 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 
 test('put stores the bytes once under their digest; stat and open find them', async (t) => {
   const { store, folder } = await opened(t)
@@ -165,6 +168,25 @@ test('openArtifactStore clears what a crash left in tmp, and touches nothing els
   t.after(() => again.close())
   assert.deepEqual(await readdir(join(folder, 'tmp')), [])
   assert.deepEqual(await again.stat(artifact.digest), artifact)
+})
+
+test('after kill -9 at any moment, what is visible is whole and tmp is cleared', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'hearth-artifact-'))
+  t.after(() => rm(folder, { recursive: true }))
+  const deployer = fileURLToPath(new URL('../../test/support/artifact-deployer.ts', import.meta.url))
+  for (let round = 0; round < 4; round++) {
+    const child = spawn(process.execPath, [deployer, folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const exited = once(child, 'exit')
+    await once(child.stdout, 'data')
+    await sleep(round * 37)
+    child.kill('SIGKILL')
+    await exited
+    const store = await openArtifactStore({ folder, logger: silentLogger })
+    assert.deepEqual(await readdir(join(folder, 'tmp')), [])
+    assert.deepEqual(await store.verify(), [])
+    await store.close()
+  }
+  assert.ok((await readdir(join(folder, 'trees'))).length > 0)
 })
 
 test('close rejects an unpack under way', async (t) => {

@@ -197,7 +197,8 @@ class FolderArtifactStore implements ArtifactStore {
 
   /** The one place where something becomes visible. Its content is on disk already. */
   async #publish(draft: string, target: string): Promise<void> {
-    await mkdir(dirname(target), { recursive: true })
+    const isNewFolder = (await mkdir(dirname(target), { recursive: true })) !== undefined
+    if (isNewFolder) await fsyncFolder(dirname(dirname(target)))
     await rename(draft, target)
     await fsyncFolder(dirname(target))
   }

@@ -2,7 +2,7 @@ import { AppError } from '../../domain/error.ts'
 import { migrations } from './migrations.ts'
 import { forKysely } from './node-sqlite.ts'
 import type { Schema } from './schema.ts'
-import { Kysely, sql, SqliteDialect } from 'kysely'
+import { Kysely, SqliteDialect } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -29,8 +29,10 @@ export async function openDatabase(file: string): Promise<Database> {
     const database = connect(file)
     try {
       verify(database.raw, file)
-      await refuseNewerSchema(database.db, file)
-      await migrate(database.db)
+      const applied = appliedMigrations(database.raw)
+      refuseNewerSchema(applied, file)
+      // The migrator takes 100 ms to find out that there is nothing to do.
+      if (applied.length < Object.keys(migrations).length) await migrate(database.db)
       return database
     } catch (error) {
       database.raw.close()
@@ -80,9 +82,15 @@ function verify(raw: DatabaseSync, file: string): void {
   if (problem !== 'ok') throw damaged(file, String(problem))
 }
 
-async function refuseNewerSchema(db: Kysely<Schema>, file: string): Promise<void> {
-  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db)
-  const unknown = rows.map((row) => row.name).filter((name) => !(name in migrations))
+function appliedMigrations(raw: DatabaseSync): readonly string[] {
+  return raw
+    .prepare('select name from kysely_migration')
+    .all()
+    .map((row) => String(row['name']))
+}
+
+function refuseNewerSchema(applied: readonly string[], file: string): void {
+  const unknown = applied.filter((name) => !(name in migrations))
   if (unknown.length === 0) return
   throw new AppError(
     'invalid',
