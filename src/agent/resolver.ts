@@ -84,15 +84,13 @@ async function answer(query: Packet, lookup: Lookup, logger: Logger): Promise<Pa
     const open = found.filter((record) => isOpenAddress(record.address))
     if (open.length < found.length)
       logger.info('resolver.answer.dropped', { name: question.name, droppedCount: found.length - open.length })
-    const answers: Answer[] = open
-      .slice(0, 16)
-      .map((record) => ({
-        type: 'A',
-        class: 'IN',
-        name: question.name,
-        ttl: Math.min(record.ttl, ttlMaxSeconds),
-        data: record.address,
-      }))
+    const answers: Answer[] = open.slice(0, 16).map((record) => ({
+      type: 'A',
+      class: 'IN',
+      name: question.name,
+      ttl: Math.min(record.ttl, ttlMaxSeconds),
+      data: record.address,
+    }))
     return { ...reply, answers }
   } catch (error) {
     return { ...reply, flags: (reply.flags ?? 0) | rcodeOf(error) }

@@ -1,0 +1,57 @@
+import type { BindSpec, BoundFiles } from '../domain/driver.ts'
+import { versionKey, type Version } from '../domain/function.ts'
+import type { BindMessage } from '../wire/messages.ts'
+import type { Code } from './code-cache.ts'
+
+/** How this installation presents itself to functions that expect AWS. */
+export interface PlaceNames {
+  readonly apiUrl: string
+  readonly region: string
+  readonly accountId: string
+}
+
+/** Memory that comes with one whole CPU on Lambda: the weight of a function grows with its memory as there. */
+const mibPerCpu = 1_769
+
+/** What the driver enforces for `version`. */
+export function bindSpec(version: Version, code: Code): BindSpec {
+  const { memoryMib, network, ephemeralMib } = version.config
+  return {
+    codeFolder: code.folder,
+    cacheFolder: code.cacheFolder,
+    layerFolders: [],
+    memoryMib,
+    cpuShare: Math.max(64, Math.round((memoryMib / mibPerCpu) * 1024)),
+    network,
+    ephemeralMib,
+  }
+}
+
+/** What the runtime is told of `version`. Holds secrets: never log it. */
+export function bindMessage(
+  version: Version,
+  of: {
+    instance: string
+    files: BoundFiles
+    secretEnv: Readonly<Record<string, string>> | null
+    names: PlaceNames
+    purpose: 'serve' | 'compile'
+  },
+): BindMessage {
+  const { config, functionName, project } = version
+  const day = new Date().toISOString().slice(0, 10).replaceAll('-', '/')
+  return {
+    function: functionName,
+    version: String(version.number),
+    project,
+    handler: config.handler,
+    memoryMib: config.memoryMib,
+    timeoutMs: config.timeoutMs,
+    env: of.purpose === 'compile' ? {} : { ...config.env, ...of.secretEnv },
+    ...of.files,
+    ...of.names,
+    logGroup: `/hearth/${versionKey(version).split(':')[0]}`,
+    logStream: `${day}/[${version.number}]${of.instance}`,
+    purpose: of.purpose,
+  }
+}

@@ -1,0 +1,69 @@
+import type { ArtifactStore } from '../domain/artifact.ts'
+import { versionKey, type Version } from '../domain/function.ts'
+
+/** A Version's files on this node. */
+export interface Code {
+  readonly folder: string
+  readonly cacheFolder: string | null
+}
+
+/** Where bytecode of `version` is kept: it depends on the code and on the very interpreter. */
+export function bytecodeKey(version: Version): string {
+  return `bytecode:${version.codeDigest}:${version.runtimeDigest}`
+}
+
+class NotMade extends Error {}
+
+/** Unpacked code and bytecode by Version: known ones without a promise, others through the artifact store. */
+export class CodeCache {
+  readonly #artifacts: ArtifactStore
+  readonly #known = new Map<string, Code | Promise<Code>>()
+
+  constructor(artifacts: ArtifactStore) {
+    this.#artifacts = artifacts
+  }
+
+  get(version: Version): Code | Promise<Code> {
+    const key = cacheKey(version)
+    const known = this.#known.get(key)
+    if (known !== undefined) return known
+    const finding = this.#find(version).then(
+      (code) => {
+        this.#known.set(key, code)
+        return code
+      },
+      (error: unknown) => {
+        this.#known.delete(key)
+        throw error
+      },
+    )
+    this.#known.set(key, finding)
+    return finding
+  }
+
+  set(version: Version, code: Code): void {
+    this.#known.set(cacheKey(version), code)
+  }
+
+  forget(version: Version): void {
+    this.#known.delete(cacheKey(version))
+  }
+
+  async #find(version: Version): Promise<Code> {
+    const { folder } = await this.#artifacts.unpack(version.codeDigest)
+    return { folder, cacheFolder: await this.#existingCache(version) }
+  }
+
+  async #existingCache(version: Version): Promise<string | null> {
+    try {
+      return await this.#artifacts.derived(bytecodeKey(version), () => Promise.reject(new NotMade()))
+    } catch {
+      // Not made at deploy, or not readable any more: the code runs without it, only slower.
+      return null
+    }
+  }
+}
+
+function cacheKey(version: Version): string {
+  return `${versionKey(version)} ${version.codeDigest} ${version.runtimeDigest}`
+}

@@ -1,0 +1,333 @@
+import type {
+  AttemptResult,
+  ExecuteCall,
+  ExecuteDown,
+  ExecuteRequest,
+  ExecuteUp,
+  OutcomeSink,
+} from '../domain/agent.ts'
+import type { Clock } from '../domain/clock.ts'
+import type { CrashReason, Effect, FunctionError, Outcome, Phase, StartSource } from '../domain/invocation.ts'
+import { limits } from '../domain/limits.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { InvokeHandlers, InvokeStream } from '../wire/link.ts'
+import { cancelled, describeDeath, ephemeralFull, expired, responseTooLarge, timedOut } from './failures.ts'
+import type { Death, Failure } from './failures.ts'
+import type { Instance } from './instance.ts'
+import type { FunctionLog } from './logs/function-log.ts'
+import type { Start } from './start.ts'
+import { phasesSince, timedPhase } from './start-phases.ts'
+
+/** What an execution needs of the agent around it. */
+export interface ExecutionHost {
+  readonly node: string
+  readonly arch: string
+  readonly driver: string
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly outcomes: OutcomeSink
+  /** It has its result. `keep`: its Instance may serve again. Called before the caller is told. */
+  onFinished(execution: Execution, instance: Instance | null, keep: boolean): void
+}
+
+/*
+ *  waiting --INVOKE with BIND--> loading --READY--> running --END, FAIL--> ending (log tail, disk check) --> done
+ *     \------INVOKE to a ready Instance------------/ (deadline, cancel, death end it from any state) -------/
+ */
+export type ExecutionState = 'waiting' | 'loading' | 'running' | 'ending' | 'done'
+
+interface End {
+  readonly outcome: Outcome
+  readonly effect: Effect
+  readonly error: FunctionError | null
+  readonly crashReason?: CrashReason | null
+  readonly refused?: AttemptResult['refused']
+  /** Whether the Instance may serve again. */
+  readonly keep: boolean
+  readonly openWork?: boolean
+}
+
+/** A cancelled handler gets this long to come to its end before its Instance is killed. */
+const cancelGraceMs = 200
+const noPhases: readonly Phase[] = []
+
+/** One attempt on this node, from `execute` to its result. It is itself what the wire calls back, so that a warm invocation allocates little. */
+export class Execution implements ExecuteCall, InvokeHandlers {
+  readonly request: ExecuteRequest
+  /** Monotonic ms. */
+  readonly arrivedMs: number
+  readonly dueMs: number
+  state: ExecutionState = 'waiting'
+  instance: Instance | null = null
+  /** The start that brought up its Instance for it; null when it is served warm. */
+  start: Start | null = null
+  #source: StartSource | null = null
+  readonly #host: ExecutionHost
+  readonly #log: FunctionLog
+  #receivers: ((frame: ExecuteUp) => void)[]
+  #stream: InvokeStream | null = null
+  /** The event, as far as it came before there was an Instance. */
+  #body: { chunk: Uint8Array; last: boolean }[] = []
+  #head: Extract<ExecuteUp, { type: 'head' }> | null = null
+  #chunks: Uint8Array[] = []
+  #bytesOut = 0
+  #startedAt = 0
+  #runFromMs = -1
+  #cancelReason: string | null = null
+  #end: End | null = null
+  #tail: string | null
+  #linePrefix = ''
+
+  constructor(
+    host: ExecutionHost,
+    options: { request: ExecuteRequest; log: FunctionLog; receive: (frame: ExecuteUp) => void },
+  ) {
+    this.#host = host
+    this.request = options.request
+    this.#log = options.log
+    this.#receivers = [options.receive]
+    this.#tail = options.request.wantLogTail ? '' : null
+    this.arrivedMs = host.clock.monotonicMs()
+    this.dueMs = this.arrivedMs + options.request.deadline - host.clock.nowMs()
+  }
+
+  get isOver(): boolean {
+    return this.state === 'done' || this.state === 'ending'
+  }
+
+  send(frame: ExecuteDown): void {
+    if (frame.type === 'cancel') return this.cancel(frame.reason)
+    if (frame.type === 'credit') return this.#stream?.credit(frame.bytes)
+    if (this.#stream !== null) this.#stream.write(frame.chunk, frame.last)
+    else if (this.state === 'waiting') this.#body.push(frame)
+  }
+
+  /** Gives the execution to `instance`: INVOKE and what is there of the event leave with this tick. */
+  assign(instance: Instance, start: Start | null): void {
+    this.instance = instance
+    this.start = start
+    this.#source = start === null ? 'warm' : start.source
+    this.state = instance.state === 'binding' ? 'loading' : 'running'
+    this.#runFromMs = this.#host.clock.monotonicMs()
+    this.#startedAt = this.#host.clock.nowMs()
+    this.#stream = instance.invoke(this)
+    const { invocationId, version } = this.request
+    this.#linePrefix = `\tp\t${invocationId}\t${instance.id}\t`
+    this.#platformLine(this.#startedAt, `START RequestId: ${invocationId} Version: ${version.number}`)
+    this.#tell({ type: 'started', instance: instance.id, start: this.#source, coldCause: start?.cause ?? null })
+    for (const { chunk, last } of this.#body) this.#stream.write(chunk, last)
+    this.#body = []
+  }
+
+  /** The Instance that got it early has loaded the code. */
+  onLoaded(): void {
+    if (this.state !== 'loading') return
+    this.state = 'running'
+    this.#runFromMs = this.#host.clock.monotonicMs()
+  }
+
+  onHead(head: { status: number; headers: [string, string][] }): void {
+    if (this.isOver) return
+    this.#head = { type: 'head', ...head }
+    this.#tell(this.#head)
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.isOver) return
+    this.#bytesOut += chunk.length
+    if (this.#bytesOut > limits.payloadBytesMax) {
+      this.#stream?.cancel('response too large')
+      return this.#finish({ outcome: 'failed', effect: 'completed', error: responseTooLarge(), keep: false })
+    }
+    this.#chunks.push(chunk)
+    this.#tell({ type: 'data', chunk })
+  }
+
+  onEnd(openWork: boolean): void {
+    if (this.isOver) return this.#late(openWork)
+    if (this.#cancelReason !== null) return this.#finishCancelled({ keep: true, openWork })
+    this.#settle({ outcome: 'succeeded', effect: 'completed', error: null, keep: true, openWork })
+  }
+
+  onFail(error: FunctionError, openWork: boolean): void {
+    if (this.isOver) return this.#late(openWork)
+    if (this.#cancelReason !== null) return this.#finishCancelled({ keep: true, openWork })
+    const end: End = { outcome: 'failed', effect: 'completed', error, keep: true, openWork }
+    if (/ENOSPC|no space left/i.test(error.errorMessage)) void this.#settleIfDiskIsFull(end)
+    else this.#settle(end)
+  }
+
+  onIdle(): void {
+    this.instance?.workDone(this.request.invocationId)
+  }
+
+  onDeadline(): void {
+    if (this.isOver) return
+    if (this.state === 'waiting')
+      return this.#finish({ outcome: 'expired', effect: 'never_started', error: expired(), keep: true })
+    const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
+    const error = timedOut(this.request.deadline - this.request.acceptedAt)
+    this.#finish({ outcome: 'timed_out', effect, error, keep: false })
+  }
+
+  cancel(reason: string): void {
+    if (this.isOver || this.#cancelReason !== null) return
+    this.#cancelReason = reason
+    if (this.state !== 'running') return this.#finishCancelled({ keep: this.state === 'waiting' })
+    this.#stream?.cancel(reason)
+    this.#host.clock.schedule(cancelGraceMs, () => {
+      if (!this.isOver) this.#finishCancelled({ keep: false })
+    })
+  }
+
+  onInstanceDead(death: Death): void {
+    if (this.state === 'done') return
+    if (this.state === 'ending' && this.#end !== null) return this.#finish({ ...this.#end, keep: false })
+    if (this.#cancelReason !== null) return this.#finishCancelled({ keep: false })
+    this.fail(describeDeath(death))
+  }
+
+  /** It cannot go on, for a reason that is not the handler's result. */
+  fail({ error, crashReason }: Failure): void {
+    if (this.isOver) return
+    const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
+    this.#finish({ outcome: 'crashed', effect, error, crashReason, keep: false })
+  }
+
+  refuse(refused: NonNullable<AttemptResult['refused']>): void {
+    if (this.isOver) return
+    const error = { errorType: `Hearth.Refused`, errorMessage: refused.message, stackTrace: [] }
+    this.#finish({ outcome: 'rejected', effect: 'never_started', error, refused, keep: true })
+  }
+
+  /** Sends what came so far from `fromOffset` on, then everything that follows. */
+  attach(fromOffset: number, receive: (frame: ExecuteUp) => void): void {
+    const { instance } = this
+    if (instance !== null && this.#source !== null)
+      receive({ type: 'started', instance: instance.id, start: this.#source, coldCause: this.start?.cause ?? null })
+    if (this.#head !== null) receive(this.#head)
+    let skip = fromOffset
+    for (const chunk of this.#chunks) {
+      if (skip < chunk.length) receive({ type: 'data', chunk: skip > 0 ? chunk.subarray(skip) : chunk })
+      skip = Math.max(0, skip - chunk.length)
+    }
+    this.#receivers.push(receive)
+  }
+
+  /** A line of its output, for a caller who wants the tail. */
+  noteLine(text: string): void {
+    if (this.#tail !== null) this.#tail = `${this.#tail}${text}\n`.slice(-limits.logTailBytes)
+  }
+
+  /** Its result came, but after the platform had already answered: only open work matters still. */
+  #late(openWork: boolean): void {
+    if (openWork) this.instance?.settle(true)
+  }
+
+  #settle(end: End): void {
+    if (this.#tail === null || this.instance === null) return this.#finish(end)
+    this.state = 'ending'
+    this.#end = end
+    void this.instance.outputBarrier().then(() => this.#finish(end))
+  }
+
+  async #settleIfDiskIsFull(end: End): Promise<void> {
+    this.state = 'ending'
+    this.#end = end
+    const usage = await this.instance?.readUsage()
+    if (this.#isDone() || end.error === null) return
+    if (usage?.ephemeralFull !== true) return this.#settle(end)
+    const failure = ephemeralFull(this.request.version.config.ephemeralMib, end.error)
+    this.#finish({ ...failure, outcome: 'crashed', effect: 'may_have_committed', keep: false })
+  }
+
+  #finishCancelled(options: { keep: boolean; openWork?: boolean }): void {
+    const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
+    this.#finish({ outcome: 'cancelled', effect, error: cancelled(this.#cancelReason ?? ''), ...options })
+  }
+
+  #isDone(): boolean {
+    return this.state === 'done'
+  }
+
+  #finish(end: End): void {
+    if (this.#isDone()) return
+    const { instance } = this
+    const endedMs = this.#host.clock.monotonicMs()
+    const endedAt = this.#host.clock.nowMs()
+    const wasRunning = this.state !== 'waiting' && this.state !== 'loading'
+    const durationMs = wasRunning ? endedMs - this.#runFromMs : 0
+    this.state = 'done'
+    if (instance !== null) {
+      instance.flushOutput()
+      this.#lastLines(endedAt, { end, durationMs })
+      if (instance.current === this) instance.settle(end.openWork === true)
+    }
+    const result = this.#result(end, { endedMs, endedAt, durationMs })
+    this.#host.onFinished(this, instance, end.keep)
+    this.#host.outcomes.record(this.request.invocationId, result)
+    this.#tell({ type: 'result', result })
+    this.#chunks = []
+    this.#body = []
+  }
+
+  #result(
+    end: End,
+    { endedMs, endedAt, durationMs }: { endedMs: number; endedAt: number; durationMs: number },
+  ): AttemptResult {
+    const { instance } = this
+    const { node, arch, driver } = this.#host
+    return {
+      outcome: end.outcome,
+      effect: end.effect,
+      attempt:
+        instance === null
+          ? null
+          : { node, instance: instance.id, driver, arch, startedAt: this.#startedAt, endedAt, outcome: end.outcome },
+      start: this.#source,
+      coldCause: this.start?.cause ?? null,
+      crashReason: end.crashReason ?? null,
+      error: end.error,
+      refused: end.refused ?? null,
+      phases: this.start === null ? noPhases : this.#phases(endedMs),
+      durationMs,
+      memoryPeakMib: instance?.memoryPeakMib ?? 0,
+      ephemeralBytesPeak: instance?.ephemeralBytesPeak ?? 0,
+      logTail: this.#tail,
+    }
+  }
+
+  #phases(endedMs: number): readonly Phase[] {
+    const timed = [...(this.start?.phases ?? [])]
+    if (this.#runFromMs >= 0 && this.start?.isLoaded === true)
+      timed.push(timedPhase('first_request', { fromMs: this.#runFromMs, toMs: endedMs }))
+    const originMs = this.dueMs - (this.request.deadline - this.request.acceptedAt)
+    return phasesSince(timed, { originMs, arrivedMs: this.arrivedMs })
+  }
+
+  #lastLines(time: number, { end, durationMs }: { end: End; durationMs: number }): void {
+    const { invocationId, version } = this.request
+    if (end.error !== null && (end.outcome === 'crashed' || end.outcome === 'timed_out'))
+      this.#platformLine(time, `RequestId: ${invocationId} Error: ${oneLine(end.error.errorMessage)}`)
+    this.#platformLine(time, `END RequestId: ${invocationId}`)
+    const { start } = this
+    const init = start === null ? '' : `\tInit Duration: ${start.initMs.toFixed(2)} ms`
+    this.#platformLine(
+      time,
+      `REPORT RequestId: ${invocationId}\tDuration: ${Math.round(durationMs * 100) / 100} ms\tBilled Duration: ${Math.ceil(durationMs)} ms\tMemory Size: ${version.config.memoryMib} MB\tMax Memory Used: ${this.instance?.memoryPeakMib ?? 0} MB${init}`,
+    )
+  }
+
+  #platformLine(time: number, text: string): void {
+    this.#log.appendRecords(`${time}${this.#linePrefix}${text}\n`)
+    if (this.#tail !== null) this.noteLine(text)
+  }
+
+  #tell(frame: ExecuteUp): void {
+    for (const receive of this.#receivers) receive(frame)
+  }
+}
+
+function oneLine(text: string): string {
+  return text.replaceAll(/[\r\n]+/g, ' ')
+}

@@ -1,0 +1,75 @@
+import type { Exit } from '../domain/driver.ts'
+import { toAppError } from '../domain/error.ts'
+import type { CrashReason, FunctionError } from '../domain/invocation.ts'
+import { limits } from '../domain/limits.ts'
+
+/* What the platform says of an invocation that user code did not end by itself. The types are Lambda's where it has one. */
+
+export interface Failure {
+  readonly crashReason: CrashReason | null
+  readonly error: FunctionError
+}
+
+/** Why an Instance is no more: its exit, or what it did wrong before the platform ended it. */
+export interface Death {
+  readonly exit: Exit | null
+  readonly breach: string | null
+}
+
+export function describeDeath({ exit, breach }: Death): Failure {
+  if (breach !== null)
+    return failure('exit', 'Runtime.ProtocolError', `The runtime broke the guest protocol: ${breach}`)
+  if (exit?.oom === true)
+    return failure('oom', 'Runtime.OutOfMemory', 'The runtime ran out of memory and was killed. Raise memoryMib.')
+  if (exit?.signal != null) return failure('signal', 'Runtime.ExitError', `The runtime exited: signal ${exit.signal}.`)
+  return failure('exit', 'Runtime.ExitError', `The runtime exited: exit status ${exit?.code ?? 'unknown'}.`)
+}
+
+export function ephemeralFull(ephemeralMib: number, cause: FunctionError): Failure {
+  const message = `/tmp is full (${ephemeralMib} MiB): ${cause.errorMessage}. Raise ephemeralMib.`
+  return {
+    crashReason: 'ephemeral_full',
+    error: { ...cause, errorType: 'Runtime.EphemeralFull', errorMessage: message },
+  }
+}
+
+export function timedOut(afterMs: number): FunctionError {
+  return plain('Sandbox.Timedout', `Task timed out after ${(afterMs / 1000).toFixed(2)} seconds.`)
+}
+
+export function expired(): FunctionError {
+  return plain('Hearth.Expired', 'The deadline passed before an Instance was ready.')
+}
+
+export function cancelled(reason: string): FunctionError {
+  return plain('Hearth.Cancelled', `Cancelled: ${reason}.`)
+}
+
+export function responseTooLarge(): FunctionError {
+  return plain('Function.ResponseSizeTooLarge', `Response payload size exceeded ${limits.payloadBytesMax} bytes.`)
+}
+
+export function initTimeout(afterMs: number): Failure {
+  const message = `The function did not load within ${(afterMs / 1000).toFixed(2)} seconds (initTimeoutMs).`
+  return failure('init_timeout', 'Sandbox.InitTimedout', message)
+}
+
+export function initError({ phase, ...error }: FunctionError & { phase?: string }): Failure {
+  return {
+    crashReason: 'init_error',
+    error: { ...error, errorMessage: phase ? `${error.errorMessage} (phase ${phase})` : error.errorMessage },
+  }
+}
+
+/** A start that failed on the platform's side. */
+export function startFailed(thrown: unknown): Failure {
+  return failure('init_error', 'Hearth.StartFailed', toAppError(thrown).message)
+}
+
+function failure(crashReason: CrashReason, errorType: string, errorMessage: string): Failure {
+  return { crashReason, error: plain(errorType, errorMessage) }
+}
+
+function plain(errorType: string, errorMessage: string): FunctionError {
+  return { errorType, errorMessage, stackTrace: [] }
+}

@@ -1,0 +1,318 @@
+import type { Clock } from '../domain/clock.ts'
+import type { Exit, Sandbox, Usage } from '../domain/driver.ts'
+import type { InstanceInfo, InstanceState } from '../domain/instance.ts'
+import type { FunctionError } from '../domain/invocation.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { RuntimeBuild } from '../domain/runtime.ts'
+import { versionKey, type Version } from '../domain/function.ts'
+import { HostLink, type InvokeStream } from '../wire/link.ts'
+import { WireError } from '../wire/wire-error.ts'
+import type { Death } from './failures.ts'
+import type { Execution } from './execution.ts'
+import type { FunctionLog } from './logs/function-log.ts'
+import { LogIntake } from './logs/log-intake.ts'
+import type { StreamCode } from './logs/log-line.ts'
+import type { TimedPhase } from './start-phases.ts'
+import type { Duplex } from 'node:stream'
+
+/** Who an Instance belongs to now: the pool, then a start, then its Version's group. */
+export interface InstanceOwner {
+  onLoaded(instance: Instance, loadMs: number): void
+  onLoadFailed(instance: Instance, error: FunctionError & { phase: string }): void
+  /** It ended without being asked. An execution it ran has been told already. */
+  onDead(instance: Instance, death: Death): void
+  /** waitUntil work came to its end. */
+  onQuiet(instance: Instance): void
+}
+
+export interface InstanceOptions {
+  readonly id: string
+  readonly epoch: string
+  readonly node: string
+  readonly driver: string
+  readonly build: RuntimeBuild
+  readonly sandbox: Sandbox
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly logBytesPerSecond: number
+  readonly openService: (service: string, instance: Instance, stream: Duplex) => boolean
+}
+
+/** A runtime that ended its channel gets this long to end by itself, so that its own exit is reported. */
+const exitGraceMs = 1_000
+/** After an exit its last frames may still be on their way. */
+const lastFramesMs = 200
+/** How long a caller who asked for the log tail may wait for the output pipes to be empty. */
+const tailBarrierMs = 250
+/** Output before BIND is kept for the message of a failed start. */
+const bootOutputChars = 4_096
+
+/** One sandbox and the two links into it. Life: domain/instance.ts. */
+export class Instance {
+  readonly id: string
+  readonly build: RuntimeBuild
+  readonly sandbox: Sandbox
+  readonly link: HostLink
+  readonly createdAt: number
+  readonly hello: Promise<void>
+  state: InstanceState = 'booting'
+  owner: InstanceOwner | null = null
+  version: Version | null = null
+  bootPhases: TimedPhase[] = []
+  /** Runs now; null while idle. */
+  current: Execution | null = null
+  /** Invocations that ended with waitUntil work still open. */
+  openWork = 0
+  openWorkSinceMs = 0
+  invocations = 0
+  lastUsedAt: number
+  idleSinceMs = 0
+  /** It must not serve another invocation. */
+  isRetired = false
+  /** Ran since the usage was sampled. */
+  isTouched = false
+  chargedMib = 0
+  memoryMib = 0
+  memoryPeakMib = 0
+  ephemeralBytesPeak = 0
+  bootOutput = ''
+  readonly #options: InstanceOptions
+  readonly #supervisor: HostLink | null
+  readonly #intake: LogIntake
+  /** Stream id -> invocation id, of invocations whose output may still come. */
+  readonly #lingering = new Map<number, string>()
+  #log: FunctionLog | null = null
+  #isLinkClosed = false
+  #exit: Exit | null = null
+  #killed: Promise<Exit> | null = null
+  #stream = 0
+  #greet: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => {}, reject: () => {} }
+
+  constructor(options: InstanceOptions) {
+    this.#options = options
+    const { id, epoch, build, sandbox, clock } = options
+    this.id = id
+    this.build = build
+    this.sandbox = sandbox
+    this.createdAt = clock.nowMs()
+    this.lastUsedAt = this.createdAt
+    this.hello = new Promise((resolve, reject) => (this.#greet = { resolve, reject }))
+    // Whoever boots it waits for it; after that a rejection has no reader.
+    this.hello.catch(() => {})
+    this.#intake = new LogIntake({
+      clock,
+      bytesPerSecond: options.logBytesPerSecond,
+      emit: (code, invocation, text) => this.#emit(code, invocation, text),
+      rest: (ms) => this.#rest(ms),
+    })
+    this.link = new HostLink(sandbox.channels.runtime, { epoch, role: 'runtime', handlers: this.#runtimeHandlers() })
+    const { supervisor } = sandbox.channels
+    this.#supervisor =
+      supervisor === null
+        ? null
+        : new HostLink(supervisor, { epoch, role: 'supervisor', handlers: this.#supervisorHandlers() })
+    void sandbox.exited.then((exit) => this.#onExited(exit))
+  }
+
+  get isDead(): boolean {
+    return this.state === 'dead'
+  }
+
+  /** From now on it belongs to `version`, and its output to that function's log. */
+  bindTo(version: Version, log: FunctionLog): void {
+    this.version = version
+    this.#log = log
+    this.state = 'binding'
+  }
+
+  /** Hands `execution` over: the INVOKE frame leaves with the rest of this tick. */
+  invoke(execution: Execution): InvokeStream {
+    this.current = execution
+    this.invocations++
+    this.isTouched = true
+    const { invocationId, deadline, contentType, traceparent } = execution.request
+    const stream = this.link.invoke(
+      { id: invocationId, deadlineMs: deadline, contentType, traceparent, kind: 'invoke' },
+      execution,
+    )
+    this.#stream = stream.id
+    return stream
+  }
+
+  /** The current execution has its result. */
+  settle(hasOpenWork: boolean): void {
+    const execution = this.current
+    if (execution === null) return
+    this.#intake.flush()
+    this.current = null
+    this.idleSinceMs = this.#options.clock.monotonicMs()
+    this.lastUsedAt = this.#options.clock.nowMs()
+    if (!hasOpenWork) return
+    this.#lingering.set(this.#stream, execution.request.invocationId)
+    this.openWork++
+    this.openWorkSinceMs = this.idleSinceMs
+  }
+
+  workDone(invocationId: string): void {
+    for (const [stream, id] of this.#lingering) if (id === invocationId) this.#lingering.delete(stream)
+    this.#intake.flush()
+    this.openWork--
+    if (this.openWork > 0 || this.isDead) return
+    if (this.current === null) this.idleSinceMs = this.#options.clock.monotonicMs()
+    this.owner?.onQuiet(this)
+  }
+
+  /** Resolves when all output written before has come in, or after a short while. */
+  async outputBarrier(): Promise<void> {
+    const supervisor = this.#supervisor
+    if (supervisor === null || this.isDead) return
+    await new Promise<void>((resolve) => {
+      const timer = this.#options.clock.schedule(tailBarrierMs, resolve)
+      void supervisor
+        .ping()
+        .catch(() => {})
+        .then(() => {
+          timer.cancel()
+          resolve()
+        })
+    })
+  }
+
+  /** Shows held output now. */
+  flushOutput(): void {
+    this.#intake.flush()
+  }
+
+  noteUsage(usage: Usage): void {
+    this.memoryMib = Math.ceil(usage.memoryBytes / 2 ** 20)
+    this.memoryPeakMib = Math.max(this.memoryPeakMib, Math.ceil(usage.memoryPeakBytes / 2 ** 20))
+    this.ephemeralBytesPeak = Math.max(this.ephemeralBytesPeak, usage.ephemeralBytes)
+  }
+
+  async readUsage(): Promise<Usage | null> {
+    this.isTouched = false
+    if (this.isDead) return null
+    try {
+      const usage = await this.sandbox.stats()
+      this.noteUsage(usage)
+      return usage
+    } catch (error) {
+      this.#options.logger.debug('instance.stats.failed', { instanceId: this.id, error: String(error) })
+      return null
+    }
+  }
+
+  /** Ends it with everything in it. Safe to call twice; the owner is not told, since it asked. Never rejects. */
+  kill(): Promise<Exit> {
+    this.#markDead()
+    this.#killed ??= this.sandbox.kill().catch((error: unknown) => {
+      this.#options.logger.error('instance.kill.failed', { instanceId: this.id, error: String(error) })
+      return { code: null, signal: null, oom: false }
+    })
+    return this.#killed
+  }
+
+  info(): InstanceInfo {
+    return {
+      id: this.id,
+      node: this.#options.node,
+      driver: this.#options.driver,
+      runtime: this.build.id,
+      state: this.state,
+      version: this.version === null ? null : versionKey(this.version),
+      createdAt: this.createdAt,
+      lastUsedAt: this.lastUsedAt,
+      invocations: this.invocations,
+      memoryMib: this.version?.config.memoryMib ?? this.chargedMib,
+    }
+  }
+
+  #runtimeHandlers(): ConstructorParameters<typeof HostLink>[1]['handlers'] {
+    const { id, clock, logBytesPerSecond } = this.#options
+    return {
+      onHello: () => {
+        this.link.configure({ instance: id, nowMs: clock.nowMs(), logBytesPerSecond })
+        this.#greet.resolve()
+      },
+      onReady: ({ loadMs }) => this.owner?.onLoaded(this, loadMs),
+      onInitFail: (error) => this.owner?.onLoadFailed(this, error),
+      onLog: (stream, fd, text) => this.#intake.write(text, { fd, isRaw: false, invocation: this.#idOf(stream) }),
+      onOpen: (service, stream) => this.#options.openService(service, this, stream),
+      onClosed: (error) => this.#onLinkClosed(error),
+    }
+  }
+
+  #supervisorHandlers(): ConstructorParameters<typeof HostLink>[1]['handlers'] {
+    const { id, clock, logBytesPerSecond } = this.#options
+    const breach = (what: string): void => this.#die({ exit: null, breach: `${what} on the supervisor's channel` })
+    return {
+      onHello: () => this.#supervisor?.configure({ instance: id, nowMs: clock.nowMs(), logBytesPerSecond }),
+      onReady: () => breach('READY'),
+      onInitFail: () => breach('FAIL'),
+      onLog: (_stream, fd, text) =>
+        this.#intake.write(text, { fd, isRaw: true, invocation: this.current?.request.invocationId ?? null }),
+      onOpen: (service, stream) => this.#options.openService(service, this, stream),
+      onClosed: (error) => {
+        if (error instanceof WireError) this.#die({ exit: null, breach: error.message })
+      },
+    }
+  }
+
+  #idOf(stream: number): string | null {
+    if (stream === this.#stream && this.current !== null) return this.current.request.invocationId
+    return this.#lingering.get(stream) ?? null
+  }
+
+  #emit(code: StreamCode, invocation: string | null, text: string): void {
+    if (this.#log === null) {
+      this.bootOutput = `${this.bootOutput}${text}\n`.slice(-bootOutputChars)
+      return
+    }
+    this.#log.append(this.#options.clock.nowMs(), code, { invocation, instance: this.id, text })
+    if (this.current !== null && this.current.request.invocationId === invocation) this.current.noteLine(text)
+  }
+
+  #rest(ms: number): void {
+    const links = this.#supervisor === null ? [this.link] : [this.link, this.#supervisor]
+    for (const link of links) link.pauseReading()
+    this.#options.clock.schedule(ms, () => {
+      for (const link of links) link.resumeReading()
+    })
+  }
+
+  #onLinkClosed(error: WireError | Error | null): void {
+    this.#isLinkClosed = true
+    this.#greet.reject(new Error(error?.message ?? 'The runtime closed its channel.'))
+    if (this.isDead) return
+    if (error instanceof WireError) return this.#die({ exit: null, breach: error.message })
+    if (this.#exit !== null) return this.#die({ exit: this.#exit, breach: null })
+    this.#options.clock.schedule(exitGraceMs, () => {
+      if (!this.isDead) void this.sandbox.kill().catch(() => {})
+    })
+  }
+
+  #onExited(exit: Exit): void {
+    this.#exit = exit
+    this.#greet.reject(new Error(`The runtime exited with ${exit.signal ?? `status ${exit.code}`}.`))
+    if (this.isDead) return
+    if (this.#isLinkClosed) return this.#die({ exit, breach: null })
+    this.#options.clock.schedule(lastFramesMs, () => this.#die({ exit, breach: null }))
+  }
+
+  #die(death: Death): void {
+    if (this.isDead) return
+    this.#intake.flush()
+    const execution = this.current
+    void this.kill()
+    execution?.onInstanceDead(death)
+    this.owner?.onDead(this, death)
+  }
+
+  #markDead(): void {
+    if (this.isDead) return
+    this.#intake.flush()
+    this.state = 'dead'
+    this.link.close()
+    this.#supervisor?.close()
+  }
+}

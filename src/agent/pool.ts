@@ -1,0 +1,184 @@
+import type { Clock } from '../domain/clock.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { RuntimeBuild } from '../domain/runtime.ts'
+import type { Instance, InstanceOwner } from './instance.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+
+export interface PoolOptions {
+  readonly build: RuntimeBuild
+  /** Instances to keep ready. */
+  readonly size: number
+  readonly boot: (build: RuntimeBuild) => Promise<Instance>
+  readonly slots: BootSlots
+  readonly budget: MemoryBudget
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** Somebody who waits for a booted Instance. */
+export interface Claim {
+  /** Called once, maybe before `claim` returns. `source` says whether it was ready already. */
+  readonly onInstance: (instance: Instance, source: 'pool' | 'boot') => void
+  readonly onFailed: (error: unknown) => void
+}
+
+/** What an Instance without a Version counts towards the node's memory: an idle interpreter with its own heap. */
+export const unboundMib = 48
+const refillBackoffMs = { first: 1_000, max: 60_000 }
+
+/** How many Instances boot at a time on this node: a boot takes 25-40 ms of CPU, more at once only delays them all. */
+export class BootSlots {
+  readonly #max: number
+  #used = 0
+  onFree: () => void = () => {}
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  get isIdle(): boolean {
+    return this.#used === 0
+  }
+
+  tryTake(): boolean {
+    if (this.#used >= this.#max) return false
+    this.#used++
+    return true
+  }
+
+  give(): void {
+    this.#used--
+    this.onFree()
+  }
+}
+
+/** Booted Instances of one runtime, without user code. A claim takes a ready one, else the first that comes up; refilling waits until nobody claims. */
+export class Pool implements InstanceOwner {
+  readonly build: RuntimeBuild
+  readonly #options: PoolOptions
+  #ready: Instance[] = []
+  #claims: Claim[] = []
+  #booting = 0
+  #failures = 0
+  #refillNotBeforeMs = 0
+  #isClosed = false
+
+  constructor(options: PoolOptions) {
+    this.#options = options
+    this.build = options.build
+  }
+
+  get ready(): readonly Instance[] {
+    return this.#ready
+  }
+
+  get isShort(): boolean {
+    return this.#ready.length + this.#booting < this.#options.size
+  }
+
+  /** Returns how to take the claim back. */
+  claim(claim: Claim): () => void {
+    const instance = this.#ready.pop()
+    if (instance !== undefined) {
+      this.#options.budget.give(unboundMib)
+      instance.chargedMib = 0
+      claim.onInstance(instance, 'pool')
+      return () => {}
+    }
+    this.#claims.push(claim)
+    this.bootForClaims()
+    return () => {
+      this.#claims = this.#claims.filter((other) => other !== claim)
+    }
+  }
+
+  /** Boots for those who wait, as far as there are slots. */
+  bootForClaims(): void {
+    while (this.#claims.length > this.#booting && this.#options.slots.tryTake()) this.#boot()
+  }
+
+  /** Boots one towards `size` if nothing speaks against it: background work. */
+  refill(): void {
+    if (!this.isShort || this.#isClosed || this.#claims.length > 0) return
+    if (this.#options.clock.monotonicMs() < this.#refillNotBeforeMs) return
+    if (this.#options.budget.freeMib < unboundMib || !this.#options.slots.tryTake()) return
+    this.#boot()
+  }
+
+  /** Gives up one ready Instance to make room; false when there is none. */
+  shrink(): boolean {
+    const instance = this.#ready.shift()
+    if (instance === undefined) return false
+    this.#options.budget.give(unboundMib)
+    void instance.kill()
+    return true
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    for (const claim of this.#claims.splice(0)) claim.onFailed(new Error('The agent is closing.'))
+    await Promise.all(this.#ready.splice(0).map((instance) => instance.kill()))
+  }
+
+  onDead(instance: Instance): void {
+    const before = this.#ready.length
+    this.#ready = this.#ready.filter((other) => other !== instance)
+    if (this.#ready.length < before) this.#options.budget.give(unboundMib)
+    this.#options.logger.warn('pool.instance.died', { instanceId: instance.id, output: instance.bootOutput })
+  }
+
+  onLoaded(instance: Instance): void {
+    this.#expel(instance, 'READY')
+  }
+
+  onLoadFailed(instance: Instance): void {
+    this.#expel(instance, 'FAIL')
+  }
+
+  onQuiet(): void {}
+
+  #expel(instance: Instance, what: string): void {
+    this.#options.logger.warn('pool.instance.expelled', { instanceId: instance.id, what })
+    void instance.kill()
+    this.onDead(instance)
+  }
+
+  #boot(): void {
+    this.#booting++
+    this.#options.boot(this.build).then(
+      (instance) => this.#booted(instance),
+      (error: unknown) => this.#bootFailed(error),
+    )
+  }
+
+  #booted(instance: Instance): void {
+    this.#booting--
+    this.#failures = 0
+    instance.owner = this
+    instance.state = 'booted'
+    const claim = this.#claims.shift()
+    if (claim !== undefined) claim.onInstance(instance, 'boot')
+    else if (this.#isClosed || this.#ready.length >= Math.max(1, this.#options.size)) void instance.kill()
+    else this.#keep(instance)
+    this.#options.slots.give()
+  }
+
+  #keep(instance: Instance): void {
+    this.#ready.push(instance)
+    instance.chargedMib = unboundMib
+    this.#options.budget.take(unboundMib)
+  }
+
+  #bootFailed(error: unknown): void {
+    this.#booting--
+    const claim = this.#claims.shift()
+    if (claim !== undefined) claim.onFailed(error)
+    else {
+      const waitMs = Math.min(refillBackoffMs.max, refillBackoffMs.first * 2 ** this.#failures)
+      this.#failures++
+      this.#refillNotBeforeMs = this.#options.clock.monotonicMs() + waitMs
+      this.#options.logger.warn('pool.refill.failed', { runtime: this.build.id, error: String(error), waitMs })
+    }
+    this.#options.slots.give()
+  }
+}

@@ -1,0 +1,210 @@
+import type { SecretSource } from '../domain/agent.ts'
+import type { Clock, Timer } from '../domain/clock.ts'
+import { AppError } from '../domain/error.ts'
+import type { Version } from '../domain/function.ts'
+import type { ColdCause, FunctionError, StartSource } from '../domain/invocation.ts'
+import type { Logger } from '../domain/logger.ts'
+import { bindMessage, bindSpec, type PlaceNames } from './binding.ts'
+import type { Code } from './code-cache.ts'
+import type { Execution } from './execution.ts'
+import { describeDeath, initError, initTimeout, startFailed, type Death, type Failure } from './failures.ts'
+import type { Instance, InstanceOwner } from './instance.ts'
+import type { FunctionLog } from './logs/function-log.ts'
+import type { Pool } from './pool.ts'
+import { timedPhase, type TimedPhase } from './start-phases.ts'
+
+export interface StartOptions {
+  readonly version: Version
+  readonly cause: ColdCause
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly log: FunctionLog
+  readonly secrets: SecretSource
+  readonly names: PlaceNames
+  /** Synchronous when the code is known to be here. */
+  readonly code: () => Code | Promise<Code>
+  /** Whom to give the INVOKE together with BIND, if anyone. */
+  readonly takeEarly: () => Execution | null
+  readonly onStarted: (start: Start, instance: Instance) => void
+  readonly onFailed: (start: Start, failure: Failure) => void
+}
+
+/** Bringing up one Instance for a Version. Each numbered step is a phase; it owns the Instance until READY, and kills it if a step fails.
+ *
+ *    1 sandbox, runtime_boot   from the pool, or the first that comes up
+ *    2 code_fetch              unpacked tree and caches, usually known
+ *    3 alloc                   read-only mounts and limits of the Version (driver)
+ *    4 connect                 BIND, and INVOKE with it when nobody else could serve the waiter
+ *    5 code_load               the runtime imports the handler, until READY
+ */
+export class Start implements InstanceOwner {
+  readonly cause: ColdCause
+  phases: TimedPhase[] = []
+  source: StartSource = 'boot'
+  instance: Instance | null = null
+  /** Got its INVOKE with BIND; not among the waiting any more. */
+  execution: Execution | null = null
+  isLoaded = false
+  initMs = 0
+  readonly #options: StartOptions
+  readonly #fromMs: number
+  #isOver = false
+  #unclaim: () => void = () => {}
+  #initTimer: Timer | null = null
+  #bindSentMs = 0
+  #mayRetry = true
+
+  constructor(options: StartOptions) {
+    this.#options = options
+    this.cause = options.cause
+    this.#fromMs = options.clock.monotonicMs()
+  }
+
+  /** Still without an Instance: giving it up costs nothing. */
+  get isClaiming(): boolean {
+    return this.instance === null
+  }
+
+  begin(): void {
+    this.#unclaim = this.#options.pool.claim({
+      onInstance: (instance, source) => this.#onInstance(instance, source),
+      onFailed: (error) => this.#fail(startFailed(error)),
+    })
+  }
+
+  /** Nobody needs it any more. */
+  cancel(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#unclaim()
+    this.#initTimer?.cancel()
+    void this.instance?.kill()
+  }
+
+  onLoaded(instance: Instance): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#initTimer?.cancel()
+    const { clock } = this.#options
+    const nowMs = clock.monotonicMs()
+    this.initMs = nowMs - this.#bindSentMs
+    this.phases.push(
+      timedPhase('code_load', { fromMs: this.#bindSentMs, toMs: nowMs }),
+      timedPhase('ready', { fromMs: nowMs, toMs: nowMs }),
+    )
+    this.isLoaded = true
+    instance.state = 'ready'
+    this.#options.onStarted(this, instance)
+  }
+
+  onLoadFailed(_instance: Instance, error: FunctionError & { phase: string }): void {
+    this.#fail(initError(error))
+  }
+
+  onDead(_instance: Instance, death: Death): void {
+    this.#fail(describeDeath(death))
+  }
+
+  onQuiet(): void {}
+
+  #onInstance(instance: Instance, source: 'pool' | 'boot'): void {
+    if (this.#isOver) return void instance.kill()
+    const { clock } = this.#options
+    this.instance = instance
+    this.source = source
+    instance.owner = this
+    const nowMs = clock.monotonicMs()
+    if (source === 'pool')
+      for (const { phase } of instance.bootPhases)
+        this.phases.push(timedPhase(phase, { fromMs: nowMs, toMs: nowMs, source: 'pool' }))
+    else
+      for (const phase of instance.bootPhases)
+        this.phases.push({ ...phase, fromMs: Math.max(phase.fromMs, Math.min(this.#fromMs, phase.toMs)) })
+    this.#place(instance).catch((error: unknown) => this.#placeFailed(instance, error))
+  }
+
+  async #place(instance: Instance): Promise<void> {
+    const { version, clock, log, secrets, names } = this.#options
+    // 2. Code, and the secrets' values beside it.
+    const fetchFromMs = clock.monotonicMs()
+    const revealing = revealSecrets(version, secrets)
+    const fetched = this.#options.code()
+    const code = fetched instanceof Promise ? await fetched : fetched
+    const allocFromMs = clock.monotonicMs()
+    this.phases.push(
+      timedPhase('code_fetch', {
+        fromMs: fetchFromMs,
+        toMs: allocFromMs,
+        source: 'node_cache',
+        bytes: fetched instanceof Promise ? version.codeBytes : 0,
+      }),
+    )
+    // 3. The sandbox gets the Version's files and limits.
+    const files = await instance.sandbox.bind(bindSpec(version, code))
+    const secretEnv = revealing === null ? null : await revealing
+    if (this.#isOver || instance.isDead) return
+    const connectFromMs = clock.monotonicMs()
+    this.phases.push(timedPhase('alloc', { fromMs: allocFromMs, toMs: connectFromMs }))
+    // 4. BIND.
+    instance.bindTo(version, log)
+    instance.link.bind(bindMessage(version, { instance: instance.id, files, secretEnv, names, purpose: 'serve' }))
+    this.#bindSentMs = clock.monotonicMs()
+    const { initTimeoutMs } = version.config
+    this.#initTimer = clock.schedule(initTimeoutMs, () => this.#fail(initTimeout(initTimeoutMs)))
+    this.execution = this.#options.takeEarly()
+    this.execution?.assign(instance, this)
+    this.phases.push(timedPhase('connect', { fromMs: connectFromMs, toMs: clock.monotonicMs() }))
+    void instance.readUsage()
+  }
+
+  /** Nothing of the user's has run yet: one more try hides an Instance that died in the pool. */
+  #placeFailed(instance: Instance, error: unknown): void {
+    if (this.#isOver) return
+    void instance.kill()
+    if (!this.#mayRetry || !(error instanceof AppError) || error.code !== 'driver_failed')
+      return this.#fail(startFailed(error))
+    this.#mayRetry = false
+    this.#options.logger.warn('instance.bind.retried', { instanceId: instance.id, error: error.message })
+    this.instance = null
+    this.phases = []
+    this.begin()
+  }
+
+  #fail(failure: Failure): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#initTimer?.cancel()
+    const { logger, version } = this.#options
+    logger.warn('instance.start.failed', {
+      function: version.functionName,
+      version: version.number,
+      instanceId: this.instance?.id,
+      reason: failure.crashReason,
+      error: failure.error.errorMessage,
+    })
+    if (this.execution === null && this.instance?.version != null)
+      this.#options.log.append(this.#options.clock.nowMs(), 'p', {
+        invocation: null,
+        instance: this.instance.id,
+        text: `[hearth] start failed: ${failure.error.errorType}: ${failure.error.errorMessage.replaceAll(/[\r\n]+/g, ' ')}`,
+      })
+    this.#options.onFailed(this, failure)
+    void this.instance?.kill()
+  }
+}
+
+function revealSecrets(version: Version, source: SecretSource): Promise<Record<string, string>> | null {
+  const wanted = Object.entries(version.config.secrets)
+  if (wanted.length === 0) return null
+  return source.reveal(version.project, [...new Set(wanted.map(([, name]) => name))]).then((values) => {
+    const env: Record<string, string> = {}
+    for (const [variable, name] of wanted) {
+      const value = values.get(name)
+      if (value === undefined)
+        throw new AppError('not_found', `Secret "${name}" of ${version.functionName} does not exist. Set it again.`)
+      env[variable] = value
+    }
+    return env
+  })
+}

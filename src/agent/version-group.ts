@@ -1,0 +1,370 @@
+import type { Clock } from '../domain/clock.ts'
+import { versionKey, type Version } from '../domain/function.ts'
+import type { ColdCause } from '../domain/invocation.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { Execution } from './execution.ts'
+import type { Death, Failure } from './failures.ts'
+import type { Instance, InstanceOwner } from './instance.ts'
+import type { FunctionLog } from './logs/function-log.ts'
+import { Start } from './start.ts'
+
+/** What a group needs of the agent around it. */
+export interface GroupHost {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly isDraining: boolean
+  /** Reserves memory for one more Instance of `group`, evicting idle ones of others if it must. */
+  reserve(group: VersionGroup): boolean
+  release(mib: number): void
+  charge(mib: number): void
+  readonly mayPause: boolean
+  makeStart(
+    group: VersionGroup,
+    of: { cause: ColdCause } & Pick<ConstructorParameters<typeof Start>[0], 'takeEarly' | 'onStarted' | 'onFailed'>,
+  ): Start
+  onInstanceChanged(instance: Instance): void
+  /** An Instance of `group` will want freezing or reaping at `dueMs` (monotonic). */
+  sweepAt(dueMs: number): void
+  onStartOver(): void
+}
+
+/** After this many failed starts in a row a Version waits before the next, twice as long each time. */
+const failuresBeforeBackoff = 3
+const backoffMs = { first: 1_000, max: 60_000 }
+/** Least that a frozen Instance counts towards the node's memory. */
+const frozenMibMin = 16
+
+/** The Instances of one Version and the executions that wait for one. Late binding: a waiting execution takes whichever comes first,
+ *  an Instance that became free or one that came up. */
+export class VersionGroup implements InstanceOwner {
+  readonly version: Version
+  readonly key: string
+  readonly log: FunctionLog
+  /** Highest owner's epoch seen for the function; shared by its Versions. */
+  readonly owner: { epoch: number }
+  readonly live = new Set<Instance>()
+  readonly #host: GroupHost
+  readonly #starts = new Set<Start>()
+  /** Most recently used last. */
+  #idle: Instance[] = []
+  #waiting: Execution[] = []
+  #hasStarted = false
+  #lastGone: ColdCause | null = null
+  #failures = 0
+  #lastFailure: Failure | null = null
+  #notBeforeMs = 0
+  #prepared = { min: 0, untilMs: 0 }
+
+  constructor(host: GroupHost, options: { version: Version; log: FunctionLog; owner: { epoch: number } }) {
+    this.#host = host
+    this.version = options.version
+    this.key = versionKey(options.version)
+    this.log = options.log
+    this.owner = options.owner
+  }
+
+  get isStarting(): boolean {
+    return this.#starts.size > 0
+  }
+
+  get isEmpty(): boolean {
+    return this.live.size === 0 && this.#starts.size === 0 && this.#waiting.length === 0
+  }
+
+  /** The idle Instance that was used least recently; null when none may go. */
+  get oldestIdle(): Instance | null {
+    return this.#idle.find((instance) => instance.openWork === 0) ?? null
+  }
+
+  /** Runs `execution` on an idle Instance now, or lets it wait for the first that comes. */
+  take(execution: Execution): void {
+    const instance = this.#idle.pop()
+    if (instance !== undefined) return this.#run(instance, execution, null)
+    this.#waiting.push(execution)
+    this.pump()
+  }
+
+  /** `execution` has its result; `keep` says whether its Instance may go on. */
+  finished(execution: Execution, instance: Instance | null, keep: boolean): void {
+    if (instance === null) {
+      this.#waiting = this.#waiting.filter((other) => other !== execution)
+      this.pump()
+      return
+    }
+    if (instance.isDead) return
+    if (instance.state === 'binding') return this.#abandon(execution.start)
+    if (!keep) return this.discard(instance, 'crash')
+    this.#free(instance)
+  }
+
+  /** Ends an Instance of this Version; `why` explains the next cold start. */
+  discard(instance: Instance, why: ColdCause): void {
+    this.#idle = this.#idle.filter((other) => other !== instance)
+    if (this.live.delete(instance)) {
+      this.#lastGone = why
+      this.#host.release(instance.chargedMib)
+      instance.chargedMib = 0
+    }
+    void instance.kill()
+    this.#host.onInstanceChanged(instance)
+    this.pump()
+  }
+
+  /** Retires every Instance: idle ones now, busy and starting ones after what they run. Returns how many. */
+  retire(): number {
+    const all = [...this.live]
+    for (const instance of all) instance.isRetired = true
+    for (const start of this.#starts) if (start.instance !== null) start.instance.isRetired = true
+    for (const instance of all) if (instance.current === null) this.discard(instance, 'evicted')
+    return all.length
+  }
+
+  prepare(min: number, untilMs: number): void {
+    this.#prepared = { min, untilMs }
+    this.pump()
+  }
+
+  /** Starts what is needed, gives up what is not, refuses who cannot be served. */
+  pump(): void {
+    this.#trimStarts()
+    while (this.#uncommitted() < this.#wanted()) {
+      if (this.#isBackingOff()) return this.#refuseBackoff()
+      if (!this.#host.reserve(this)) return this.#refuseCapacity()
+      this.#beginStart()
+    }
+  }
+
+  /** Freezes and reaps what was idle long enough; returns when to look again. */
+  sweep(nowMs: number): number {
+    let next = Infinity
+    for (const instance of [...this.#idle]) {
+      const dueMs = this.#sweepOne(instance, nowMs)
+      if (dueMs < next) next = dueMs
+    }
+    return next
+  }
+
+  onLoaded(instance: Instance): void {
+    this.#expel(instance, 'a second READY')
+  }
+
+  onLoadFailed(instance: Instance): void {
+    this.#expel(instance, 'FAIL on stream 0 after READY')
+  }
+
+  onDead(instance: Instance, _death: Death): void {
+    this.discard(instance, 'crash')
+  }
+
+  onQuiet(instance: Instance): void {
+    if (instance.current !== null) return
+    if (instance.isRetired || this.version.config.reuse === 'never') this.discard(instance, this.#leaveCause(instance))
+    else this.#sweepSoon(instance)
+  }
+
+  /** Fails everyone who still waits. */
+  refuseAll(refused: Parameters<Execution['refuse']>[0]): void {
+    for (const execution of this.#waiting.splice(0)) execution.refuse(refused)
+  }
+
+  #run(instance: Instance, execution: Execution, start: Start | null): void {
+    if (instance.state === 'frozen') this.#thaw(instance)
+    instance.state = 'busy'
+    execution.assign(instance, start)
+  }
+
+  /** An Instance has nothing to do: the oldest waiter gets it, or it rests. */
+  #free(instance: Instance): void {
+    if (instance.isRetired || this.version.config.reuse === 'never') {
+      if (instance.openWork === 0) return this.discard(instance, this.#leaveCause(instance))
+      instance.isRetired = true
+      instance.state = 'ready'
+      return this.#sweepSoon(instance)
+    }
+    const execution = this.#waiting.shift()
+    if (execution !== undefined) {
+      instance.state = 'busy'
+      execution.assign(instance, null)
+      return this.#trimStarts()
+    }
+    instance.state = 'ready'
+    this.#idle.push(instance)
+    this.#sweepSoon(instance)
+  }
+
+  #sweepSoon(instance: Instance): void {
+    const { freezeAfterMs, keepAliveMs } = this.version.config
+    this.#host.sweepAt(instance.idleSinceMs + Math.min(freezeAfterMs, keepAliveMs))
+  }
+
+  #leaveCause(instance: Instance): ColdCause {
+    return instance.isRetired && this.version.config.reuse !== 'never' ? 'evicted' : 'reuse_never'
+  }
+
+  #thaw(instance: Instance): void {
+    const limit = this.version.config.memoryMib
+    this.#host.charge(limit - instance.chargedMib)
+    instance.chargedMib = limit
+    instance.sandbox.resume().catch((error: unknown) => {
+      this.#host.logger.error('instance.thaw.failed', { instanceId: instance.id, error: String(error) })
+      if (instance.isDead) return
+      instance.current?.onInstanceDead({ exit: null, breach: 'it could not be resumed' })
+      this.discard(instance, 'crash')
+    })
+  }
+
+  #beginStart(): void {
+    const start = this.#host.makeStart(this, {
+      cause: this.#cause(),
+      takeEarly: () => this.#takeEarly(),
+      onStarted: (started, instance) => this.#onStarted(started, instance),
+      onFailed: (failed, failure) => this.#onStartFailed(failed, failure),
+    })
+    this.#hasStarted = true
+    this.#starts.add(start)
+    start.begin()
+  }
+
+  #cause(): ColdCause {
+    if (this.version.config.reuse === 'never' && this.#hasStarted) return 'reuse_never'
+    if (this.#lastGone !== null && this.#lastGone !== 'evicted' && this.live.size > 0 && this.#lastGone !== 'crash')
+      return 'scaled'
+    if (this.#lastGone !== null && this.live.size === 0) return this.#lastGone
+    if (this.#lastGone === 'crash') return 'crash'
+    if (this.live.size > 0 || this.#starts.size > 0) return 'scaled'
+    return this.#waiting[0]?.request.coldHint ?? 'first'
+  }
+
+  /** The waiter for an Instance that is about to load, when no other Instance could serve it sooner. */
+  #takeEarly(): Execution | null {
+    return this.live.size > 0 ? null : (this.#waiting.shift() ?? null)
+  }
+
+  #onStarted(start: Start, instance: Instance): void {
+    this.#starts.delete(start)
+    this.#failures = 0
+    this.#lastGone = null
+    instance.owner = this
+    instance.chargedMib = this.version.config.memoryMib
+    instance.idleSinceMs = this.#host.clock.monotonicMs()
+    this.live.add(instance)
+    this.#host.onStartOver()
+    const early = start.execution
+    if (early !== null) {
+      instance.state = 'busy'
+      early.onLoaded()
+    } else {
+      const execution = instance.isRetired ? undefined : this.#waiting.shift()
+      if (execution === undefined) this.#free(instance)
+      else this.#run(instance, execution, start)
+    }
+    this.#host.onInstanceChanged(instance)
+  }
+
+  #onStartFailed(start: Start, failure: Failure): void {
+    this.#starts.delete(start)
+    this.#host.release(this.version.config.memoryMib)
+    this.#lastFailure = failure
+    if (this.live.size === 0) this.#lastGone = 'crash'
+    this.#failures++
+    const step = this.#failures - failuresBeforeBackoff
+    if (step >= 0)
+      this.#notBeforeMs = this.#host.clock.monotonicMs() + Math.min(backoffMs.max, backoffMs.first * 2 ** step)
+    this.#host.onStartOver()
+    start.execution?.fail(failure)
+    // With other Instances alive the rest can be served by them; without, every waiter meets the same failure.
+    if (this.live.size > 0) return
+    for (const execution of this.#waiting.splice(0)) execution.fail(failure)
+  }
+
+  /** The execution that a loading Instance was started for is gone: timed out or cancelled. */
+  #abandon(start: Start | null): void {
+    if (start === null || !this.#starts.delete(start)) return
+    this.#host.release(this.version.config.memoryMib)
+    start.cancel()
+    this.#host.onStartOver()
+    this.pump()
+  }
+
+  #trimStarts(): void {
+    if (this.#starts.size === 0) return
+    let surplus = this.#uncommitted() - this.#wanted()
+    for (const start of [...this.#starts].reverse()) {
+      if (surplus <= 0) return
+      if (!start.isClaiming) continue
+      surplus--
+      this.#starts.delete(start)
+      this.#host.release(this.version.config.memoryMib)
+      start.cancel()
+      this.#host.onStartOver()
+    }
+  }
+
+  #uncommitted(): number {
+    let count = 0
+    for (const start of this.#starts) if (start.execution === null) count++
+    return count
+  }
+
+  #wanted(): number {
+    const { min, untilMs } = this.#prepared
+    if (min === 0 || this.#host.clock.monotonicMs() > untilMs) return this.#waiting.length
+    return Math.max(this.#waiting.length, min - this.live.size)
+  }
+
+  #isBackingOff(): boolean {
+    return this.#host.clock.monotonicMs() < this.#notBeforeMs
+  }
+
+  #refuseBackoff(): void {
+    if (this.live.size > 0 || this.#starts.size > 0) return
+    const retryAfterMs = Math.ceil(this.#notBeforeMs - this.#host.clock.monotonicMs())
+    const last = this.#lastFailure?.error.errorMessage ?? 'unknown'
+    const message = `The last ${this.#failures} starts of ${this.key} failed; the next is tried in ${retryAfterMs} ms. Last error: ${last}`
+    this.refuseAll({ code: 'backoff', message, retryAfterMs })
+  }
+
+  #refuseCapacity(): void {
+    if (this.live.size > 0 || this.#starts.size > 0) return
+    const message = `This node has no ${this.version.config.memoryMib} MiB left for ${this.key}.`
+    this.refuseAll({ code: 'capacity', message, retryAfterMs: 1_000 })
+  }
+
+  #sweepOne(instance: Instance, nowMs: number): number {
+    const { freezeAfterMs, keepAliveMs, timeoutMs } = this.version.config
+    // waitUntil work may go on as long as an invocation may; what is older was forgotten by the function.
+    const workUntilMs = instance.openWork === 0 ? 0 : instance.openWorkSinceMs + timeoutMs
+    if (nowMs < workUntilMs) return workUntilMs
+    const isPrepared = nowMs < this.#prepared.untilMs && this.live.size <= this.#prepared.min
+    const reapMs = isPrepared ? this.#prepared.untilMs : instance.idleSinceMs + keepAliveMs
+    if (nowMs >= reapMs) {
+      this.discard(instance, 'idle')
+      return Infinity
+    }
+    if (instance.state !== 'ready' || !this.#host.mayPause) return reapMs
+    const freezeMs = instance.idleSinceMs + freezeAfterMs
+    if (nowMs < freezeMs) return Math.min(freezeMs, reapMs)
+    this.#freeze(instance)
+    return reapMs
+  }
+
+  #freeze(instance: Instance): void {
+    instance.state = 'frozen'
+    const mib = Math.max(frozenMibMin, instance.memoryMib)
+    if (instance.memoryMib > 0 && mib < instance.chargedMib) {
+      this.#host.release(instance.chargedMib - mib)
+      instance.chargedMib = mib
+    }
+    this.#host.onInstanceChanged(instance)
+    instance.sandbox.pause().catch((error: unknown) => {
+      this.#host.logger.warn('instance.freeze.failed', { instanceId: instance.id, error: String(error) })
+      if (instance.state === 'frozen') instance.state = 'ready'
+    })
+  }
+
+  #expel(instance: Instance, what: string): void {
+    this.#host.logger.warn('instance.expelled', { instanceId: instance.id, what })
+    instance.current?.onInstanceDead({ exit: null, breach: what })
+    if (!instance.isDead) this.discard(instance, 'crash')
+  }
+}
