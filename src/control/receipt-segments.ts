@@ -1,5 +1,6 @@
 import type { Receipt } from '../domain/invocation.ts'
 import type { Logger } from '../domain/logger.ts'
+import { decodeLine } from './receipt-line.ts'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
@@ -28,7 +29,7 @@ const readBytes = 256 * 1024
 /** Looking through this much takes 0.2 s of the loop's time, in pieces of a millisecond. */
 const scanBytesMax = 128 * 1024 * 1024
 
-/** The files of a receipt log: `<epoch ms of the first receipt>-<sequence>.ndjson`, each line a JSON array of receipts. Appended to by
+/** The files of a receipt log: `<epoch ms of the first receipt>-<sequence>.ndjson`, lines as in `receipt-line.ts`. Appended to by
  *  one writer, bounded in size and age, read while it is written. Nothing is fsynced: a power cut may take the newest. */
 export class ReceiptSegments {
   /** Lines cut short by a crash, or unreadable. */
@@ -77,7 +78,7 @@ export class ReceiptSegments {
 
   /** The receipt of invocation `id`, in segments written from `fromMs` to `toMs`. */
   async find(id: string, { fromMs, toMs }: { fromMs: number; toMs: number }): Promise<Receipt | null> {
-    const needle = Buffer.from(`"id":"${id}"`)
+    const needle = Buffer.from(JSON.stringify(id))
     const candidates = this.#segments.filter((segment, i) => {
       const endMs = this.#segments[i + 1]?.startMs ?? Infinity
       return endMs >= fromMs && segment.startMs <= toMs
@@ -194,7 +195,7 @@ export class ReceiptSegments {
 
   #parse(line: Buffer): Receipt[] {
     try {
-      return JSON.parse(line.toString())
+      return decodeLine(line.toString())
     } catch {
       this.tornLines++
       return []

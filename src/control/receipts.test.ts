@@ -89,7 +89,7 @@ test('find ignores and counts a line of garbage in the middle', async (t) => {
   log.append(first)
   await log.close()
   const [name = ''] = await readdir(folder)
-  await appendFile(join(folder, name), `\0\0\0"id":"${second.id}"\0\0\n`)
+  await appendFile(join(folder, name), `\0\0\0"${second.id}"\0\0\n`)
   const again = await openReceiptLog({ folder, clock, logger: silentLogger })
   t.after(() => again.close())
   again.append(second)
@@ -134,7 +134,7 @@ test('segments older than the age limit go, at writing and at opening', async (t
 })
 
 test('find reads an old receipt by the time in its id, from disk', async (t) => {
-  const { log, clock, folder } = await opened(t, { segmentBytes: 20_000 })
+  const { log, clock, folder } = await opened(t, { segmentBytes: 5_000 })
   const receipts: Receipt[] = []
   for (let i = 0; i < 200; i++) {
     const receipt = receiptAt(clock.nowMs(), i)
