@@ -17,6 +17,7 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { deflateRawSync } from 'node:zlib'
 
 test('put stores the bytes once under their digest; stat and open find them', async (t) => {
   const { store, folder } = await opened(t)
@@ -57,17 +58,9 @@ test('put passes on the error of a source that breaks off, and keeps nothing', a
 })
 
 test('put and unpack answer capacity when the disk is full, and keep nothing', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'hearth-artifact-'))
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder]).status !== 0) {
-    await rm(folder, { recursive: true })
-    return t.skip('mounting a small file system needs root')
-  }
-  const store = await openArtifactStore({ folder, logger: silentLogger })
-  t.after(async () => {
-    await store.close()
-    spawnSync('umount', [folder])
-    await rm(folder, { recursive: true })
-  })
+  const small = await openedOnSmallDisk(t, '2m')
+  if (small === null) return
+  const { store, folder } = small
   await rejects(
     store.put(Readable.from([randomBytes(4_000_000)])),
     'capacity',
@@ -78,6 +71,15 @@ test('put and unpack answer capacity when the disk is full, and keep nothing', a
   await rejects(store.unpack(digest), 'capacity', /disk that holds the data folder is full/)
   assert.deepEqual(await readdir(join(folder, 'tmp')), [])
   assert.deepEqual(await readdir(join(folder, 'trees')), [])
+})
+
+test('unpack stops at the size an entry claims, before a bomb fills the disk', async (t) => {
+  const small = await openedOnSmallDisk(t, '16m')
+  if (small === null) return
+  const packed = deflateRawSync(Buffer.alloc(64 * 1024 * 1024))
+  const bomb = rawZip([{ name: 'a', packed, claimedBytes: 5_000_000 }])
+  const { digest } = await small.store.put(Readable.from([bomb]))
+  await rejects(small.store.unpack(digest), 'invalid', /does not unpack to the 5000000 bytes that it claims/)
 })
 
 test('open and unpack of an unknown digest are not_found', async (t) => {
@@ -238,6 +240,23 @@ async function opened(t: TestContext) {
   t.after(() => rm(folder, { recursive: true }))
   const store = await openArtifactStore({ folder, logger: silentLogger })
   t.after(() => store.close())
+  return { store, folder }
+}
+
+/** A store on a file system of `size`, or null (and the test is skipped) where none can be mounted. */
+async function openedOnSmallDisk(t: TestContext, size: string) {
+  const folder = await mkdtemp(join(tmpdir(), 'hearth-artifact-'))
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]).status !== 0) {
+    await rm(folder, { recursive: true })
+    t.skip('mounting a small file system needs root')
+    return null
+  }
+  const store = await openArtifactStore({ folder, logger: silentLogger })
+  t.after(async () => {
+    await store.close()
+    spawnSync('umount', [folder])
+    await rm(folder, { recursive: true })
+  })
   return { store, folder }
 }
 

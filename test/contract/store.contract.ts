@@ -329,6 +329,8 @@ function pagingContract(contract: Contract): void {
       assert.equal(error.field, 'cursor')
     }
     await rejects(store.audit.list('p', { limit: 1, cursor: nextCursor }), 'invalid', /Invalid cursor/)
+    const padded = store.functions.list('p', { limit: 1, cursor: `${nextCursor}=` })
+    await rejects(padded, 'invalid', /Invalid cursor/)
     for (const limit of [0, -1, 1.5, 1_001]) {
       const error = await rejects(store.functions.list('p', { limit }), 'invalid', /Invalid limit/)
       assert.equal(error.field, 'limit')
