@@ -1,0 +1,142 @@
+import { AppError } from '../../domain/error.ts'
+import type { Exit } from '../../domain/driver.ts'
+import type { Logger } from '../../domain/logger.ts'
+import type { Duplex } from 'node:stream'
+
+/** One reply line holds at most this; the launcher keeps to it, so more means that it is not the launcher. */
+const lineBytesMax = 64 * 1024
+
+interface Waiting {
+  readonly verb: string
+  readonly instance: string
+  readonly resolve: (reply: Reply) => void
+  readonly reject: (error: AppError) => void
+}
+
+export type Reply = Readonly<Record<string, unknown>>
+
+/** The privileged launcher's other end: requests by id, events by instance (docs/reference/launcher-protocol.md). When the channel
+ *  ends, every request fails and every sandbox counts as exited: the launcher kills them before it goes, or the kernel does. */
+export class LauncherClient {
+  readonly #channel: Duplex
+  readonly #logger: Logger
+  readonly #waiting = new Map<number, Waiting>()
+  readonly #exits = new Map<string, (exit: Exit) => void>()
+  #partial = ''
+  #nextId = 1
+  #isClosed = false
+
+  constructor(channel: Duplex, logger: Logger) {
+    this.#channel = channel
+    this.#logger = logger
+    channel.setEncoding('utf8')
+    channel.on('data', (text: string) => this.#push(text))
+    channel.on('error', (error) => this.#close(error.message))
+    channel.on('end', () => this.#close('it ended'))
+    channel.on('close', () => this.#close('it ended'))
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** Sends `verb` with `fields`. Throws driver_failed with the launcher's own sentence and the step that failed. */
+  request(verb: string, fields: Readonly<Record<string, unknown>> = {}): Promise<Reply> {
+    const instance = typeof fields['instance'] === 'string' ? fields['instance'] : ''
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) return reject(launcherGone(verb, instance))
+      const id = this.#nextId++
+      this.#waiting.set(id, { verb, instance, resolve, reject })
+      this.#channel.write(`${JSON.stringify({ id, verb, ...fields })}\n`)
+    })
+  }
+
+  /** Calls `receive` once, when `instance` has ended by itself or the launcher is gone. */
+  onExited(instance: string, receive: (exit: Exit) => void): void {
+    this.#exits.set(instance, receive)
+  }
+
+  forget(instance: string): void {
+    this.#exits.delete(instance)
+  }
+
+  close(): void {
+    this.#channel.end()
+    this.#close('closed by the agent')
+  }
+
+  #push(text: string): void {
+    const lines = (this.#partial + text).split('\n')
+    this.#partial = lines.pop() ?? ''
+    for (const line of lines) this.#receive(line)
+    if (this.#partial.length <= lineBytesMax) return
+    this.#close('a line of it is too long')
+    this.#channel.destroy()
+  }
+
+  #receive(line: string): void {
+    const message = parse(line)
+    if (message === null) return this.#logger.error('launcher.line.invalid', { line: line.slice(0, 200) })
+    if (typeof message['id'] === 'number') return this.#settle(message['id'], message)
+    if (message['event'] === 'exited') return this.#exited(message)
+    if (message['event'] === 'log')
+      this.#logger.info('launcher.log', { level: message['level'], message: message['message'] })
+  }
+
+  #settle(id: number, reply: Reply): void {
+    const waiting = this.#waiting.get(id)
+    if (waiting === undefined) return
+    this.#waiting.delete(id)
+    if (reply['ok'] === true) return waiting.resolve(reply)
+    const { verb, instance } = waiting
+    const step = typeof reply['step'] === 'string' ? ` at step "${reply['step']}"` : ''
+    const of = instance === '' ? '' : ` instance "${instance}"`
+    waiting.reject(
+      new AppError('driver_failed', `Cannot ${verb}${of}: the launcher failed${step}: ${String(reply['error'])}`, {
+        retryable: true,
+      }),
+    )
+  }
+
+  #exited(event: Reply): void {
+    const instance = String(event['instance'])
+    const receive = this.#exits.get(instance)
+    this.#exits.delete(instance)
+    receive?.(exitOf(event))
+  }
+
+  #close(why: string): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#logger.info('launcher.closed', { why })
+    for (const { verb, instance, reject } of this.#waiting.values()) reject(launcherGone(verb, instance))
+    this.#waiting.clear()
+    const exits = [...this.#exits.values()]
+    this.#exits.clear()
+    for (const receive of exits) receive({ code: null, signal: 'SIGKILL', oom: false })
+  }
+}
+
+/** How a sandbox ended, from an event or the reply to `kill`. */
+export function exitOf(reply: Reply): Exit {
+  const { code, signal, oom } = reply
+  return {
+    code: typeof code === 'number' ? code : null,
+    signal: typeof signal === 'string' ? signal : typeof signal === 'number' ? `SIG${signal}` : null,
+    oom: oom === true,
+  }
+}
+
+function launcherGone(verb: string, instance: string): AppError {
+  const of = instance === '' ? '' : ` instance "${instance}"`
+  return new AppError('driver_failed', `Cannot ${verb}${of}: the launcher is gone.`)
+}
+
+function parse(line: string): Reply | null {
+  try {
+    const value: unknown = JSON.parse(line)
+    return typeof value === 'object' && value !== null ? (value as Reply) : null
+  } catch {
+    return null
+  }
+}

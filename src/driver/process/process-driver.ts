@@ -1,0 +1,282 @@
+import type {
+  BindSpec,
+  BootSpec,
+  BoundFiles,
+  Capabilities,
+  Driver,
+  EnforcedFeature,
+  Exit,
+  ProbeResult,
+  Sandbox,
+  SandboxChannels,
+  Usage,
+} from '../../domain/driver.ts'
+import { AppError } from '../../domain/error.ts'
+import type { Logger } from '../../domain/logger.ts'
+import { Undo } from '../../domain/undo.ts'
+import { ChannelListener } from './channel-listener.ts'
+import { exitOf, LauncherClient, type Reply } from './launcher-client.ts'
+import { runtimeArgv, runtimeEnv, shimMount } from './runtime-command.ts'
+import { UidRange } from './uid-range.ts'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+
+export interface ProcessDriverOptions {
+  /** The control socket to the launcher: fd 3 of the platform. */
+  readonly launcher: Duplex
+  readonly logger: Logger
+  /** 0700 folder of ours for channel sockets; short, since a socket's path holds 107 bytes. */
+  readonly runFolder: string
+  /** Folder with the runtimes' shims: `node/bootstrap.cjs`, `python/bootstrap.py`. */
+  readonly shimFolder: string
+  /** Made by `prepareEtc`. */
+  readonly etcFolder: string
+  readonly uids: { readonly first: number; readonly count: number }
+  /** Port of the resolver that sandboxes with egress ask; null when there is none. */
+  readonly resolverPort: number | null
+  /** Processes and threads of one sandbox. */
+  readonly pidsMax?: number
+}
+
+const pidsMaxDefault = 512
+/** Limits of a sandbox that belongs to no Version yet: enough to boot any runtime. */
+const unbound = { memoryMib: 256, tmpMib: 16 }
+
+/** Sandboxed processes by way of the privileged launcher. */
+export class ProcessDriver implements Driver {
+  readonly name = 'process'
+  readonly #options: ProcessDriverOptions
+  readonly #launcher: LauncherClient
+  readonly #uids: UidRange
+  readonly #alive = new Map<string, ProcessSandbox>()
+  #enforced: readonly EnforcedFeature[] = []
+
+  constructor(options: ProcessDriverOptions) {
+    this.#options = options
+    this.#launcher = new LauncherClient(options.launcher, options.logger)
+    this.#uids = new UidRange(options.uids)
+  }
+
+  get capabilities(): Capabilities {
+    return { snapshots: false, pause: true, enforced: this.#enforced }
+  }
+
+  async probe(): Promise<ProbeResult> {
+    try {
+      const reply = await this.#launcher.request('probe')
+      this.#enforced = featuresOf(reply)
+      const missing = this.#enforced.filter(({ enforced }) => !enforced).map(({ feature }) => feature)
+      const detail =
+        missing.length === 0
+          ? 'A sandbox was made with every isolation feature enforced.'
+          : `A sandbox was made; not enforced here: ${missing.join(', ')}.`
+      return { works: true, detail, capabilities: this.capabilities }
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error)
+      return { works: false, detail, fix: 'Run `hearth doctor` as root.', capabilities: this.capabilities }
+    }
+  }
+
+  async boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox> {
+    const undo = new Undo()
+    const booting = this.#boot(spec, undo)
+    try {
+      return await inTime(booting, spec.instanceId, options)
+    } catch (error) {
+      // What still comes up after the deadline must go as well.
+      void booting.catch(() => {}).then(() => undo.run())
+      throw error
+    }
+  }
+
+  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
+    const id = handle.state['instance']
+    // Process sandboxes die with the agent; what this one does not hold is gone or going.
+    return typeof id === 'string' ? (this.#alive.get(id) ?? null) : null
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#alive.values()].map((sandbox) => sandbox.kill().catch(() => {})))
+    this.#launcher.close()
+  }
+
+  async #boot(spec: BootSpec, undo: Undo): Promise<Sandbox> {
+    const { instanceId, runtime } = spec
+    // 1. A uid of its own.
+    const uid = this.#uids.take()
+    undo.add('uid', () => this.#uids.give(uid))
+    // 2. Two sockets for the launcher to connect to.
+    const [channel, supervisor] = await Promise.all([
+      this.#listen(`${instanceId}.r`, undo),
+      this.#listen(`${instanceId}.s`, undo),
+    ])
+    // 3. The sandbox, with the runtime exec'd in it.
+    undo.add('sandbox', () => this.#launcher.request('kill', { instance: instanceId }).then(() => {}))
+    await this.#launcher.request('spawn', {
+      instance: instanceId,
+      folder: spec.folder,
+      channel: channel.path,
+      supervisor: supervisor.path,
+      uid,
+      argv: runtimeArgv(runtime, shimMount),
+      env: runtimeEnv(runtime, spec.epoch),
+      binds: this.#binds(spec),
+      etc: this.#options.etcFolder,
+      pidsMax: this.#options.pidsMax ?? pidsMaxDefault,
+      ...unbound,
+    })
+    const channels = { runtime: await channel.accept(), supervisor: await supervisor.accept() }
+    undo.disarm()
+    return this.#adopt(instanceId, channels, uid)
+  }
+
+  async #listen(name: string, undo: Undo): Promise<ChannelListener> {
+    const listener = await ChannelListener.listen(join(this.#options.runFolder, name))
+    undo.add(name, () => listener.close())
+    return listener
+  }
+
+  #binds({ runtime }: BootSpec): { source: string; target: string }[] {
+    const binds = [{ source: join(this.#options.shimFolder, runtime.family), target: shimMount }]
+    if (runtime.prefix !== '') binds.push({ source: runtime.prefix, target: runtime.prefix })
+    return binds
+  }
+
+  #adopt(instanceId: string, channels: SandboxChannels, uid: number): Sandbox {
+    const { resolverPort } = this.#options
+    const sandbox = new ProcessSandbox({ launcher: this.#launcher, instanceId, channels, resolverPort })
+    this.#alive.set(instanceId, sandbox)
+    void sandbox.exited.then(() => {
+      this.#alive.delete(instanceId)
+      this.#uids.give(uid)
+    })
+    return sandbox
+  }
+}
+
+class ProcessSandbox implements Sandbox {
+  readonly channels: SandboxChannels
+  readonly handle: Sandbox['handle']
+  readonly exited: Promise<Exit>
+  readonly #launcher: LauncherClient
+  readonly #instance: string
+  readonly #resolverPort: number | null
+  #end: (exit: Exit) => void = () => {}
+  #ended: Exit | null = null
+  #killing: Promise<Exit> | null = null
+
+  constructor(options: {
+    launcher: LauncherClient
+    instanceId: string
+    channels: SandboxChannels
+    resolverPort: number | null
+  }) {
+    this.#launcher = options.launcher
+    this.#instance = options.instanceId
+    this.#resolverPort = options.resolverPort
+    this.channels = options.channels
+    this.handle = { driver: 'process', version: 1, state: { instance: options.instanceId } }
+    this.exited = new Promise((resolve) => (this.#end = resolve))
+    this.#launcher.onExited(options.instanceId, (exit) => this.#onExited(exit))
+  }
+
+  async bind(spec: BindSpec): Promise<BoundFiles> {
+    await this.#launcher.request('bind', {
+      instance: this.#instance,
+      code: spec.codeFolder,
+      cache: spec.cacheFolder,
+      layers: spec.layerFolders,
+      memoryMib: spec.memoryMib,
+      cpuShare: spec.cpuShare,
+      tmpMib: spec.ephemeralMib,
+      network: spec.network,
+      resolver: this.#resolverPort === null ? null : { port: this.#resolverPort },
+    })
+    return { taskRoot: '/var/task', cacheRoot: spec.cacheFolder === null ? null : '/var/cache/hearth' }
+  }
+
+  async pause(): Promise<void> {
+    await this.#launcher.request('freeze', { instance: this.#instance })
+  }
+
+  async resume(): Promise<void> {
+    await this.#launcher.request('thaw', { instance: this.#instance })
+  }
+
+  kill(): Promise<Exit> {
+    this.#killing ??= this.#kill()
+    return this.#killing
+  }
+
+  async stats({ resetPeak = false }: { resetPeak?: boolean } = {}): Promise<Usage> {
+    const reply = await this.#launcher.request('stats', { instance: this.#instance, resetPeak })
+    return {
+      memoryBytes: numberOf(reply, 'memoryBytes'),
+      memoryPeakBytes: numberOf(reply, 'memoryPeakBytes'),
+      cpuMs: numberOf(reply, 'cpuMs'),
+      ephemeralBytes: numberOf(reply, 'tmpBytes'),
+      ephemeralFull: reply['tmpFull'] === true,
+    }
+  }
+
+  async #kill(): Promise<Exit> {
+    for (const channel of [this.channels.runtime, this.channels.supervisor]) channel?.destroy()
+    // The exited event of a sandbox that ended by itself tells more than the reply about what is left of it.
+    if (this.#launcher.isClosed) return this.exited
+    const reply = await this.#launcher.request('kill', { instance: this.#instance })
+    this.#finish(exitOf(reply))
+    return this.exited
+  }
+
+  /** It ended by itself: what is left of it is freed, then it counts as gone. */
+  #onExited(exit: Exit): void {
+    this.#ended = exit
+    this.#end(exit)
+    if (!this.#launcher.isClosed)
+      this.#killing ??= this.#launcher.request('kill', { instance: this.#instance }).then(
+        () => exit,
+        () => exit,
+      )
+  }
+
+  #finish(exit: Exit): void {
+    this.#launcher.forget(this.#instance)
+    this.#ended ??= exit
+    this.#end(this.#ended)
+  }
+}
+
+async function inTime(
+  booting: Promise<Sandbox>,
+  instanceId: string,
+  { signal, deadlineMs }: { signal?: AbortSignal; deadlineMs: number },
+): Promise<Sandbox> {
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => reject(new AppError('timeout', `Cannot boot instance "${instanceId}": ${why}.`))
+    const timer = setTimeout(() => fail('the deadline passed'), Math.max(0, deadlineMs - Date.now()))
+    const onAbort = (): void => fail('it was called off')
+    signal?.addEventListener('abort', onAbort)
+    if (signal?.aborted === true) onAbort()
+    booting.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    })
+  })
+}
+
+function featuresOf(reply: Reply): EnforcedFeature[] {
+  const list: unknown = reply['features']
+  if (!Array.isArray(list)) return []
+  return list.flatMap((item: unknown) => {
+    if (typeof item !== 'object' || item === null) return []
+    const { feature, enforced, detail } = item as Record<string, unknown>
+    return typeof feature === 'string'
+      ? [{ feature, enforced: enforced === true, detail: typeof detail === 'string' ? detail : '' }]
+      : []
+  })
+}
+
+function numberOf(reply: Reply, name: string): number {
+  const value = reply[name]
+  return typeof value === 'number' ? value : 0
+}

@@ -1,0 +1,55 @@
+import { runtimeIds, type RuntimeFamily, type RuntimeId } from '../domain/runtime.ts'
+import { execFile } from 'node:child_process'
+import { realpath } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
+
+/** What an interpreter said of itself. */
+export interface ProbedRuntime {
+  readonly id: RuntimeId
+  readonly family: RuntimeFamily
+  readonly version: string
+  readonly executable: string
+  readonly prefix: string
+}
+
+const run = promisify(execFile)
+/** A version manager's shim takes 100 ms, a cold disk a second or two. */
+const probeMsMax = 15_000
+
+const questions: Readonly<Record<RuntimeFamily, readonly string[]>> = {
+  node: ['-p', 'JSON.stringify({ version: process.versions.node, executable: process.execPath, prefix: "" })'],
+  python: [
+    '-c',
+    'import sys, json; print(json.dumps({"version": "%d.%d.%d" % sys.version_info[:3], "executable": sys.executable, "prefix": sys.base_prefix}))',
+  ],
+}
+
+/** Runs `path` and asks it; null when it does not run, or is of a version that Hearth has no name for. */
+export async function probeRuntime(path: string, family: RuntimeFamily): Promise<ProbedRuntime | null> {
+  try {
+    const { stdout } = await run(path, [...questions[family]], {
+      timeout: probeMsMax,
+      env: { PATH: process.env['PATH'] },
+    })
+    const answer = JSON.parse(stdout) as { version: string; executable: string; prefix: string }
+    const id = idOf(family, answer.version)
+    if (id === null) return null
+    const executable = await realpath(answer.executable)
+    const prefix = family === 'node' ? dirname(dirname(executable)) : await realpath(answer.prefix)
+    return { id, family, version: answer.version, executable, prefix: isUnderUsr(prefix) ? '' : prefix }
+  } catch {
+    // Not there, not runnable, a shim without its version: no runtime.
+    return null
+  }
+}
+
+function idOf(family: RuntimeFamily, version: string): RuntimeId | null {
+  const [major, minor] = version.split('.')
+  const name = family === 'node' ? `node${major}` : `python${major}.${minor}`
+  return runtimeIds.find((id) => id === name) ?? null
+}
+
+function isUnderUsr(path: string): boolean {
+  return path === '/usr' || path.startsWith('/usr/')
+}

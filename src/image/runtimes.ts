@@ -1,0 +1,153 @@
+import type { Digest } from '../domain/artifact.ts'
+import { AppError } from '../domain/error.ts'
+import { runtimeFamilies, runtimeIds } from '../domain/runtime.ts'
+import type { RuntimeBuild, RuntimeCatalog, RuntimeFamily } from '../domain/runtime.ts'
+import type { RuntimeCandidate } from './runtime-candidates.ts'
+import { probeRuntime, type ProbedRuntime } from './runtime-probe.ts'
+import { createHash } from 'node:crypto'
+import { readdir, readFile, realpath, rename, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+export interface DiscoverOptions {
+  readonly candidates: readonly RuntimeCandidate[]
+  /** Holds `node/` and `python/`: their sources are part of each build's digest. */
+  readonly shimFolder: string
+  /** Answers of earlier runs, by path, size and mtime. */
+  readonly cacheFile: string
+}
+
+type Cache = Record<string, { stamp: string; probed: ProbedRuntime | null }>
+
+/** Runs each candidate and asks what it is; the builds, newest first, one per real executable. Results are kept in `cacheFile`. */
+export async function discoverRuntimes(options: DiscoverOptions): Promise<RuntimeBuild[]> {
+  const cache = await readCache(options.cacheFile)
+  const fresh: Cache = {}
+  const shims = {
+    node: await sourcesDigest(join(options.shimFolder, 'node')),
+    python: await sourcesDigest(join(options.shimFolder, 'python')),
+  }
+  const builds = new Map<string, RuntimeBuild>()
+  await Promise.all(
+    options.candidates.map(async ({ path, family }) => {
+      const stamp = await stampOf(path)
+      if (stamp === null) return
+      const known = cache[path]
+      const probed = known?.stamp === stamp ? known.probed : await probeRuntime(path, family)
+      fresh[path] = { stamp, probed }
+      if (probed !== null) builds.set(probed.executable, await buildOf(probed, shims[family]))
+    }),
+  )
+  await writeCache(options.cacheFile, fresh)
+  return [...builds.values()].sort(byNewest)
+}
+
+/** A catalog of `builds`. Of several with one id the newest counts; all can be pinned. */
+export function runtimeCatalog(builds: readonly RuntimeBuild[]): RuntimeCatalog {
+  const sorted = [...builds].sort(byNewest)
+  const newest = new Map<string, RuntimeBuild>()
+  for (const build of sorted) if (!newest.has(build.id)) newest.set(build.id, build)
+  const list = [...newest.values()]
+  const byDigest = new Map(sorted.map((build) => [build.digest, build]))
+  return {
+    list: () => list,
+    resolve: (name) => resolve(name, list),
+    pinned: (digest) => {
+      const build = byDigest.get(digest)
+      if (build !== undefined) return build
+      throw new AppError('not_found', `The runtime build ${digest} is not on this node any more.`)
+    },
+  }
+}
+
+function resolve(name: string, list: readonly RuntimeBuild[]): RuntimeBuild {
+  const wanted = name.replace(/^nodejs(\d+)\.x$/, 'node$1')
+  const build = list.find(({ id, family }) => id === wanted || family === wanted)
+  if (build !== undefined) return build
+  const allowed = [...runtimeFamilies, ...list.map(({ id }) => id)].join(', ')
+  const isKnown = [...runtimeFamilies, ...runtimeIds].some((id) => id === wanted)
+  const message = isKnown ? notInstalled(wanted, list) : unknown(name, list)
+  throw new AppError('invalid', message, { field: 'runtime', value: name, allowed })
+}
+
+function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
+  const family: RuntimeFamily = id.startsWith('node') ? 'node' : 'python'
+  const near = list.filter((build) => build.family === family).map((build) => build.id)
+  const instead = near.length === 0 ? '' : ` Installed: ${near.join(', ')}.`
+  const how =
+    family === 'node'
+      ? `Install it with \`hearth runtime install ${id}\`.`
+      : `Install ${id} on this machine (package, pyenv or uv) and start Hearth again.`
+  return `Runtime "${id}" is not installed on this node. ${how}${instead}`
+}
+
+function unknown(name: string, list: readonly RuntimeBuild[]): string {
+  const names = [...runtimeFamilies, ...list.map(({ id }) => id)]
+  const [nearest] = names.sort((a, b) => distance(name, a) - distance(name, b))
+  return `Unknown runtime "${name}".${nearest === undefined ? ' None is installed.' : ` Did you mean "${nearest}"?`}`
+}
+
+/** Levenshtein. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, n) => n)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+async function buildOf(probed: ProbedRuntime, shimDigest: string): Promise<RuntimeBuild> {
+  const { size, mtimeMs } = await stat(probed.executable)
+  const facts = JSON.stringify([probed.id, probed.version, size, Math.floor(mtimeMs), shimDigest])
+  const digest: Digest = `sha256:${createHash('sha256').update(facts).digest('hex')}`
+  return { ...probed, digest }
+}
+
+/** Over names and contents, so that a changed shim makes new builds. */
+async function sourcesDigest(folder: string): Promise<string> {
+  const hash = createHash('sha256')
+  for (const name of (await readdir(folder).catch(() => [])).sort()) {
+    if (!/\.(cjs|mjs|js|py)$/.test(name) || /\.test\./.test(name)) continue
+    hash.update(`${name}\0`).update(await readFile(join(folder, name)))
+  }
+  return hash.digest('hex')
+}
+
+/** Newest version first, within a family; families in their own order. */
+function byNewest(a: RuntimeBuild, b: RuntimeBuild): number {
+  if (a.family !== b.family) return runtimeFamilies.indexOf(a.family) - runtimeFamilies.indexOf(b.family)
+  const [x, y] = [a, b].map(({ version }) => version.split('.').map(Number))
+  for (let part = 0; part < 3; part++) {
+    const difference = (y?.[part] ?? 0) - (x?.[part] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
+}
+
+/** Changes when the file behind `path`, or what `path` points to, changes; null when there is nothing. */
+async function stampOf(path: string): Promise<string | null> {
+  try {
+    const { size, mtimeMs } = await stat(path)
+    return `${await realpath(path)} ${size} ${mtimeMs}`
+  } catch {
+    return null
+  }
+}
+
+async function readCache(file: string): Promise<Cache> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Cache
+  } catch {
+    // Absent or damaged: everything is probed again.
+    return {}
+  }
+}
+
+async function writeCache(file: string, cache: Cache): Promise<void> {
+  await writeFile(`${file}.draft`, JSON.stringify(cache, null, 1))
+  await rename(`${file}.draft`, file)
+}
