@@ -42,6 +42,13 @@ test('openVault refuses a key that others can read', (t) => {
   openVault({ file })
 })
 
+test('openVault names the file when it cannot be made', (t) => {
+  const file = freshFile(t)
+  writeFileSync(file, 'x')
+  const refusal = matches('internal', /Cannot use master key ".*\/master\.key\/inner": ENOTDIR/)
+  assert.throws(() => openVault({ file: join(file, 'inner') }), refusal)
+})
+
 test('seal and open give the value back, and no two ciphertexts are alike', () => {
   for (const value of ['', 'hunter2', '\u65e5\u672c \u{1f511}', 'x'.repeat(100_000)]) {
     const sealed = vault.seal('p', 'n', value)

@@ -33,7 +33,12 @@ const tokenPattern = /^hth_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/
 /** Opens the vault whose master key lies in `file`; makes the file (0600, 32 random bytes) when it does not exist.
  *  Blocks for a file read: call it at start. Throws invalid (wrong size, or readable by others; the message names the fix). */
 export function openVault({ file }: { file: string }): Vault {
-  return new Vault(readMaster(file) ?? createMaster(file))
+  try {
+    return new Vault(readMaster(file) ?? createMaster(file))
+  } catch (error) {
+    if (error instanceof AppError || !(error instanceof Error)) throw error
+    throw new AppError('internal', `Cannot use master key "${file}": ${error.message}.`, { cause: error })
+  }
 }
 
 /** All that hangs on the master key: secrets sealed at rest, and bearer tokens derived instead of stored. */

@@ -11,8 +11,11 @@ import { DatabaseSync } from 'node:sqlite'
 /** "Hrth", in the file's header: tells Hearth's database from any other SQLite file. */
 const applicationId = 0x48727468
 
-/** How long a statement waits for another process (a backup, the sqlite3 shell) that holds the lock. */
-const busyTimeoutMs = 5_000
+export interface DatabaseOptions {
+  readonly file: string
+  /** How long a statement waits for another process (a backup, the sqlite3 shell) that holds the lock. */
+  readonly busyTimeoutMs: number
+}
 
 export interface Database {
   readonly raw: DatabaseSync
@@ -21,25 +24,29 @@ export interface Database {
 
 /** Opens `file`, creating it when it does not exist; brings its schema up to this build's.
  *  Throws invalid (not Hearth's file, or written by a newer Hearth), internal (damaged). A file that cannot be used is left as it is. */
-export async function openDatabase(file: string): Promise<Database> {
-  const size = sizeOf(file)
-  if (size === undefined) await createDatabase(file)
-  else if (size === 0) throw damaged(file, 'it is empty')
+export async function openDatabase({ file, busyTimeoutMs }: DatabaseOptions): Promise<Database> {
   try {
-    const database = connect(file)
-    try {
-      verify(database.raw, file)
-      const applied = appliedMigrations(database.raw)
-      refuseNewerSchema(applied, file)
-      // The migrator takes 100 ms to find out that there is nothing to do.
-      if (applied.length < Object.keys(migrations).length) await migrate(database.db)
-      return database
-    } catch (error) {
-      database.raw.close()
-      throw error
-    }
+    const size = sizeOf(file)
+    if (size === 0) throw damaged(file, 'it is empty')
+    if (size === undefined) await createDatabase(file)
+    return await openExisting({ file, busyTimeoutMs })
   } catch (error) {
     throw explain(error, file)
+  }
+}
+
+async function openExisting({ file, busyTimeoutMs }: DatabaseOptions): Promise<Database> {
+  const database = connect({ file, busyTimeoutMs })
+  try {
+    verify(database.raw, file)
+    const applied = appliedMigrations(database.raw)
+    refuseNewerSchema(applied, file)
+    // The migrator takes 100 ms to find out that there is nothing to do.
+    if (applied.length < Object.keys(migrations).length) await migrate(database.db)
+    return database
+  } catch (error) {
+    database.raw.close()
+    throw error
   }
 }
 
@@ -53,7 +60,7 @@ async function createDatabase(file: string): Promise<void> {
   for (const leftover of [draft, `${draft}-wal`, `${draft}-shm`]) rmSync(leftover, { force: true })
   // SQLite gives the journal files the permissions of the database.
   closeSync(openSync(draft, 'wx', 0o600))
-  const { raw, db } = connect(draft)
+  const { raw, db } = connect({ file: draft, busyTimeoutMs: 0 })
   raw.exec(`pragma application_id = ${applicationId}`)
   await migrate(db)
   raw.close()
@@ -61,7 +68,7 @@ async function createDatabase(file: string): Promise<void> {
   fsyncFolder(dirname(file))
 }
 
-function connect(file: string): Database {
+function connect({ file, busyTimeoutMs }: DatabaseOptions): Database {
   const raw = new DatabaseSync(file, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true })
   raw.exec('pragma journal_mode = wal')
   raw.exec('pragma synchronous = full')
@@ -123,7 +130,9 @@ function explain(error: unknown, file: string): unknown {
   const code = 'errcode' in error && typeof error.errcode === 'number' ? error.errcode & 0xff : undefined
   if (code === notADatabase) return damaged(file, 'it is not a SQLite database', error)
   if (code === corrupt) return damaged(file, 'it is damaged', error)
-  return new AppError('internal', `Cannot open the database "${file}": ${error.message}.`, { cause: error })
+  return new AppError('internal', `Cannot open the database "${file}": ${error.message.replace(/\.$/, '')}.`, {
+    cause: error,
+  })
 }
 
 function sizeOf(file: string): number | undefined {

@@ -1,5 +1,5 @@
 import { AppError } from '../../domain/error.ts'
-import { toPlainError } from '../../domain/plain-error.ts'
+import { fromPlainError, toPlainError } from '../../domain/plain-error.ts'
 import type { Reply, Request } from './messages.ts'
 import type { Database } from './database.ts'
 import { reads, writes } from './operations/index.ts'
@@ -63,18 +63,26 @@ async function runInSavepoint(database: Database, request: Request): Promise<Rep
   raw.exec('savepoint mutation')
   const reply = await answer(database, request)
   // A full disk or an I/O error makes SQLite roll the whole transaction back by itself: then nobody's change is left.
-  if (!raw.isTransaction) throw new Error('SQLite rolled the transaction back.', { cause: reply })
+  if (!raw.isTransaction) throw 'error' in reply ? fromPlainError(reply.error) : new Error('The transaction is gone.')
   if ('error' in reply) raw.exec('rollback to mutation')
   raw.exec('release mutation')
   return reply
 }
 
+const sqliteBusy = 5
 const sqliteFull = 13
 
+/** What an operator can mend is said as such; the low byte of an extended result code is the primary one (sqlite.org/rescode.html). */
 function explain(error: unknown): unknown {
   if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number') return error
-  if ((error.errcode & 0xff) !== sqliteFull) return error
-  return new AppError('capacity', 'Cannot save: the disk that holds the data folder is full. Free space, then retry.', {
-    detail: error.message,
-  })
+  const code = error.errcode & 0xff
+  if (code === sqliteFull) {
+    const message = 'Cannot save: the disk that holds the data folder is full. Free space, then retry.'
+    return new AppError('capacity', message, { detail: error.message })
+  }
+  if (code === sqliteBusy) {
+    const message = 'Cannot save: another program holds the lock of the database. Wait for it to finish, then retry.'
+    return new AppError('capacity', message, { detail: error.message })
+  }
+  return error
 }

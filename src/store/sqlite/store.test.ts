@@ -4,7 +4,7 @@ import { AppError } from '../../domain/error.ts'
 import { silentLogger } from '../../domain/logger.ts'
 import { openSqliteStore } from './store.ts'
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -96,6 +96,52 @@ test('openSqliteStore refuses a schema newer than it knows', async (t) => {
   raw.exec(`insert into kysely_migration (name, timestamp) values ('9999_future', '')`)
   raw.close()
   await refuses(file, 'invalid', /a newer Hearth wrote it \(schema "9999_future"\)/)
+})
+
+test('openSqliteStore names the file when it cannot be made', async (t) => {
+  const file = await freshFile(t)
+  await writeFile(file, 'x')
+  await refuses(join(file, 'hearth.db'), 'internal', /Cannot open the database ".*\/hearth\.db\/hearth\.db": E/)
+})
+
+test('a full disk is capacity for the mutations it meets, and the store goes on', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'hearth-store-'))
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder]).status !== 0) {
+    await rm(folder, { recursive: true })
+    return t.skip('mounting a small file system needs root')
+  }
+  const store = await open(join(folder, 'hearth.db'))
+  t.after(async () => {
+    await store.close()
+    spawnSync('umount', [folder])
+    await rm(folder, { recursive: true })
+  })
+  await store.meta.set('before', 'kept')
+  const large = 'x'.repeat(50_000)
+  const outcomes = await Promise.allSettled(Array.from({ length: 40 }, (_, i) => store.meta.set(`k${i}`, large)))
+  const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
+  assert.ok(refused.length > 0)
+  for (const { reason } of refused) {
+    assert.equal(reason.code, 'capacity', reason.detail)
+    assert.match(reason.message, /Cannot save: the disk that holds the data folder is full/)
+  }
+  for (const [i, outcome] of outcomes.entries()) {
+    assert.equal(await store.meta.get(`k${i}`), outcome.status === 'fulfilled' ? large : null)
+  }
+  assert.equal(await store.meta.get('before'), 'kept')
+  assert.deepEqual(await store.check(), [])
+})
+
+test('a database that another program keeps locked is capacity', async (t) => {
+  const file = await freshFile(t)
+  const store = await openSqliteStore({ file, clock: systemClock, logger: silentLogger, busyTimeoutMs: 50 })
+  const other = new DatabaseSync(file)
+  other.exec('begin immediate')
+  await assert.rejects(store.meta.set('k', 'v'), { code: 'capacity', message: /another program holds the lock/ })
+  other.exec('rollback')
+  other.close()
+  await store.meta.set('k', 'v')
+  await store.close()
 })
 
 test('check reports a row whose parent is gone', async (t) => {

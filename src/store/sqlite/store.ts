@@ -3,6 +3,7 @@ import { AppError, toAppError } from '../../domain/error.ts'
 import type { Logger } from '../../domain/logger.ts'
 import type { Store } from '../../domain/store.ts'
 import { fromPlainError } from '../../domain/plain-error.ts'
+import type { DatabaseOptions } from './database.ts'
 import type { FromWorker, Reply, Request, ToWorker } from './messages.ts'
 import type { OperationArgs, OperationName, OperationResult } from './operations/index.ts'
 import { Worker } from 'node:worker_threads'
@@ -13,14 +14,23 @@ export interface SqliteStoreOptions {
   /** Gives every record its time. */
   readonly clock: Clock
   readonly logger: Logger
+  /** How long a call waits for another program (a backup) that holds the database's lock, before it fails with capacity. */
+  readonly busyTimeoutMs?: number
 }
+
+const defaultBusyTimeoutMs = 5_000
 
 /** Opens the store in one SQLite file (WAL, synchronous=FULL), run by a thread of its own: no call stops the caller's event loop.
  *  Mutations asked for at the same time are committed together; each promise resolves after the commit that holds its change.
  *  No project exists in a new store: whoever starts the platform creates the first.
  *  Throws invalid (not Hearth's file, written by a newer Hearth), internal (damaged file; the message says what to do). */
-export async function openSqliteStore({ file, clock, logger }: SqliteStoreOptions): Promise<Store> {
-  const thread = new StoreThread(file, logger)
+export async function openSqliteStore({
+  file,
+  clock,
+  logger,
+  busyTimeoutMs = defaultBusyTimeoutMs,
+}: SqliteStoreOptions): Promise<Store> {
+  const thread = new StoreThread({ file, busyTimeoutMs }, logger)
   await thread.opened
   const call = <Name extends OperationName>(name: Name) => {
     return (...args: OperationArgs<Name>): Promise<OperationResult<Name>> => thread.call(name, clock.nowMs(), args)
@@ -75,10 +85,10 @@ class StoreThread {
   #isOpen = false
   #isClosing = false
 
-  constructor(file: string, logger: Logger) {
+  constructor(database: DatabaseOptions, logger: Logger) {
     this.#logger = logger
     this.#worker = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: { file },
+      workerData: database,
       name: 'store',
       // The process's own flags (--test, --input-type ...) are none of the thread's business.
       execArgv: [],

@@ -24,7 +24,7 @@ function send(message: FromWorker): void {
 }
 
 try {
-  database = await openDatabase(workerData.file)
+  database = await openDatabase(workerData)
   port.on('message', receive)
   send({ kind: 'opened' })
 } catch (error) {
