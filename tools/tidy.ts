@@ -192,8 +192,8 @@ function functionLength(file: SourceFile): Finding[] {
 }
 
 function opensFunction(line: string): boolean {
-  // A suite groups tests as a file does.
-  if (/^\s*(?:describe|suite)\(/.test(line)) return false
+  // A suite or a contract groups tests as a file does.
+  if (/^\s*(?:describe|suite)\(|\bfunction \w+Contract\(/.test(line)) return false
   if (!line.endsWith('{') || /^\s*(?:[/*]|(?:if|for|while|switch|else|do|try|catch|return)\b)/.test(line)) return false
   return /\bfunction\b|=> \{$|^\s*\)(?:: .*)? \{$|^\s*(?:(?:async|static|override|get|set) )*[*#\w]+\(.*\)(?:: .*)? \{$/.test(
     line,

@@ -56,7 +56,7 @@ export class ReceiptLog {
   readonly #logger: Logger
   #pending: Receipt[] = []
   #flushing: readonly Receipt[] = []
-  #kept: Buffer[] = []
+  #kept: { readonly writtenMs: number; readonly lines: Buffer }[] = []
   #keptBytes = 0
   #dropped = 0
   #timer: Timer | undefined
@@ -85,7 +85,9 @@ export class ReceiptLog {
       this.#pending.findLast((receipt) => receipt.id === id) ?? this.#flushing.find((receipt) => receipt.id === id)
     if (inMemory !== undefined) return inMemory
     const needle = Buffer.from(JSON.stringify(id))
-    for (const lines of this.#kept.toReversed()) {
+    for (const { writtenMs, lines } of this.#kept.toReversed()) {
+      // Written before it began. (After a clock's step back this may be wrong; the segments still have it.)
+      if (writtenMs < createdMs) break
       const found = this.#segments.parseLineWith(lines, needle).find((receipt) => receipt.id === id)
       if (found !== undefined) return found
     }
@@ -149,10 +151,11 @@ export class ReceiptLog {
   }
 
   async #write(lines: Buffer): Promise<void> {
-    await this.#segments.append(lines, this.#clock.nowMs())
-    this.#kept.push(lines)
+    const writtenMs = this.#clock.nowMs()
+    await this.#segments.append(lines, writtenMs)
+    this.#kept.push({ writtenMs, lines })
     this.#keptBytes += lines.length
-    while (this.#keptBytes > keptBytesMax) this.#keptBytes -= this.#kept.shift()?.length ?? 0
+    while (this.#keptBytes > keptBytesMax) this.#keptBytes -= this.#kept.shift()?.lines.length ?? 0
   }
 }
 

@@ -33,7 +33,7 @@ try {
 
 function receive(message: ToWorker): void {
   if (message.kind === 'close') isClosing = true
-  else queue.push(...message.requests)
+  else for (const request of message.requests) queue.push(request)
   schedule()
 }
 
