@@ -1,0 +1,254 @@
+import { createHash } from 'node:crypto'
+import {
+  routes,
+  type Arguments,
+  type ErrorBody,
+  type LogLine,
+  type ReplyOf,
+  type Route,
+  type RouteId,
+  type Routes,
+} from './contract.ts'
+import { readEvents } from './sse.ts'
+
+export interface ClientOptions {
+  readonly url: string
+  readonly apiKey: string
+  /** Default: the global fetch. */
+  readonly fetch?: typeof globalThis.fetch
+}
+
+/** What the API answered instead of a result; `status` 0 = it could not be reached. */
+export class HearthError extends Error {
+  override readonly name = 'HearthError'
+  readonly status: number
+  readonly code: string
+  readonly field: string | undefined
+  readonly value: unknown
+  readonly allowed: string | undefined
+  readonly retryable: boolean
+  readonly invocationId: string | undefined
+
+  constructor(status: number, body: ErrorBody, cause?: unknown) {
+    super(body.message, cause === undefined ? undefined : { cause })
+    this.status = status
+    this.code = body.code
+    this.field = body.field
+    this.value = body.value
+    this.allowed = body.allowed
+    this.retryable = body.retryable
+    this.invocationId = body.invocationId
+  }
+}
+
+export interface InvokeOptions {
+  readonly contentType?: string
+  readonly timeoutMs?: number
+  readonly priority?: number
+  readonly wantLogTail?: boolean
+  readonly headers?: Readonly<Record<string, string>>
+  readonly signal?: AbortSignal
+}
+
+export interface InvokeResult {
+  readonly status: number
+  readonly outcome: string
+  readonly effect: string
+  readonly invocationId: string
+  readonly version: number | null
+  /** `warm`, or `cold;source=...;cause=...`. */
+  readonly start: string | null
+  /** Error type of user code; null when it succeeded. */
+  readonly functionError: string | null
+  readonly logTail: string | null
+  readonly headers: Headers
+  readonly body: Buffer
+}
+
+/** One method per row of the contract table: `client.getFunction({ name })`, `client.createFunction({ body })`. */
+type RouteMethods = {
+  [Id in Exclude<RouteId, 'invoke'>]: (args: Arguments<Routes[Id]>) => Promise<ReplyOf<Routes[Id]>>
+}
+
+/** A typed client of the Hearth API. Methods throw HearthError; `invoke` returns every outcome as a result. */
+export type HearthClient = RouteMethods & {
+  readonly url: string
+  invoke(name: string, payload: Uint8Array | string, options?: InvokeOptions): Promise<InvokeResult>
+  /** Uploads `bytes` unless they are there; returns their digest. */
+  uploadArtifact(bytes: Uint8Array): Promise<string>
+  /** Log lines as they come, reconnecting from the last offset until `signal` aborts. */
+  followLogs(name: string, options: { signal: AbortSignal; fromOffset?: number }): AsyncIterable<LogLine>
+}
+
+export function createClient(options: ClientOptions): HearthClient {
+  const transport = new Transport(options)
+  const methods = Object.fromEntries(
+    Object.entries(routes).map(([id, route]) => [
+      id,
+      async (args: Record<string, unknown> = {}) => transport.call(route, args),
+    ]),
+  )
+  const own = {
+    url: transport.url,
+    invoke: async (name: string, payload: Uint8Array | string, settings: InvokeOptions = {}) =>
+      transport.invoke(name, payload, settings),
+    uploadArtifact: async (bytes: Uint8Array) => transport.upload(bytes),
+    followLogs: (name: string, settings: { signal: AbortSignal; fromOffset?: number }) =>
+      transport.follow(name, settings),
+  }
+  // The table gives the methods their names and `RouteMethods` their types; no row can be missing from one of them.
+  return { ...methods, ...own } as unknown as HearthClient
+}
+
+class Transport {
+  readonly url: string
+  readonly #apiKey: string
+  readonly #fetch: typeof globalThis.fetch
+
+  constructor({ url, apiKey, fetch = globalThis.fetch }: ClientOptions) {
+    this.url = url.replace(/\/+$/, '')
+    this.#apiKey = apiKey
+    this.#fetch = fetch
+  }
+
+  async call(route: Route, { body, ...rest }: Record<string, unknown>): Promise<unknown> {
+    const used = new Set<string>()
+    const path = route.path.replace(/\{(\w+)\}/g, (_, name: string) => {
+      used.add(name)
+      return encodeURIComponent(String(rest[name]))
+    })
+    const query = new URLSearchParams(
+      Object.entries(rest).flatMap(([name, value]) =>
+        used.has(name) || value === undefined ? [] : [[name, String(value)]],
+      ),
+    )
+    const reply = await this.send(`${path}${query.size > 0 ? `?${query}` : ''}`, {
+      method: route.method,
+      ...bodyOf(body),
+    })
+    if (!reply.ok) throw await failure(reply)
+    if (route.reply === 'none') return undefined
+    if (route.reply === 'text') return reply.text()
+    return route.reply === 'bytes' ? new Uint8Array(await reply.arrayBuffer()) : reply.json()
+  }
+
+  async send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
+    try {
+      return await this.#fetch(`${this.url}${path}`, {
+        ...init,
+        headers: { authorization: `Bearer ${this.#apiKey}`, ...init.headers },
+      })
+    } catch (cause) {
+      if (init.signal?.aborted === true) throw cause
+      const message = `Cannot reach the platform at ${this.url}: ${reasonOf(cause)}.`
+      throw new HearthError(0, { code: 'unreachable', message, retryable: true }, cause)
+    }
+  }
+
+  async invoke(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<InvokeResult> {
+    const headers = {
+      'content-type': options.contentType ?? 'application/json',
+      ...(options.timeoutMs !== undefined && { 'hearth-timeout-ms': String(options.timeoutMs) }),
+      ...(options.priority !== undefined && { 'hearth-priority': String(options.priority) }),
+      ...(options.wantLogTail === true && { 'hearth-log': 'tail' }),
+      ...options.headers,
+    }
+    const body = typeof payload === 'string' ? payload : new Uint8Array(payload)
+    const reply = await this.send(`/v1/functions/${encodeURIComponent(name)}/invoke`, {
+      method: 'POST',
+      headers,
+      body,
+      ...(options.signal && { signal: options.signal }),
+    })
+    const outcome = reply.headers.get('hearth-outcome')
+    if (outcome === null) throw await failure(reply)
+    const version = reply.headers.get('hearth-version')
+    const log = reply.headers.get('hearth-log-result')
+    return {
+      status: reply.status,
+      outcome,
+      effect: reply.headers.get('hearth-effect') ?? 'never_started',
+      invocationId: reply.headers.get('hearth-invocation-id') ?? '',
+      version: version === null ? null : Number(version),
+      start: reply.headers.get('hearth-start'),
+      functionError: reply.headers.get('hearth-function-error'),
+      logTail: log === null ? null : Buffer.from(log, 'base64').toString(),
+      headers: reply.headers,
+      body: Buffer.from(await reply.arrayBuffer()),
+    }
+  }
+
+  async upload(bytes: Uint8Array): Promise<string> {
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const known = await this.send(`/v1/artifacts/${sha256}`, { method: 'HEAD' })
+    if (known.status === 404) await this.call(routes.putArtifact, { sha256, body: bytes })
+    else if (!known.ok)
+      throw await failure(await this.send(`/v1/artifacts/${sha256}`, { method: 'PUT', ...bodyOf(bytes) }))
+    return `sha256:${sha256}`
+  }
+
+  async *follow(
+    name: string,
+    { signal, fromOffset }: { signal: AbortSignal; fromOffset?: number },
+  ): AsyncIterable<LogLine> {
+    let offset = fromOffset
+    while (!signal.aborted) {
+      const headers = { accept: 'text/event-stream', ...(offset !== undefined && { 'last-event-id': String(offset) }) }
+      try {
+        const reply = await this.send(`/v1/functions/${encodeURIComponent(name)}/logs?follow=true`, { headers, signal })
+        if (!reply.ok) throw await failure(reply)
+        for await (const event of readEvents(reply)) {
+          const line = JSON.parse(event.data) as LogLine
+          offset = line.offset
+          yield line
+        }
+      } catch (error) {
+        if (signal.aborted) return
+        if (error instanceof HearthError) throw error
+        // The connection was cut: go on from the last line seen.
+      }
+      await new Promise((resolve) => setTimeout(resolve, 250))
+    }
+  }
+}
+
+function bodyOf(body: unknown): { body?: string | Uint8Array<ArrayBuffer>; headers?: Record<string, string> } {
+  if (body === undefined) return {}
+  if (body instanceof Uint8Array) return { body: new Uint8Array(body), headers: { 'content-type': 'application/zip' } }
+  return { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
+}
+
+async function failure(reply: Response): Promise<HearthError> {
+  const text = await reply.text()
+  try {
+    const { error } = JSON.parse(text) as { error: ErrorBody }
+    if (typeof error.message === 'string') return new HearthError(reply.status, error)
+  } catch {
+    // Not ours: a proxy's page, or an empty HEAD reply. The status is all there is.
+  }
+  return new HearthError(reply.status, {
+    code: codeOf(reply.status),
+    message: `The platform answered ${reply.status}.`,
+    retryable: reply.status >= 500,
+  })
+}
+
+function codeOf(status: number): string {
+  const codes: Readonly<Record<number, string>> = {
+    400: 'invalid',
+    401: 'unauthorized',
+    403: 'forbidden',
+    404: 'not_found',
+    409: 'conflict',
+    429: 'capacity',
+    503: 'capacity',
+    504: 'timeout',
+  }
+  return codes[status] ?? 'internal'
+}
+
+function reasonOf(cause: unknown): string {
+  const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
+  if (inner instanceof Error && 'code' in inner && inner.code === 'ECONNREFUSED') return 'nothing listens there'
+  return inner instanceof Error ? inner.message : String(inner)
+}

@@ -1,0 +1,371 @@
+import { z } from 'zod'
+import * as s from './schemas.ts'
+
+/** One row of the API: what goes in, what comes out, who may. `scope` null = open to anybody; `invoke` = `invoke:NAME`. */
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD'
+  /** With `{name}` parameters. */
+  readonly path: string
+  readonly params?: z.ZodObject
+  readonly query?: z.ZodObject
+  /** JSON body; `bytes` = the raw body is the content. */
+  readonly body?: z.ZodType | 'bytes'
+  /** JSON reply; `bytes`/`text`/`none` otherwise. */
+  readonly reply: z.ZodType | 'bytes' | 'text' | 'none'
+  readonly status: number
+  readonly scope: string | null
+  readonly summary: string
+}
+
+const name = z.object({ name: s.functionName })
+const nameAndAlias = z.object({ name: s.functionName, alias: z.string() })
+
+/** The whole HTTP API. `http/routes.ts` binds it to handlers; the client and the OpenAPI document are made from it. */
+export const routes = {
+  createFunction: {
+    method: 'POST',
+    path: '/v1/functions',
+    body: s.createFunctionBody,
+    reply: s.functionView,
+    status: 201,
+    scope: 'functions:write',
+    summary: 'Create a function from an uploaded artifact; answers when it can be invoked.',
+  },
+  listFunctions: {
+    method: 'GET',
+    path: '/v1/functions',
+    query: s.pageQuery,
+    reply: s.pageOf(s.functionView),
+    status: 200,
+    scope: 'functions:read',
+    summary: 'List functions by name.',
+  },
+  getFunction: {
+    method: 'GET',
+    path: '/v1/functions/{name}',
+    params: name,
+    reply: s.functionView,
+    status: 200,
+    scope: 'functions:read',
+    summary: 'Configuration, current version and figures of a function.',
+  },
+  updateFunction: {
+    method: 'PATCH',
+    path: '/v1/functions/{name}',
+    params: name,
+    body: s.updateFunctionBody,
+    reply: s.functionView,
+    status: 200,
+    scope: 'functions:write',
+    summary: 'Make a new version with other code or configuration.',
+  },
+  deleteFunction: {
+    method: 'DELETE',
+    path: '/v1/functions/{name}',
+    params: name,
+    reply: 'none',
+    status: 204,
+    scope: 'functions:write',
+    summary: 'Delete a function with its versions, aliases and logs.',
+  },
+  putFunctionCode: {
+    method: 'PUT',
+    path: '/v1/functions/{name}/code',
+    params: name,
+    body: 'bytes',
+    reply: s.functionView,
+    status: 200,
+    scope: 'functions:write',
+    summary: 'Make a new version from a zip (application/zip).',
+  },
+  listVersions: {
+    method: 'GET',
+    path: '/v1/functions/{name}/versions',
+    params: name,
+    query: s.pageQuery,
+    reply: s.pageOf(s.versionView),
+    status: 200,
+    scope: 'functions:read',
+    summary: 'Versions of a function, newest first.',
+  },
+  rollbackFunction: {
+    method: 'POST',
+    path: '/v1/functions/{name}/rollback',
+    params: name,
+    body: z.strictObject({ to: z.number().int().min(1).optional() }).meta({ id: 'Rollback' }),
+    reply: s.functionView,
+    status: 200,
+    scope: 'functions:write',
+    summary: 'Repoint $LATEST to an earlier version (default: the one before).',
+  },
+  listAliases: {
+    method: 'GET',
+    path: '/v1/functions/{name}/aliases',
+    params: name,
+    reply: s.listOf(s.alias),
+    status: 200,
+    scope: 'functions:read',
+    summary: 'Aliases of a function.',
+  },
+  setAlias: {
+    method: 'PUT',
+    path: '/v1/functions/{name}/aliases/{alias}',
+    params: nameAndAlias,
+    body: z.strictObject({ version: z.number().int().min(1) }).meta({ id: 'SetAlias' }),
+    reply: s.alias,
+    status: 200,
+    scope: 'functions:write',
+    summary: 'Create or repoint an alias.',
+  },
+  deleteAlias: {
+    method: 'DELETE',
+    path: '/v1/functions/{name}/aliases/{alias}',
+    params: nameAndAlias,
+    reply: 'none',
+    status: 204,
+    scope: 'functions:write',
+    summary: 'Delete an alias.',
+  },
+  invoke: {
+    method: 'POST',
+    path: '/v1/functions/{name}/invoke',
+    params: z.object({ name: z.string() }),
+    body: 'bytes',
+    reply: 'bytes',
+    status: 200,
+    scope: 'invoke',
+    summary: 'Invoke `NAME` or `NAME:QUALIFIER` (version, alias, $LATEST). Statuses and headers: contracts.md.',
+  },
+  getLogs: {
+    method: 'GET',
+    path: '/v1/functions/{name}/logs',
+    params: name,
+    query: z.strictObject({
+      tail: z.coerce.number().int().min(0).max(10_000).optional(),
+      follow: z.enum(['true', 'false', '1', '0']).optional(),
+    }),
+    reply: s.listOf(s.logLine),
+    status: 200,
+    scope: 'logs:read',
+    summary: 'Last lines; with `follow=true` or Accept: text/event-stream a stream whose `id:` is the byte offset.',
+  },
+  listInvocations: {
+    method: 'GET',
+    path: '/v1/functions/{name}/invocations',
+    params: name,
+    query: z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).optional() }),
+    reply: s.listOf(s.receipt),
+    status: 200,
+    scope: 'functions:read',
+    summary: 'Latest receipts of a function.',
+  },
+  getInvocation: {
+    method: 'GET',
+    path: '/v1/invocations/{id}',
+    params: z.object({ id: z.string() }),
+    reply: s.receipt,
+    status: 200,
+    scope: 'functions:read',
+    summary: 'Receipt of one invocation.',
+  },
+  cancelInvocation: {
+    method: 'POST',
+    path: '/v1/invocations/{id}/cancel',
+    params: z.object({ id: z.string() }),
+    reply: z.object({ cancelled: z.boolean() }),
+    status: 200,
+    scope: 'functions:write',
+    summary: 'Cancel a queued or running invocation.',
+  },
+  putArtifact: {
+    method: 'PUT',
+    path: '/v1/artifacts/{sha256}',
+    params: z.object({ sha256: s.hex }),
+    body: 'bytes',
+    reply: s.artifact,
+    status: 201,
+    scope: 'functions:write',
+    summary: 'Upload a code archive under its SHA-256.',
+  },
+  headArtifact: {
+    method: 'HEAD',
+    path: '/v1/artifacts/{sha256}',
+    params: z.object({ sha256: s.hex }),
+    reply: 'none',
+    status: 200,
+    scope: 'functions:write',
+    summary: 'Whether an artifact is there.',
+  },
+  listRuntimes: {
+    method: 'GET',
+    path: '/v1/runtimes',
+    reply: s.listOf(s.runtimeBuild),
+    status: 200,
+    scope: 'functions:read',
+    summary: 'Runtimes of this platform.',
+  },
+  listNodes: {
+    method: 'GET',
+    path: '/v1/nodes',
+    reply: s.listOf(s.nodeStatus),
+    status: 200,
+    scope: 'nodes:read',
+    summary: 'Nodes, their drivers and what each enforces.',
+  },
+  listSecrets: {
+    method: 'GET',
+    path: '/v1/secrets',
+    reply: s.listOf(s.secretInfo),
+    status: 200,
+    scope: 'secrets:read',
+    summary: 'Names and revisions of secrets; never values.',
+  },
+  setSecret: {
+    method: 'PUT',
+    path: '/v1/secrets/{name}',
+    params: z.object({ name: s.secretName }),
+    body: z.strictObject({ value: z.string() }).meta({ id: 'SetSecret' }),
+    reply: s.secretInfo,
+    status: 200,
+    scope: 'secrets:write',
+    summary: 'Create or rotate a secret; warm Instances that hold it are retired.',
+  },
+  deleteSecret: {
+    method: 'DELETE',
+    path: '/v1/secrets/{name}',
+    params: z.object({ name: s.secretName }),
+    reply: 'none',
+    status: 204,
+    scope: 'secrets:write',
+    summary: 'Delete a secret that no current function names.',
+  },
+  listKeys: {
+    method: 'GET',
+    path: '/v1/keys',
+    reply: s.listOf(s.key),
+    status: 200,
+    scope: 'keys:write',
+    summary: 'Keys of the project.',
+  },
+  createKey: {
+    method: 'POST',
+    path: '/v1/keys',
+    body: z
+      .strictObject({ name: z.string().max(100), scopes: z.array(z.string()).min(1), project: z.string().optional() })
+      .meta({ id: 'CreateKey' }),
+    reply: s.newKey,
+    status: 201,
+    scope: 'keys:write',
+    summary: 'Make a key with scopes no wider than your own.',
+  },
+  revokeKey: {
+    method: 'DELETE',
+    path: '/v1/keys/{id}',
+    params: z.object({ id: z.string() }),
+    reply: s.key,
+    status: 200,
+    scope: 'keys:write',
+    summary: 'Revoke a key at once.',
+  },
+  listProjects: {
+    method: 'GET',
+    path: '/v1/projects',
+    reply: s.listOf(s.project),
+    status: 200,
+    scope: 'admin',
+    summary: 'Projects.',
+  },
+  createProject: {
+    method: 'POST',
+    path: '/v1/projects',
+    body: z.strictObject({ name: s.projectName }).meta({ id: 'CreateProject' }),
+    reply: s.project,
+    status: 201,
+    scope: 'admin',
+    summary: 'Make a project: names, keys, secrets and quotas of its own.',
+  },
+  listAudit: {
+    method: 'GET',
+    path: '/v1/audit',
+    query: s.pageQuery,
+    reply: s.pageOf(s.auditEntry),
+    status: 200,
+    scope: 'audit:read',
+    summary: 'Every mutation, newest first.',
+  },
+  healthz: {
+    method: 'GET',
+    path: '/healthz',
+    reply: z.object({ ok: z.boolean() }),
+    status: 200,
+    scope: null,
+    summary: 'The process answers.',
+  },
+  readyz: {
+    method: 'GET',
+    path: '/readyz',
+    reply: z.object({ ready: z.boolean(), detail: z.string() }),
+    status: 200,
+    scope: null,
+    summary: 'The platform takes invocations (503 otherwise).',
+  },
+  metrics: {
+    method: 'GET',
+    path: '/metrics',
+    reply: 'text',
+    status: 200,
+    scope: 'metrics:read',
+    summary: 'Prometheus text.',
+  },
+  openapi: {
+    method: 'GET',
+    path: '/openapi.json',
+    reply: z.unknown(),
+    status: 200,
+    scope: null,
+    summary: 'This API as OpenAPI 3.1.',
+  },
+} as const satisfies Record<string, Route>
+
+export type Routes = typeof routes
+export type RouteId = keyof Routes
+
+type Part<R, K extends 'params' | 'query', Side extends 'input' | 'output'> = R extends {
+  [P in K]: infer S extends z.ZodType
+}
+  ? Side extends 'input'
+    ? z.input<S>
+    : z.output<S>
+  : unknown
+type Body<R> = R extends { body: infer S }
+  ? S extends z.ZodType
+    ? { body: z.input<S> }
+    : { body: Uint8Array }
+  : unknown
+
+/** Arguments of a client call: path and query parameters side by side, the body under `body`. */
+export type Arguments<R> = Part<R, 'params', 'input'> & Part<R, 'query', 'input'> & Body<R>
+export type ReplyOf<R> = R extends { reply: infer S }
+  ? S extends z.ZodType
+    ? z.output<S>
+    : S extends 'none'
+      ? void
+      : S extends 'text'
+        ? string
+        : Uint8Array
+  : never
+
+export type FunctionView = z.output<typeof s.functionView>
+export type VersionView = z.output<typeof s.versionView>
+export type AliasView = z.output<typeof s.alias>
+export type Receipt = z.output<typeof s.receipt>
+export type LogLine = z.output<typeof s.logLine>
+export type RuntimeBuild = z.output<typeof s.runtimeBuild>
+export type NodeStatus = z.output<typeof s.nodeStatus>
+export type SecretInfo = z.output<typeof s.secretInfo>
+export type Key = z.output<typeof s.key>
+export type Project = z.output<typeof s.project>
+export type AuditEntry = z.output<typeof s.auditEntry>
+export type ErrorBody = z.output<typeof s.errorBody>['error']
+export type CreateFunctionBody = z.input<typeof s.createFunctionBody>
+export type UpdateFunctionBody = z.input<typeof s.updateFunctionBody>

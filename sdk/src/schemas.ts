@@ -1,0 +1,247 @@
+import { z } from 'zod'
+
+/* Shapes of the HTTP API. Names and limits: docs/reference/contracts.md. Times are epoch ms in fields that end in `At`. */
+
+export const functionName = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "-" or "_"')
+export const projectName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,38}$/, 'must be 1 to 39 lower-case letters, digits or "-"')
+export const secretName = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "-" or "_"')
+export const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'must be "sha256:" and 64 hex digits')
+export const hex = z.string().regex(/^(sha256:)?[0-9a-f]{64}$/, 'must be 64 hex digits')
+
+export const codeSource = z.strictObject({ artifact: digest }).meta({ id: 'CodeSource' })
+
+/** What a user may set of a Function; ranges are checked by the platform, which names field, value and range. */
+export const configFields = {
+  description: z.string().optional(),
+  runtime: z.string().optional(),
+  handler: z.string().optional(),
+  memoryMib: z.number().optional(),
+  timeoutMs: z.number().optional(),
+  initTimeoutMs: z.number().optional(),
+  concurrency: z.number().optional(),
+  ephemeralMib: z.number().optional(),
+  env: z.record(z.string(), z.string()).optional(),
+  secrets: z.record(z.string(), z.string()).optional(),
+  network: z.string().optional(),
+  isolation: z.string().optional(),
+  reuse: z.string().optional(),
+  arch: z.string().optional(),
+  freezeAfterMs: z.number().optional(),
+  keepAliveMs: z.number().optional(),
+  permissions: z.array(z.string()).optional(),
+}
+
+export const createFunctionBody = z
+  .strictObject({ name: functionName, code: codeSource, ...configFields, runtime: z.string(), handler: z.string() })
+  .meta({ id: 'CreateFunction' })
+export const updateFunctionBody = z
+  .strictObject({ code: codeSource.optional(), ...configFields })
+  .meta({ id: 'UpdateFunction' })
+
+export const functionStats = z
+  .object({
+    invocations: z.number(),
+    errors: z.number(),
+    running: z.number(),
+    queued: z.number(),
+    durationMsP50: z.number().nullable(),
+    durationMsP99: z.number().nullable(),
+    coldStarts: z.record(z.string(), z.number()),
+    outcomes: z.record(z.string(), z.number()),
+  })
+  .meta({ id: 'FunctionStats' })
+
+const versionFields = {
+  function: z.string(),
+  version: z.number(),
+  runtime: z.string(),
+  runtimeId: z.string(),
+  runtimeVersion: z.string(),
+  runtimeDigest: z.string(),
+  handler: z.string(),
+  description: z.string(),
+  memoryMib: z.number(),
+  timeoutMs: z.number(),
+  initTimeoutMs: z.number(),
+  concurrency: z.number(),
+  ephemeralMib: z.number(),
+  env: z.record(z.string(), z.string()),
+  secrets: z.record(z.string(), z.string()),
+  network: z.string(),
+  isolation: z.string(),
+  reuse: z.string(),
+  arch: z.string(),
+  freezeAfterMs: z.number(),
+  keepAliveMs: z.number(),
+  permissions: z.array(z.string()),
+  codeDigest: z.string(),
+  codeSha256: z.string().describe('Base64 SHA-256 of the uploaded archive.'),
+  codeBytes: z.number(),
+  policyDigest: z.string(),
+}
+
+export const versionView = z.object({ ...versionFields, createdAt: z.number() }).meta({ id: 'Version' })
+export const functionView = z
+  .object({
+    name: z.string(),
+    project: z.string(),
+    state: z.literal('active'),
+    ...versionFields,
+    versionCount: z.number(),
+    createdAt: z.number(),
+    updatedAt: z.number(),
+    stats: functionStats,
+  })
+  .meta({ id: 'Function' })
+
+export const alias = z
+  .object({ name: z.string(), function: z.string(), version: z.number(), updatedAt: z.number() })
+  .meta({ id: 'Alias' })
+
+export const receipt = z
+  .object({
+    id: z.string(),
+    function: z.string(),
+    version: z.number(),
+    state: z.string(),
+    outcome: z.string().nullable(),
+    effect: z.string(),
+    createdAt: z.number(),
+    deadline: z.number(),
+    endedAt: z.number().nullable(),
+    attempts: z.array(
+      z.object({
+        node: z.string(),
+        instance: z.string(),
+        driver: z.string(),
+        arch: z.string(),
+        startedAt: z.number(),
+        endedAt: z.number(),
+        outcome: z.string(),
+      }),
+    ),
+    phases: z.array(
+      z.object({
+        phase: z.string(),
+        startMs: z.number(),
+        durationMs: z.number(),
+        source: z.string(),
+        bytes: z.number(),
+      }),
+    ),
+    durationMs: z.number(),
+    start: z.string().nullable(),
+    coldCause: z.string().nullable(),
+    crashReason: z.string().nullable(),
+    memoryPeakMib: z.number(),
+    bytesFetched: z.number(),
+    ephemeralBytesPeak: z.number(),
+    storageOps: z.number(),
+    requestBytes: z.number(),
+    responseBytes: z.number(),
+    error: z.unknown(),
+  })
+  .meta({ id: 'Invocation' })
+
+export const logLine = z
+  .object({
+    time: z.number(),
+    stream: z.enum(['stdout', 'stderr', 'platform']),
+    invocation: z.string().nullable(),
+    instance: z.string(),
+    text: z.string(),
+    offset: z.number(),
+  })
+  .meta({ id: 'LogLine' })
+
+export const runtimeBuild = z
+  .object({
+    id: z.string(),
+    family: z.string(),
+    version: z.string(),
+    executable: z.string(),
+    prefix: z.string(),
+    digest: z.string(),
+  })
+  .meta({ id: 'Runtime' })
+
+export const nodeStatus = z
+  .object({
+    node: z.string(),
+    arch: z.string(),
+    draining: z.boolean(),
+    memoryMib: z.number(),
+    freeMib: z.number(),
+    drivers: z.array(
+      z.object({
+        name: z.string(),
+        works: z.boolean(),
+        detail: z.string(),
+        enforced: z.array(z.object({ feature: z.string(), enforced: z.boolean(), detail: z.string() })),
+      }),
+    ),
+    runtimes: z.array(runtimeBuild),
+    instances: z.object({ booted: z.number(), ready: z.number(), busy: z.number(), frozen: z.number() }),
+  })
+  .meta({ id: 'Node' })
+
+export const secretInfo = z
+  .object({ name: z.string(), revision: z.number(), createdAt: z.number(), updatedAt: z.number() })
+  .meta({ id: 'Secret' })
+export const key = z
+  .object({
+    id: z.string(),
+    project: z.string(),
+    name: z.string(),
+    scopes: z.array(z.string()),
+    createdAt: z.number(),
+    revokedAt: z.number().nullable(),
+  })
+  .meta({ id: 'Key' })
+export const newKey = z
+  .object({ key, token: z.string().describe('Shown once; the platform cannot show it again.') })
+  .meta({ id: 'NewKey' })
+export const project = z
+  .object({
+    name: z.string(),
+    createdAt: z.number(),
+    quotas: z.object({ functionsMax: z.number(), concurrencyMax: z.number() }),
+  })
+  .meta({ id: 'Project' })
+export const auditEntry = z
+  .object({
+    seq: z.number(),
+    time: z.number(),
+    project: z.string(),
+    actor: z.string(),
+    action: z.string(),
+    target: z.string(),
+    detail: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: 'AuditEntry' })
+export const artifact = z.object({ digest: z.string(), bytes: z.number() }).meta({ id: 'Artifact' })
+
+export const errorBody = z
+  .object({
+    error: z.object({
+      code: z.string(),
+      message: z.string(),
+      field: z.string().optional(),
+      value: z.unknown().optional(),
+      allowed: z.string().optional(),
+      retryable: z.boolean(),
+      invocationId: z.string().optional(),
+    }),
+  })
+  .meta({ id: 'Error' })
+
+export const pageQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(1000).default(50).optional(),
+  cursor: z.string().optional(),
+})
+
+export const listOf = <T extends z.ZodType>(item: T) => z.object({ items: z.array(item) })
+export const pageOf = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), nextCursor: z.string().nullable() })
