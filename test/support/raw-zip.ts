@@ -57,7 +57,7 @@ function fieldsOf(entry: RawEntry): Fields {
   const method = entry.method ?? deflated
   return {
     name: Buffer.from(entry.name),
-    packed: entry.packed ?? (method === deflated ? deflateRawSync(content, { level: 9 }) : content),
+    packed: entry.packed ?? (method === deflated ? deflateRawSync(content) : content),
     bytes: entry.claimedBytes ?? content.length,
     sum: entry.claimedCrc32 ?? crc32(content),
     method,
