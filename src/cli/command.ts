@@ -3,7 +3,7 @@ import type { Context } from './context.ts'
 /* A command is data plus one function: help, parsing, completion and docs/reference/cli.md are all made from the data. */
 
 /** What a value names, so that the shell can complete it. */
-export type Completes = 'function' | 'file' | 'folder' | 'command'
+export type Completes = 'function' | 'file' | 'folder'
 
 export interface Argument {
   readonly about: string

@@ -14,6 +14,8 @@ export interface Output {
   readonly isJson: boolean
   /** Whether stderr is a terminal that a person looks at: progress, prompts. */
   readonly isInteractive: boolean
+  /** Whether results go to a terminal. */
+  readonly isTerminal: boolean
   readonly columns: number
   /** The result: raw text or bytes on stdout. */
   result(text: string | Uint8Array): void
@@ -52,6 +54,7 @@ export function createOutput({ stdout, stderr, env, isJson }: OutputOptions): Ou
   return {
     isJson,
     isInteractive: stderr.isTTY === true && !isJson,
+    isTerminal: stdout.isTTY === true,
     columns: stdout.columns ?? 100,
     result: (text) => {
       clear()

@@ -106,7 +106,12 @@ function addCommand(
     program.addHelpText('after', `\nExamples:\n${command.examples.map((line) => `  $ ${line}`).join('\n')}`)
   program.action((...values: unknown[]) => {
     const args = Object.fromEntries(Object.keys(command.args).map((name, index) => [name, values[index]]))
-    receive({ command, args: args as ParsedCall['args'], flags: readFlags(program, command) })
+    const flags = readFlags(program, command)
+    const missing = Object.entries(command.flags).find(([name, flag]) => isRequired(flag) && flags[name] === undefined)
+    // Checked here and not by commander, which would complain of it before an unknown flag, its misspelling.
+    if (missing !== undefined)
+      program.error(`missing flag '--${missing[0]} <${placeholder(missing[1])}>'`, { exitCode: 2 })
+    receive({ command, args: args as ParsedCall['args'], flags })
   })
 }
 
@@ -131,14 +136,11 @@ function toArgument(name: string, { about, optional }: Argument): CommanderArgum
 
 function toOption(name: string, flag: Flag): Option {
   if (flag.type === 'boolean') return new Option(`--${name}`, flag.about)
-  const option = new Option(
-    `--${name} <${flag.value}>`,
-    flag.type === 'list' ? `${flag.about} (repeatable)` : flag.about,
-  )
-  if (flag.type === 'list') option.default([], 'none').argParser<string[]>((value, all) => [...all, value])
+  const mark = flag.type === 'list' ? ' (repeatable)' : isRequired(flag) ? ' (required)' : ''
+  const option = new Option(`--${name} <${flag.value}>`, `${flag.about}${mark}`)
+  if (flag.type === 'list') option.argParser<string[] | undefined>((value, all) => [...(all ?? []), value])
   if (flag.type === 'integer') option.argParser((value) => parseInteger(value, flag.min ?? 0))
   if (flag.type === 'text' && flag.allowed !== undefined) option.choices(flag.allowed)
-  if (flag.type !== 'list' && flag.required === true) option.makeOptionMandatory()
   return option
 }
 
@@ -155,8 +157,17 @@ function readFlags(program: Program, command: Command): Record<string, unknown> 
   for (const [name, flag] of Object.entries({ ...globalFlags, ...command.flags })) {
     const option = program.options.find((candidate) => candidate.long === `--${name}`)
     const value = option === undefined ? undefined : values[option.attributeName()]
-    if (flag.type !== 'boolean') flags[name] = value
+    if (flag.type === 'list') flags[name] = value ?? []
+    else if (flag.type !== 'boolean') flags[name] = value
     else flags[name] = option?.negate === true ? value === false : value === true
   }
   return flags
+}
+
+function isRequired(flag: Flag): boolean {
+  return 'required' in flag && flag.required === true
+}
+
+function placeholder(flag: Flag): string {
+  return 'value' in flag ? flag.value : ''
 }

@@ -16,7 +16,11 @@ export const lockName = 'platform.lock'
 export function takeLock(data: string): void {
   const lock = path.join(data, lockName)
   const draft = `${lock}.${process.pid}`
-  writeFileSync(draft, JSON.stringify({ pid: process.pid, startedAt: startedAt(process.pid) } satisfies Holder))
+  rmSync(draft, { force: true })
+  // The folder belongs to the service user and this may be root: `wx` never writes through a link that lies in wait.
+  writeFileSync(draft, JSON.stringify({ pid: process.pid, startedAt: startedAt(process.pid) } satisfies Holder), {
+    flag: 'wx',
+  })
   try {
     for (let attempt = 0; attempt < 5; attempt++) {
       if (tryLink(draft, lock)) return

@@ -1,0 +1,138 @@
+import { watch } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
+import path from 'node:path'
+import type { FunctionView, HearthClient } from '@hearth/sdk'
+import { CliError } from '../cli-error.ts'
+import { defineCommand } from '../command.ts'
+import type { Context } from '../context.ts'
+import { deployCode } from '../deploy-code.ts'
+import { describeFailure } from '../failure.ts'
+import { printLine } from './function-logs.ts'
+
+/** Editors write in several steps: what follows within this time belongs to the same save. */
+const settleMs = 60
+
+interface Target {
+  readonly name: string
+  readonly folder: string
+  readonly runtime: string
+  readonly handler: string
+}
+
+export default defineCommand({
+  name: 'dev',
+  summary: 'Deploy a folder on every save and stream its log, until Ctrl-C',
+  args: { folder: { about: "the function's code", completes: 'folder' } },
+  flags: {
+    name: { type: 'text', value: 'NAME', about: "function to deploy to (default: the folder's name)" },
+    runtime: { type: 'text', value: 'RUNTIME', about: 'default: node or python, by what the folder holds' },
+    handler: { type: 'text', value: 'FILE.FUNCTION', about: 'default: index.handler or main.handler' },
+    once: { type: 'boolean', about: 'deploy once and return' },
+  },
+  examples: ['hearth dev ./hello', 'hearth dev ./hello --name hello-dev --runtime node24'],
+  async run(context, { args, flags }) {
+    const folder = path.resolve(context.cwd, args.folder)
+    if (!(await stat(folder).catch(() => null))?.isDirectory())
+      throw new CliError(`Cannot watch "${args.folder}": it is not a folder.`)
+    const guess = await guessRuntime(folder)
+    const runtime = flags.runtime ?? guess.runtime
+    const target: Target = {
+      folder,
+      name: flags.name ?? path.basename(folder).replaceAll(/[^A-Za-z0-9_-]/g, '-'),
+      runtime,
+      handler: flags.handler ?? (runtime.startsWith('python') ? 'main.handler' : guess.handler),
+    }
+    const client = await context.client()
+    const first = await deployAndReport(context, client, target)
+    if (flags.once) return first === null ? 1 : 0
+    const signal = context.interrupt()
+    await Promise.all([
+      streamLogs(context, client, { name: target.name, signal }),
+      redeployOnSave(context, client, { target, signal }),
+    ])
+  },
+})
+
+async function guessRuntime(folder: string): Promise<{ runtime: string; handler: string }> {
+  const has = async (name: string): Promise<boolean> => (await stat(path.join(folder, name)).catch(() => null)) !== null
+  if (await has('main.py')) return { runtime: 'python', handler: 'main.handler' }
+  if (await has('package.json')) {
+    const { main } = JSON.parse(await readFile(path.join(folder, 'package.json'), 'utf8')) as { main?: string }
+    if (main !== undefined)
+      return { runtime: 'node', handler: `${main.replace(/^\.\//, '').replace(/\.[cm]?[jt]s$/, '')}.handler` }
+  }
+  return { runtime: 'node', handler: 'index.handler' }
+}
+
+/** Deploys and says how long it took; a failure is told and left for the next save. */
+async function deployAndReport(context: Context, client: HearthClient, target: Target): Promise<FunctionView | null> {
+  const { output } = context
+  const startedAt = performance.now()
+  try {
+    const view = await deploy(context, client, target)
+    const ms = Math.round(performance.now() - startedAt)
+    if (output.isJson) output.json({ event: 'deployed', name: view.name, version: view.version, ms }, { line: true })
+    else output.note(output.paintNote('green', `deployed ${view.name} version ${view.version} in ${ms} ms`))
+    return view
+  } catch (error) {
+    const failure = describeFailure(error)
+    output.note(output.paintNote('red', `not deployed: ${failure.message}`))
+    return null
+  }
+}
+
+async function deploy(context: Context, client: HearthClient, target: Target): Promise<FunctionView> {
+  const { name, folder, runtime, handler } = target
+  const artifact = await deployCode(context, { code: folder, isBuilt: false, runtime, project: context.project })
+  const current = await client.getFunction({ name }).catch((error: Error & { code?: string }) => {
+    if (error.code === 'not_found') return null
+    throw error
+  })
+  if (current === null) return client.createFunction({ body: { name, runtime, handler, code: { artifact } } })
+  if (current.codeDigest === artifact && current.handler === handler) return current
+  return client.updateFunction({ name, body: { code: { artifact }, handler } })
+}
+
+async function streamLogs(
+  context: Context,
+  client: HearthClient,
+  { name, signal }: { name: string; signal: AbortSignal },
+): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      for await (const line of client.followLogs(name, { signal })) printLine(context.output, line)
+    } catch (error) {
+      // The first deploy may have failed: there is no log to follow yet.
+      if ((error as { code?: string }).code !== 'not_found') throw error
+      await new Promise((resolve) => setTimeout(resolve, 1_000))
+    }
+  }
+}
+
+/** One deploy at a time; what is saved meanwhile is deployed right after. */
+async function redeployOnSave(
+  context: Context,
+  client: HearthClient,
+  { target, signal }: { target: Target; signal: AbortSignal },
+): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  let isBusy = false
+  let isStale = false
+  const redeploy = async (): Promise<void> => {
+    if (isBusy) return void (isStale = true)
+    isBusy = true
+    do {
+      isStale = false
+      await deployAndReport(context, client, target)
+    } while (isStale)
+    isBusy = false
+  }
+  const watcher = watch(target.folder, { recursive: true }, (_event, name) => {
+    if (name !== null && /(^|[/\\])(\.git|__pycache__)([/\\]|$)/.test(name)) return
+    clearTimeout(timer)
+    timer = setTimeout(() => void redeploy(), settleMs)
+  })
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+  clearTimeout(timer)
+  watcher.close()
+}

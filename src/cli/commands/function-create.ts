@@ -1,0 +1,60 @@
+import { defineCommand } from '../command.ts'
+import { deployCode } from '../deploy-code.ts'
+import { declaredConfig, functionFlags } from './function-flags.ts'
+
+export default defineCommand({
+  name: 'function create',
+  summary: 'Deploy a new function',
+  notes: [
+    'Returns when the function can be invoked. A folder is zipped here: what .hearthignore names (in the form of .gitignore) and .git stay out, node_modules stays in.',
+  ],
+  args: {},
+  flags: {
+    name: { type: 'text', value: 'NAME', about: '1 to 64 letters, digits, - or _', required: true },
+    runtime: {
+      type: 'text',
+      value: 'RUNTIME',
+      about: 'node, python, or one version: node24, python3.12',
+      required: true,
+    },
+    handler: {
+      type: 'text',
+      value: 'FILE.FUNCTION',
+      about: 'for example index.handler or main.handler',
+      required: true,
+    },
+    code: { type: 'text', value: 'PATH', about: 'folder or .zip file', required: true, completes: 'file' },
+    ...functionFlags,
+    build: {
+      type: 'boolean',
+      about: 'install what requirements.txt or package.json names into the bundle first, on this machine',
+    },
+    'no-wait': { type: 'boolean', about: 'return as soon as the code is uploaded and accepted' },
+  },
+  examples: [
+    'hearth function create --name process-image --runtime python --handler main.handler --code ./examples/process-image --memory 512 --timeout 60',
+    'hearth function create --name api --runtime node24 --handler index.handler --code ./api.zip --env STAGE=test --secret DB_PASSWORD=db-password',
+  ],
+  async run(context, { flags }) {
+    const { output } = context
+    const startedAt = performance.now()
+    const artifact = await deployCode(context, {
+      code: flags.code,
+      isBuilt: flags.build,
+      runtime: flags.runtime,
+      project: context.project,
+    })
+    output.status(`deploying ${flags.name} ...`)
+    const client = await context.client()
+    const { name, runtime, handler } = flags
+    const made = await client
+      .createFunction({ body: { name, runtime, handler, code: { artifact }, ...declaredConfig(flags) } })
+      .finally(() => output.status(''))
+    if (output.isJson) return output.json(made)
+    const ms = Math.round(performance.now() - startedAt)
+    output.line(
+      `Created ${made.name} version ${made.version} on ${made.runtimeId} (${made.runtimeVersion}) in ${ms} ms.`,
+    )
+    output.line(`  hearth function invoke ${made.name} --data '{}'`)
+  },
+})

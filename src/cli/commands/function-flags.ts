@@ -1,0 +1,84 @@
+import { CliError } from '../cli-error.ts'
+import type { Flags, Input } from '../command.ts'
+
+/** What can be declared of a function, for `create` and `update`: MB and seconds here, MiB and ms in the API. */
+export const functionFlags = {
+  memory: { type: 'integer', value: 'MB', about: 'memory limit, 128-2048 (default: 256); CPU grows with it' },
+  timeout: { type: 'integer', value: 'S', about: 'time limit of one invocation, 1-300 s (default: 30)' },
+  concurrency: { type: 'integer', value: 'N', about: 'invocations at the same time, 1-100 (default: 10)' },
+  ephemeral: { type: 'integer', value: 'MB', about: 'size of /tmp, 64-10240 (default: 512)' },
+  env: { type: 'list', value: 'NAME=VALUE', about: 'environment variable, 4 KB in all' },
+  secret: { type: 'list', value: 'NAME=SECRET', about: 'environment variable with the value of a secret' },
+  network: {
+    type: 'text',
+    value: 'MODE',
+    about: 'none: no network (default); egress: the internet, not this host',
+  },
+  isolation: {
+    type: 'text',
+    value: 'MODE',
+    about: 'auto (default), process or vm; vm is refused where no VM driver works',
+    allowed: ['auto', 'process', 'vm'],
+  },
+  reuse: {
+    type: 'text',
+    value: 'MODE',
+    about: 'sequential: one invocation after the other (default); never: a fresh Instance each',
+    allowed: ['sequential', 'never'],
+  },
+  arch: { type: 'text', value: 'ARCH', about: 'default: that of the platform', allowed: ['x86_64', 'arm64'] },
+  'init-timeout': { type: 'integer', value: 'S', about: 'time limit of a start (default: 10)' },
+  'keep-alive': { type: 'integer', value: 'S', about: 'how long an idle Instance is kept (default: 600)' },
+  'freeze-after': { type: 'integer', value: 'MS', about: 'idle time after which its CPUs stop (default: 100)' },
+  permission: {
+    type: 'list',
+    value: 'SCOPE',
+    about: "scope of the function's own identity towards the platform, e.g. invoke:other",
+  },
+  description: { type: 'text', value: 'TEXT', about: 'what it is for' },
+} as const satisfies Flags
+
+type FunctionFlagValues = Input<Record<never, never>, typeof functionFlags>['flags']
+
+/** The declared fields in the API's names and units; what was not given is left out. */
+export function declaredConfig(flags: FunctionFlagValues) {
+  const fields = {
+    memoryMib: flags.memory,
+    timeoutMs: inMs(flags.timeout),
+    concurrency: flags.concurrency,
+    ephemeralMib: flags.ephemeral,
+    env: flags.env.length > 0 ? pairs('env', flags.env) : undefined,
+    secrets: flags.secret.length > 0 ? pairs('secret', flags.secret) : undefined,
+    network: flags.network,
+    isolation: flags.isolation,
+    reuse: flags.reuse,
+    arch: flags.arch,
+    initTimeoutMs: inMs(flags['init-timeout']),
+    keepAliveMs: inMs(flags['keep-alive']),
+    freezeAfterMs: flags['freeze-after'],
+    permissions: flags.permission.length > 0 ? [...flags.permission] : undefined,
+    description: flags.description,
+  }
+  return withoutUndefined(fields)
+}
+
+type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
+
+function withoutUndefined<T extends object>(fields: T): Defined<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Defined<T>
+}
+
+function inMs(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1_000
+}
+
+function pairs(flag: string, texts: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf('=')
+      if (at < 1)
+        throw new CliError(`Invalid --${flag} "${text}": must be ${flag === 'env' ? 'NAME=VALUE' : 'NAME=SECRET'}.`)
+      return [text.slice(0, at), text.slice(at + 1)]
+    }),
+  )
+}

@@ -1,0 +1,115 @@
+import type { InvokeResult } from '@hearth/sdk'
+import { defineCommand } from '../command.ts'
+import { exitCodeOf } from '../exit-codes.ts'
+import { formatMs, type Output } from '../output.ts'
+import { readData } from '../read-input.ts'
+import { renderReceipt } from '../receipt.ts'
+
+export default defineCommand({
+  name: 'function invoke',
+  summary: 'Call a function and print its result',
+  notes: [
+    'The result alone goes to stdout; outcome, start, duration and invocation id go to stderr. The exit code says how it ended: 1 when the function threw, 6 refused, 7 timed out, 8 crashed.',
+  ],
+  args: { name: { about: 'NAME or NAME:QUALIFIER (a version number, an alias or $LATEST)', completes: 'function' } },
+  flags: {
+    data: {
+      type: 'text',
+      value: 'JSON|@FILE|-',
+      about: 'event; from a file with @, from stdin with -; default: {}',
+      completes: 'file',
+    },
+    'content-type': {
+      type: 'text',
+      value: 'TYPE',
+      about: 'type of the data (default: application/json); others reach the function as raw bytes',
+    },
+    timeout: {
+      type: 'integer',
+      value: 'S',
+      about: 'give up after so long, at most the time limit of the function',
+      min: 1,
+    },
+    log: { type: 'boolean', about: 'print the last 4 KiB of its log to stderr' },
+    tail: { type: 'boolean', about: 'the same' },
+    receipt: { type: 'boolean', about: 'print the receipt to stderr: where each millisecond went' },
+  },
+  examples: [
+    `hearth function invoke process-image --data '{"image": "photo.jpg", "width": 800}'`,
+    'hearth function invoke process-image:3 --data @event.json > result.json',
+    'cat photo.jpg | hearth function invoke resize --data - --content-type image/jpeg > small.jpg',
+  ],
+  async run(context, { args, flags }) {
+    const { output } = context
+    const client = await context.client()
+    const data = await readData(flags.data, context)
+    const startedAt = performance.now()
+    output.status(`invoking ${args.name} ...`)
+    const reply = await client
+      .invoke(args.name, data, {
+        wantLogTail: flags.log || flags.tail,
+        ...(flags['content-type'] !== undefined && { contentType: flags['content-type'] }),
+        ...(flags.timeout !== undefined && { timeoutMs: flags.timeout * 1_000 }),
+      })
+      .finally(() => output.status(''))
+    const roundTripMs = performance.now() - startedAt
+    if (output.isJson) output.json(asJson(reply, roundTripMs))
+    else printResult(output, reply)
+    if (reply.logTail !== null && !output.isJson) output.note(output.paintNote('gray', reply.logTail.trimEnd()))
+    if (flags.receipt && reply.invocationId !== '') {
+      const receipt = await client.getInvocation({ id: reply.invocationId })
+      output.note(renderReceipt(receipt, { columns: output.columns, paint: output.paintNote }))
+    } else if (!output.isJson) output.note(summary(output, reply, roundTripMs))
+    return exitCodeOf(reply.outcome)
+  },
+})
+
+function printResult(output: Output, { body }: InvokeResult): void {
+  output.result(body)
+  if (output.isTerminal && body.length > 0 && body.at(-1) !== 0x0a) output.result('\n')
+}
+
+function summary({ paintNote }: Output, reply: InvokeResult, roundTripMs: number): string {
+  const outcome =
+    reply.outcome === 'failed' && reply.functionError !== null ? `failed (${reply.functionError})` : reply.outcome
+  const start = reply.start?.replace(/^cold;source=(\w+);cause=(\w+)$/, 'cold from $1 ($2)')
+  const parts = [
+    paintNote(reply.outcome === 'succeeded' ? 'green' : 'red', outcome),
+    start,
+    formatMs(roundTripMs),
+    reply.version === null ? undefined : `version ${reply.version}`,
+    reply.invocationId,
+  ]
+  return parts.filter((part) => part !== undefined && part !== '').join('  ')
+}
+
+function asJson(reply: InvokeResult, roundTripMs: number): Record<string, unknown> {
+  const { status, outcome, effect, invocationId, version, start, functionError, logTail } = reply
+  const type = reply.headers.get('content-type') ?? ''
+  return {
+    invocationId,
+    outcome,
+    effect,
+    version,
+    start,
+    functionError,
+    status,
+    roundTripMs,
+    contentType: type,
+    logTail,
+    result: bodyValue(reply.body, type),
+  }
+}
+
+/** JSON as a value, text as a string, anything else as base64. */
+function bodyValue(body: Buffer, contentType: string): unknown {
+  const text = body.toString()
+  if (contentType.includes('json')) {
+    try {
+      return JSON.parse(text)
+    } catch {
+      return text
+    }
+  }
+  return Buffer.from(text).equals(body) ? text : { base64: body.toString('base64') }
+}

@@ -1,0 +1,53 @@
+import { CliError } from '../cli-error.ts'
+import { defineCommand } from '../command.ts'
+import { deployCode } from '../deploy-code.ts'
+import { declaredConfig, functionFlags } from './function-flags.ts'
+
+export default defineCommand({
+  name: 'function update',
+  summary: 'Make a new version of a function, with other code or configuration',
+  notes: [
+    'What is not given stays as it is; --env and --secret replace all of their kind. Running invocations end on the version they started on.',
+  ],
+  args: { name: { about: 'function', completes: 'function' } },
+  flags: {
+    code: { type: 'text', value: 'PATH', about: 'folder or .zip file', completes: 'file' },
+    runtime: { type: 'text', value: 'RUNTIME', about: 'node, python, or one version: node24, python3.12' },
+    handler: { type: 'text', value: 'FILE.FUNCTION', about: 'for example index.handler' },
+    ...functionFlags,
+    build: {
+      type: 'boolean',
+      about: 'install what requirements.txt or package.json names into the bundle first, on this machine',
+    },
+    'no-wait': { type: 'boolean', about: 'return as soon as the code is uploaded and accepted' },
+  },
+  examples: [
+    'hearth function update process-image --code ./v2.zip',
+    'hearth function update process-image --memory 1024 --timeout 120',
+  ],
+  async run(context, { args, flags }) {
+    const { output } = context
+    const startedAt = performance.now()
+    const client = await context.client()
+    const declared = {
+      ...declaredConfig(flags),
+      ...(flags.runtime !== undefined && { runtime: flags.runtime }),
+      ...(flags.handler !== undefined && { handler: flags.handler }),
+    }
+    if (flags.code === undefined && Object.keys(declared).length === 0)
+      throw new CliError(`Nothing to update of ${args.name}: give --code or a setting.`)
+    const code = flags.code === undefined ? undefined : await uploadCode()
+    output.status(`deploying ${args.name} ...`)
+    const made = await client
+      .updateFunction({ name: args.name, body: { ...declared, ...(code !== undefined && { code }) } })
+      .finally(() => output.status(''))
+    if (output.isJson) return output.json(made)
+    output.line(`Updated ${made.name} to version ${made.version} in ${Math.round(performance.now() - startedAt)} ms.`)
+
+    async function uploadCode(): Promise<{ artifact: string }> {
+      const runtime = flags.runtime ?? (flags.build ? (await client.getFunction({ name: args.name })).runtime : '')
+      const options = { code: flags.code ?? '', isBuilt: flags.build, runtime, project: context.project }
+      return { artifact: await deployCode(context, options) }
+    }
+  },
+})

@@ -1,0 +1,30 @@
+import { defineCommand } from '../command.ts'
+import { formatBytes, formatTime, table } from '../output.ts'
+import { listAll } from '../paging.ts'
+
+export default defineCommand({
+  name: 'function versions',
+  summary: 'List the versions of a function, newest first',
+  args: { name: { about: 'function', completes: 'function' } },
+  flags: { limit: { type: 'integer', value: 'N', about: 'at most so many (default: all)', min: 1 } },
+  examples: ['hearth function versions process-image'],
+  async run({ output, client }, { args, flags }) {
+    const api = await client()
+    const { name } = args
+    const [versions, { version: latest }] = await Promise.all([
+      listAll((page) => api.listVersions({ name, ...page }), flags.limit),
+      api.getFunction({ name }),
+    ])
+    if (output.isJson) return output.json({ items: versions, latest })
+    const rows = versions.map(({ version, runtimeId, runtimeVersion, memoryMib, codeDigest, codeBytes, createdAt }) => [
+      String(version),
+      version === latest ? '$LATEST' : '',
+      `${runtimeId} (${runtimeVersion})`,
+      `${memoryMib} MB`,
+      codeDigest.slice(7, 19),
+      formatBytes(codeBytes),
+      formatTime(createdAt),
+    ])
+    output.line(table(['VERSION', '', 'RUNTIME', 'MEMORY', 'CODE', 'SIZE', 'CREATED'], rows))
+  },
+})

@@ -1,0 +1,43 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { buffer, text } from 'node:stream/consumers'
+import { CliError } from './cli-error.ts'
+import type { Context } from './context.ts'
+
+/** `--data`: JSON as it stands, `@FILE`, or `-` for stdin. */
+export async function readData(
+  argument: string | undefined,
+  { cwd, stdin }: Pick<Context, 'cwd' | 'stdin'>,
+): Promise<Uint8Array> {
+  if (argument === undefined) return new Uint8Array()
+  if (argument === '-') return buffer(stdin)
+  if (argument.startsWith('@')) return readNamed(argument.slice(1), cwd)
+  return Buffer.from(argument)
+}
+
+/** A secret's value: `--value-file`, else what is piped in, else asked for without showing it. One final newline does not count. */
+export async function readSecret(
+  name: string,
+  valueFile: string | undefined,
+  { cwd, stdin, output }: Pick<Context, 'cwd' | 'stdin' | 'output'>,
+): Promise<string> {
+  if (valueFile !== undefined) return trimNewline((await readNamed(valueFile, cwd)).toString())
+  if (stdin.isTTY !== true) return trimNewline(await text(stdin))
+  if (!output.isInteractive) throw new CliError('No value: pipe it in, or name a file with --value-file.')
+  const { password, isCancel } = await import('@clack/prompts')
+  const answer = await password({ message: `Value of ${name}` })
+  if (isCancel(answer) || answer === undefined) throw new CliError('Nothing was changed.', { exitCode: 1 })
+  return answer
+}
+
+async function readNamed(file: string, cwd: string): Promise<Buffer> {
+  try {
+    return await readFile(path.resolve(cwd, file))
+  } catch (cause) {
+    throw new CliError(`Cannot read "${file}": ${(cause as NodeJS.ErrnoException).code ?? 'unknown error'}.`, { cause })
+  }
+}
+
+function trimNewline(value: string): string {
+  return value.replace(/\r?\n$/, '')
+}

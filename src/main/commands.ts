@@ -1,0 +1,97 @@
+import { defineCommand, type Command, type Flags } from '../cli/command.ts'
+import { CliError } from '../cli/cli-error.ts'
+import { exitCodeOf } from '../cli/exit-codes.ts'
+import { AppError } from '../domain/error.ts'
+import { configKeys, flagOf, type ConfigKey } from './config-keys.ts'
+
+/* Commands about this machine. Everything they do is loaded when they run: the others start without it. */
+
+const up = defineCommand({
+  name: 'up',
+  summary: 'Start the platform on this machine',
+  notes: [
+    'Control plane and agent in one process; everything is kept in the data folder. Started as root, it sandboxes functions fully and gives up its own privileges at once.',
+    'Ctrl-C or SIGTERM lets running invocations end, then exits with 0; a second one exits at once. Settings also come from HEARTH_* variables and hearth.yaml: docs/reference/configuration.md.',
+  ],
+  args: {},
+  flags: {
+    config: {
+      type: 'text',
+      value: 'FILE',
+      about: 'hearth.yaml to read; default: HEARTH_CONFIG, else the one in the current folder',
+      completes: 'file',
+    },
+    ...configFlags(),
+    'first-run': {
+      type: 'boolean',
+      about: 'deploy examples/process-image unless it is there, call it, and show its receipt',
+    },
+  },
+  examples: [
+    'hearth up',
+    'hearth up --port 9000 --data /srv/hearth',
+    'hearth up --port 0 --ready-file /run/hearth.json',
+  ],
+  async run({ env, cwd }, { flags }) {
+    const { up: start } = await import('./up.ts')
+    const file = flags.config ?? env['HEARTH_CONFIG']
+    return asCliError(async () => start({ flags, env, cwd, file, isFirstRun: flags['first-run'] }))
+  },
+})
+
+const doctor = defineCommand({
+  name: 'doctor',
+  summary: 'Show what this machine can enforce, what it cannot, and why',
+  args: {},
+  flags: {},
+  examples: ['hearth doctor', 'sudo hearth doctor --json'],
+  async run(context) {
+    const { doctor: examine } = await import('./doctor.ts')
+    return asCliError(async () => examine(context))
+  },
+})
+
+const runtimeInstall = defineCommand({
+  name: 'runtime install',
+  summary: 'Install a runtime for functions on this machine',
+  notes: ['Node builds come from npm. Python comes from the machine: the message says how to get it.'],
+  args: { runtime: { about: 'for example node22 or python3.12' } },
+  flags: {},
+  examples: ['hearth runtime install node22'],
+  async run(context, { args }) {
+    const { installRuntimeHere } = await import('./runtimes.ts')
+    return asCliError(async () => installRuntimeHere(context, args.runtime))
+  },
+})
+
+export const machineCommands: readonly Command[] = [up, doctor, runtimeInstall]
+
+/** Settings are checked by config.ts, wherever they come from: here every value is a text. */
+function configFlags(): Flags {
+  const entries = Object.entries(configKeys).map(([name, key]: [string, ConfigKey]): [string, Flags[string]] => {
+    const about = `${key.about.slice(0, 1).toLowerCase()}${key.about.slice(1).replace(/\.$/, '')}${defaultNote(key)}`
+    if (key.type === 'boolean') return [flagOf(name), { type: 'boolean', about }]
+    const value = key.type === 'integer' ? 'N' : key.type === 'choice' ? key.allowed.join('|') : key.value
+    return [flagOf(name), { type: 'text', value, about, ...(key.type === 'path' && { completes: 'file' as const }) }]
+  })
+  return Object.fromEntries(entries)
+}
+
+function defaultNote(key: ConfigKey): string {
+  const text = 'defaultText' in key ? key.defaultText : undefined
+  const shown = text ?? String(key.default)
+  return key.type === 'boolean' || shown === ''
+    ? ''
+    : ` (default: ${shown}${key.type === 'integer' ? ` ${key.unit}` : ''})`
+}
+
+/** The machine's own failures, with the exit codes of the API's. */
+async function asCliError(work: () => Promise<number>): Promise<number> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error
+    const hint = error.detail === undefined ? {} : { hint: error.detail }
+    throw new CliError(error.message, { exitCode: exitCodeOf(error.code), ...hint, cause: error })
+  }
+}

@@ -1,0 +1,153 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { AppError } from '../domain/error.ts'
+import type { RuntimeBuild } from '../domain/runtime.ts'
+import { appRoot, guestProgram } from './app.ts'
+import { readConfig, type Config, type ConfigSources } from './config.ts'
+import { lockName, takeLock } from './lock.ts'
+import { findRuntimes } from './runtimes.ts'
+import { ensureServiceUser, type ServiceUser } from './service-user.ts'
+
+/* hearth up, first stage: all that may need root. It ends by becoming the launcher (`hearth-guest up`), which starts the second
+ * stage, serve.ts, without any privilege. Nothing here parses what comes from a network or a function. */
+
+export interface UpOptions extends ConfigSources {
+  readonly isFirstRun: boolean
+}
+
+/** What the second stage is told: one JSON argument. */
+export interface ServeOptions {
+  readonly config: Config
+  /** Who the platform runs as; null = as the caller. */
+  readonly user: ServiceUser | null
+  readonly runtimes: readonly RuntimeBuild[]
+}
+
+/** The service user cannot read root's key file: certificate and key go by the environment, which only the process itself and root can read. */
+export const tlsVariables = { cert: 'HEARTH_TLS_CERT_PEM', key: 'HEARTH_TLS_KEY_PEM' } as const
+
+/** Does not return where there is a launcher: this process becomes it. Elsewhere resolves with the platform's exit code.
+ *  Throws invalid (configuration), conflict (data folder in use), internal (sandbox program not built). */
+export async function up(options: UpOptions): Promise<number> {
+  const config = readConfig(options)
+  const user = process.getuid?.() === 0 ? ensureServiceUser() : null
+  prepareFolder(config.data, user)
+  takeLock(config.data)
+  const runtimes = await findRuntimes(options.env)
+  if (options.isFirstRun) startFirstRun(config)
+  const serve = serveCommand({ config, user, runtimes })
+  if (process.platform !== 'linux') return runPlain(serve, config)
+  if (!existsSync(guestProgram))
+    throw new AppError(
+      'internal',
+      'Cannot start: the sandbox program is not built. Run "npm run setup" in the application folder.',
+    )
+  return becomeLauncher(serve, { config, user })
+}
+
+function serveCommand(options: ServeOptions): readonly string[] {
+  const script = path.join(appRoot, 'src/main/serve.ts')
+  return [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
+}
+
+function becomeLauncher(
+  serve: readonly string[],
+  { config, user }: { config: Config; user: ServiceUser | null },
+): never {
+  const keep = [appRoot, config.data, path.dirname(process.execPath)]
+  if (config.readyFile !== '') keep.push(path.dirname(config.readyFile))
+  const args = [
+    'up',
+    ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),
+    ...['--state', config.data],
+    ...outermost(keep).flatMap((folder) => ['--keep', folder]),
+    ...(config.readyFile === '' ? [] : ['--ready', config.readyFile]),
+    '--',
+    ...serve,
+  ]
+  process.chdir(appRoot)
+  process.execve?.(guestProgram, [guestProgram, ...args], childEnv(config))
+  throw new AppError(
+    'internal',
+    'Cannot become the launcher: this Node has no process.execve. Run "npm run setup", which installs one that has.',
+  )
+}
+
+/** No launcher on this system: the platform is a plain child, and so are its functions. */
+async function runPlain(serve: readonly string[], config: Config): Promise<number> {
+  const [program = '', ...args] = serve
+  const child = spawn(program, args, { stdio: 'inherit', env: childEnv(config) })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
+  return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 9)))
+}
+
+/** Folders that lie in no other of them. */
+function outermost(folders: readonly string[]): readonly string[] {
+  const unique = [...new Set(folders)]
+  return unique.filter((folder) => !unique.some((other) => other !== folder && folder.startsWith(`${other}/`)))
+}
+
+/** The settings are read already; a stray one must not reach the second stage. Compiled modules are kept where the service user may write. */
+function childEnv(config: Config): NodeJS.ProcessEnv {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HEARTH_')))
+  const tls =
+    config.tlsCert === ''
+      ? {}
+      : { [tlsVariables.cert]: readPem('tlsCert', config), [tlsVariables.key]: readPem('tlsKey', config) }
+  return { ...env, ...tls, NODE_COMPILE_CACHE: path.join(config.data, 'cache/compile') }
+}
+
+function readPem(name: 'tlsCert' | 'tlsKey', config: Config): string {
+  try {
+    return readFileSync(config[name], 'utf8')
+  } catch (cause) {
+    throw new AppError('invalid', `Cannot read ${name} ${config[name]}: ${(cause as Error).message}.`, {
+      field: name,
+      cause,
+    })
+  }
+}
+
+/** Makes the data folder, or takes over one that a platform of another user made. Never a folder of anything else: its owner changes here. */
+function prepareFolder(folder: string, user: ServiceUser | null): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    accessSync(folder, constants.R_OK | constants.W_OK)
+    const names = readdirSync(folder)
+    if (names.length > 0 && !names.some((name) => ownNames.includes(name)))
+      throw new AppError(
+        'invalid',
+        `Cannot use ${folder} as the data folder: it holds other things (${names.slice(0, 3).join(', ')}). Name an empty or a new one.`,
+        { field: 'data' },
+      )
+    if (user !== null && statSync(folder).uid !== user.uid) changeOwner(folder, user)
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause
+    throw new AppError('invalid', `Cannot use the data folder ${folder}: ${(cause as Error).message}.`, {
+      field: 'data',
+      cause,
+    })
+  }
+}
+
+/** Any of these marks a folder as a platform's. */
+const ownNames: readonly string[] = ['hearth.db', 'master.key', lockName]
+
+function changeOwner(folder: string, { uid, gid }: ServiceUser): void {
+  const { status, stderr } = spawnSync('chown', ['-R', '-h', `${uid}:${gid}`, folder], { encoding: 'utf8' })
+  if (status !== 0)
+    throw new AppError('internal', `Cannot give the data folder ${folder} to uid ${uid}.`, { detail: stderr })
+}
+
+/** The guided first deploy runs as who typed the command, outside the launcher's tree. */
+function startFirstRun(config: Config): void {
+  const script = path.join(appRoot, 'src/main/first-run.ts')
+  const args = ['--disable-warning=ExperimentalWarning', script, config.data, String(process.pid)]
+  // A shell in between, so that nobody has to reap it: its parent ends at once.
+  const shell = spawn('/bin/sh', ['-c', '"$0" "$@" &', process.execPath, ...args], {
+    stdio: 'inherit',
+    cwd: process.cwd(),
+  })
+  shell.unref()
+}
