@@ -1,0 +1,249 @@
+import type { Clock, Timer } from '../domain/clock.ts'
+import type { FunctionFigures } from './stats.ts'
+
+/* THE POLICY of what runs now, waits or is refused: one module, to be replaced by a better one.
+ *
+ *   enter --slot free--> run ----------------------------> leave
+ *     |                   \--node refuses (capacity)--> wait at the head until the node says it changed
+ *     +--no slot--> wait (priority, then arrival) --slot free--> run
+ *     |               \--deadline--> expired
+ *     +--queue full--> rejected with the reason and when to come back
+ */
+
+/** Something that wants to run, as the policy sees it. Exactly one of `onRun` (perhaps again after `park`), `onExpired`, `onRejected` is the next thing it hears. */
+export interface Candidate {
+  readonly deadline: number
+  /** 0 (first) to 5 (last). */
+  readonly priority: number
+  readonly bytes: number
+  onRun(): void
+  onExpired(): void
+  onRejected(rejection: Rejection): void
+}
+
+export interface Rejection {
+  readonly kind: 'own_limit' | 'capacity'
+  readonly resource: string
+  readonly cause: string
+  readonly retryAfterMs: number
+}
+
+const priorities = 6
+/** A function's queue holds twenty rounds of its concurrency, and a useful burst where that is small. */
+const queueRoundsMax = 20
+const queueMin = 100
+/** Bodies of waiting invocations of one function; beyond this memory, not count, is the limit. */
+const queueBytesMax = 64 * 1024 * 1024
+/** A node that refused is asked again after this long even if it said nothing. */
+const capacityRetryMs = 500
+/** Service time assumed before anything was measured. */
+const serviceMsDefault = 100
+
+/** Slots and queue of one function. */
+export class FunctionGate {
+  readonly key: string
+  readonly figures: FunctionFigures
+  readonly #owner: Admission
+  readonly #queues: Candidate[][] = Array.from({ length: priorities }, () => [])
+  concurrency = 1
+  /** Version that ran last since the platform started; 0 before the first. */
+  lastVersion = 0
+  running = 0
+  waiting = 0
+  waitingBytes = 0
+  /** The node had no room: nothing of this function is tried before it reports a change. */
+  isBlocked = false
+  #timer: Timer | null = null
+  #timerDue = Infinity
+
+  constructor(owner: Admission, key: string, figures: FunctionFigures) {
+    this.#owner = owner
+    this.key = key
+    this.figures = figures
+  }
+
+  /** Runs `candidate` now, lets it wait, or refuses it; before returning. */
+  enter(candidate: Candidate): void {
+    if (this.waiting === 0 && !this.isBlocked && this.running < this.concurrency && this.#owner.hasSlot(this))
+      return this.#run(candidate)
+    if (candidate.deadline <= this.#owner.clock.nowMs()) return candidate.onExpired()
+    const countMax = Math.max(queueMin, this.concurrency * queueRoundsMax)
+    if (this.waiting >= countMax || this.waitingBytes + candidate.bytes > queueBytesMax)
+      return candidate.onRejected(this.#rejection())
+    this.#queues[candidate.priority]?.push(candidate)
+    this.#added(candidate)
+  }
+
+  /** The slot of a candidate that ran is free again. */
+  leave(): void {
+    this.running--
+    this.figures.running = this.running
+    this.#owner.freed(this)
+    this.pump()
+  }
+
+  /** The node refused a candidate for lack of capacity: it waits at the head and its slot is free. */
+  park(candidate: Candidate): void {
+    this.running--
+    this.figures.running = this.running
+    this.isBlocked = true
+    this.#queues[candidate.priority]?.unshift(candidate)
+    this.#added(candidate)
+    this.#owner.freed(this)
+    this.#owner.blocked(this)
+  }
+
+  /** Takes a waiting candidate out; false when it is not waiting. */
+  withdraw(candidate: Candidate): boolean {
+    const queue = this.#queues[candidate.priority] ?? []
+    const at = queue.indexOf(candidate)
+    if (at < 0) return false
+    queue.splice(at, 1)
+    this.#removed(candidate)
+    return true
+  }
+
+  /** Gives free slots to whoever waits, in order; expired work is dropped at the door. */
+  pump(): void {
+    while (this.waiting > 0 && !this.isBlocked && this.running < this.concurrency && this.#owner.hasSlot(this)) {
+      const candidate = this.#shift()
+      if (candidate === null) return
+      if (candidate.deadline <= this.#owner.clock.nowMs()) candidate.onExpired()
+      else this.#run(candidate)
+    }
+  }
+
+  #run(candidate: Candidate): void {
+    this.running++
+    this.figures.running = this.running
+    this.#owner.taken(this)
+    candidate.onRun()
+  }
+
+  #shift(): Candidate | null {
+    const candidate = this.#queues.find((queue) => queue.length > 0)?.shift() ?? null
+    if (candidate !== null) this.#removed(candidate)
+    return candidate
+  }
+
+  #added(candidate: Candidate): void {
+    this.waiting++
+    this.waitingBytes += candidate.bytes
+    this.figures.queued = this.waiting
+    if (candidate.deadline < this.#timerDue) this.#expireAt(candidate.deadline)
+  }
+
+  #removed(candidate: Candidate): void {
+    this.waiting--
+    this.waitingBytes -= candidate.bytes
+    this.figures.queued = this.waiting
+  }
+
+  #expireAt(deadline: number): void {
+    this.#timer?.cancel()
+    this.#timerDue = deadline
+    this.#timer = this.#owner.clock.schedule(Math.max(0, deadline - this.#owner.clock.nowMs()), () => this.#expire())
+  }
+
+  /** Answers everyone whose deadline has passed. O(waiting), and at most once per deadline. */
+  #expire(): void {
+    this.#timerDue = Infinity
+    this.#timer = null
+    const nowMs = this.#owner.clock.nowMs()
+    const due = this.#queues.flatMap((queue) => queue.filter((candidate) => candidate.deadline <= nowMs))
+    for (const candidate of due) if (this.withdraw(candidate)) candidate.onExpired()
+    const next = Math.min(...this.#queues.flat().map((candidate) => candidate.deadline))
+    if (Number.isFinite(next)) this.#expireAt(next)
+  }
+
+  /** When a slot may be free: what waits, over how many run at a time, by the measured service time. */
+  #rejection(): Rejection {
+    const { durationSumMs, invocations } = this.figures
+    const serviceMs = invocations > 0 && durationSumMs > 0 ? durationSumMs / invocations : serviceMsDefault
+    const retryAfterMs = Math.min(
+      60_000,
+      Math.max(1_000, (serviceMs * (this.waiting + 1)) / Math.max(1, this.concurrency)),
+    )
+    if (this.isBlocked)
+      return { kind: 'capacity', resource: 'node-memory', cause: 'no_memory_for_another_instance', retryAfterMs }
+    const isProject = this.running < this.concurrency
+    return {
+      kind: 'own_limit',
+      resource: isProject ? 'project-concurrency' : 'function-concurrency',
+      cause: 'queue_full',
+      retryAfterMs,
+    }
+  }
+}
+
+/** All gates of this control, the quota that functions of one project share, and who waits for the node. */
+export class Admission {
+  readonly clock: Clock
+  readonly #gates = new Map<string, FunctionGate>()
+  readonly #projectRunning = new Map<string, number>()
+  readonly #blocked = new Set<FunctionGate>()
+  readonly #quotaOf: (project: string) => number
+  #retry: Timer | null = null
+
+  constructor({ clock, quotaOf }: { clock: Clock; quotaOf: (project: string) => number }) {
+    this.clock = clock
+    this.#quotaOf = quotaOf
+  }
+
+  gate(key: string, figures: FunctionFigures): FunctionGate {
+    const known = this.#gates.get(key)
+    if (known !== undefined) return known
+    const gate = new FunctionGate(this, key, figures)
+    this.#gates.set(key, gate)
+    return gate
+  }
+
+  forget(key: string): void {
+    const gate = this.#gates.get(key)
+    if (gate !== undefined && gate.running === 0 && gate.waiting === 0) this.#gates.delete(key)
+  }
+
+  /** The node has room again, or may have: whoever it refused is tried once more. */
+  nodeChanged(): void {
+    if (this.#blocked.size === 0) return
+    const gates = [...this.#blocked]
+    this.#blocked.clear()
+    for (const gate of gates) gate.isBlocked = false
+    for (const gate of gates) gate.pump()
+  }
+
+  hasSlot(gate: FunctionGate): boolean {
+    const project = projectOf(gate.key)
+    return (this.#projectRunning.get(project) ?? 0) < this.#quotaOf(project)
+  }
+
+  taken(gate: FunctionGate): void {
+    const project = projectOf(gate.key)
+    this.#projectRunning.set(project, (this.#projectRunning.get(project) ?? 0) + 1)
+  }
+
+  freed(gate: FunctionGate): void {
+    const project = projectOf(gate.key)
+    const running = this.#projectRunning.get(project) ?? 1
+    this.#projectRunning.set(project, running - 1)
+    if (running >= this.#quotaOf(project)) this.#pumpOthers(project, gate)
+  }
+
+  blocked(gate: FunctionGate): void {
+    this.#blocked.add(gate)
+    this.#retry ??= this.clock.schedule(capacityRetryMs, () => {
+      this.#retry = null
+      this.nodeChanged()
+    })
+  }
+
+  /** The project was at its quota: a slot that became free may be for another of its functions. O(functions), only then. */
+  #pumpOthers(project: string, but: FunctionGate): void {
+    for (const gate of this.#gates.values())
+      if (gate !== but && gate.waiting > 0 && projectOf(gate.key) === project) gate.pump()
+  }
+}
+
+function projectOf(key: string): string {
+  return key.slice(0, key.indexOf('/'))
+}

@@ -1,0 +1,166 @@
+import { createHash } from 'node:crypto'
+import type { Digest } from '../domain/artifact.ts'
+import type { Caller } from '../domain/control.ts'
+import { AppError, invalid } from '../domain/error.ts'
+import type { Arch, FunctionConfig } from '../domain/function.ts'
+import { limits } from '../domain/limits.ts'
+import type { RuntimeFamily } from '../domain/runtime.ts'
+import { grantable } from './scopes.ts'
+
+/** Names that the platform itself sets inside a function. */
+const reservedEnv = /^(AWS_LAMBDA_.*|HEARTH_.*|_HANDLER|_X_AMZN_TRACE_ID|LAMBDA_TASK_ROOT|LAMBDA_RUNTIME_DIR)$/
+const envName = /^[A-Za-z_][A-Za-z0-9_]*$/
+const secretName = /^[A-Za-z0-9_-]{1,64}$/
+
+export interface ConfigContext {
+  readonly caller: Caller
+  /** Architecture of this platform's nodes. */
+  readonly arch: Arch
+  /** Whether any node can isolate in a microVM. */
+  readonly hasVm: boolean
+}
+
+type Input = Partial<FunctionConfig>
+
+/** A whole configuration from what the user gave over `base` (the current one, or the defaults). Throws invalid, naming field, value and range;
+ *  forbidden when `permissions` are wider than the caller's own scopes. */
+export function parseConfig(input: Input, base: FunctionConfig | null, context: ConfigContext): FunctionConfig {
+  const merged = { ...(base ?? defaults(context.arch)), ...withoutUndefined(input) }
+  const whole = (
+    field:
+      'memoryMib' | 'timeoutMs' | 'concurrency' | 'ephemeralMib' | 'initTimeoutMs' | 'freezeAfterMs' | 'keepAliveMs',
+  ): number => inRange(field, merged[field], limits[field])
+  return {
+    description: text('description', merged.description, 256),
+    runtime: text('runtime', merged.runtime, 64),
+    handler: parseHandler(merged.handler),
+    memoryMib: whole('memoryMib'),
+    timeoutMs: whole('timeoutMs'),
+    initTimeoutMs: whole('initTimeoutMs'),
+    concurrency: whole('concurrency'),
+    ephemeralMib: whole('ephemeralMib'),
+    freezeAfterMs: whole('freezeAfterMs'),
+    keepAliveMs: whole('keepAliveMs'),
+    env: parseEnv(merged.env),
+    secrets: parseSecrets(merged.secrets, merged.env),
+    network: oneOf('network', merged.network, ['none', 'egress']),
+    isolation: parseIsolation(merged.isolation, context),
+    reuse: oneOf('reuse', merged.reuse, ['sequential', 'never']),
+    arch: parseArch(merged.arch, context),
+    permissions:
+      input.permissions === undefined
+        ? merged.permissions
+        : grantable(context.caller, input.permissions, 'permissions'),
+  }
+}
+
+/** Digest over what a Version may reach: network, secrets, permissions and isolation. */
+export function policyDigest({ network, secrets, permissions, isolation }: FunctionConfig): Digest {
+  const policy = JSON.stringify([network, Object.entries(secrets).sort(), [...permissions].sort(), isolation])
+  return `sha256:${createHash('sha256').update(policy).digest('hex')}`
+}
+
+/** Python needs `module.function`; Node takes `file` alone for fetch handlers. */
+export function checkHandlerFor(family: RuntimeFamily, handler: string): void {
+  if (family === 'python' && !handler.includes('.'))
+    throw invalid('handler', handler, 'MODULE.FUNCTION for Python, e.g. main.handler')
+}
+
+function defaults(arch: Arch): FunctionConfig {
+  return {
+    description: '',
+    runtime: '',
+    handler: '',
+    memoryMib: limits.memoryMib.default,
+    timeoutMs: limits.timeoutMs.default,
+    initTimeoutMs: limits.initTimeoutMs.default,
+    concurrency: limits.concurrency.default,
+    ephemeralMib: limits.ephemeralMib.default,
+    env: {},
+    secrets: {},
+    network: 'none',
+    isolation: 'auto',
+    reuse: 'sequential',
+    arch,
+    freezeAfterMs: limits.freezeAfterMs.default,
+    keepAliveMs: limits.keepAliveMs.default,
+    permissions: [],
+  }
+}
+
+function withoutUndefined(input: Input): Input {
+  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
+}
+
+function inRange(field: string, value: unknown, { min, max }: { min: number; max: number }): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max)
+    throw invalid(field, value, `a whole number from ${min} to ${max}`)
+  return value
+}
+
+function text(field: string, value: unknown, max: number): string {
+  if (typeof value !== 'string' || value.length > max || value.includes('\0'))
+    throw invalid(field, value, `a text of at most ${max} characters`)
+  return value
+}
+
+function oneOf<T extends string>(field: string, value: unknown, allowed: readonly T[]): T {
+  const found = allowed.find((candidate) => candidate === value)
+  if (found === undefined) throw invalid(field, value, `one of ${allowed.join(', ')}`)
+  return found
+}
+
+function parseHandler(value: unknown): string {
+  const handler = text('handler', value, 128)
+  if (!/^[A-Za-z0-9_$@][A-Za-z0-9_$@./-]*$/.test(handler) || handler.split('/').includes('..'))
+    throw invalid('handler', value, 'FILE.EXPORT, e.g. index.handler or src/main.handler')
+  return handler
+}
+
+function parseEnv(value: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  for (const [name, content] of Object.entries(value)) {
+    if (!envName.test(name))
+      throw invalid(`env.${name}`, name, 'a name of letters, digits and "_" that does not start with a digit')
+    if (reservedEnv.test(name)) throw invalid(`env.${name}`, name, 'a name that the platform does not set itself')
+    if (typeof content !== 'string' || content.includes('\0'))
+      throw invalid(`env.${name}`, content, 'a text without NUL')
+  }
+  const bytes = Object.entries(value).reduce(
+    (sum, [name, content]) => sum + Buffer.byteLength(name) + Buffer.byteLength(content),
+    0,
+  )
+  if (bytes > limits.envBytesMax)
+    throw invalid('env', `${bytes} bytes`, `at most ${limits.envBytesMax} bytes of names and values together`)
+  return value
+}
+
+function parseSecrets(
+  value: Readonly<Record<string, string>>,
+  env: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  for (const [name, secret] of Object.entries(value)) {
+    if (!envName.test(name) || reservedEnv.test(name))
+      throw invalid(`secrets.${name}`, name, 'an environment name that the platform does not set itself')
+    if (!secretName.test(secret)) throw invalid(`secrets.${name}`, secret, 'the name of a secret')
+    if (name in env) throw invalid(`secrets.${name}`, name, 'a name that is not in env as well')
+  }
+  return value
+}
+
+function parseIsolation(value: unknown, { hasVm }: ConfigContext): FunctionConfig['isolation'] {
+  const isolation = oneOf('isolation', value, ['auto', 'process', 'vm'])
+  if (isolation === 'vm' && !hasVm)
+    throw new AppError(
+      'invalid',
+      'Isolation "vm" is not possible here: no microVM driver works on this platform, and it is never downgraded. See "hearth doctor".',
+      { field: 'isolation', value, allowed: 'auto or process' },
+    )
+  return isolation
+}
+
+function parseArch(value: unknown, context: ConfigContext): Arch {
+  const arch = oneOf('arch', value, ['x86_64', 'arm64'])
+  if (arch !== context.arch)
+    throw invalid('arch', value, `${context.arch}, the only architecture of this platform's nodes`)
+  return arch
+}

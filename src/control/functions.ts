@@ -1,0 +1,231 @@
+import type { Agent } from '../domain/agent.ts'
+import type { ArtifactStore } from '../domain/artifact.ts'
+import type { Clock } from '../domain/clock.ts'
+import type { Caller, Control, CreateFunction, FunctionView, UpdateFunction } from '../domain/control.ts'
+import { AppError, invalid } from '../domain/error.ts'
+import type { Arch, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
+import { namePattern } from '../domain/limits.ts'
+import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
+import type { NewVersion, PageRequest, Store } from '../domain/store.ts'
+import type { Admission } from './admission.ts'
+import { checkHandlerFor, parseConfig, policyDigest } from './function-config.ts'
+import { demand } from './scopes.ts'
+import type { Stats } from './stats.ts'
+import { notFound, type VersionCache } from './versions.ts'
+
+export interface FunctionsOptions {
+  readonly store: Store
+  readonly artifacts: ArtifactStore
+  readonly agent: Agent
+  readonly runtimes: RuntimeCatalog
+  readonly versions: VersionCache
+  readonly admission: Admission
+  readonly stats: Stats
+  readonly clock: Clock
+  readonly arch: Arch
+  readonly hasVm: boolean
+}
+
+type Report = (line: string) => void
+
+/** Deploying: what a user declared becomes an immutable Version that this node can run, or nothing changes. */
+export class Functions {
+  readonly #options: FunctionsOptions
+  /** Mutations of one function happen one after the other. */
+  readonly #turns = new Map<string, Promise<unknown>>()
+
+  constructor(options: FunctionsOptions) {
+    this.#options = options
+  }
+
+  get api(): Control['functions'] {
+    return {
+      create: async (caller, input, report) => this.#create(caller, input, report),
+      update: async (caller, name, input, report) => this.#update(caller, name, input, report),
+      get: async (caller, name) => this.#get(caller, name),
+      list: async (caller, page) => this.#list(caller, page),
+      delete: async (caller, name) => this.#delete(caller, name),
+      versions: async (caller, name, page) => this.#versionsOf(caller, name, page),
+      rollback: async (caller, name, to) => this.#rollback(caller, name, to),
+    }
+  }
+
+  async #create(caller: Caller, { name, code, config: input }: CreateFunction, report?: Report): Promise<FunctionView> {
+    demand(caller, 'functions:write')
+    if (!namePattern.test(name)) throw invalid('name', name, '1 to 64 letters, digits, "-" or "_"')
+    return this.#inTurn(caller.project, name, async () => {
+      const { store } = this.#options
+      if ((await store.functions.get(caller.project, name)) !== null)
+        throw new AppError('conflict', `Function "${name}" exists already. Use update to change it.`)
+      const config = parseConfig(input, null, this.#context(caller))
+      const draft = await this.#draft(caller, { name, config, codeDigest: code.artifact })
+      await this.#deploy(draft, 1, report)
+      const { record, version } = await store.functions.create(draft, {
+        actor: caller.actor,
+        action: 'function.create',
+        target: name,
+        detail: summary(draft),
+      })
+      this.#options.versions.forget(caller.project, name)
+      return this.#view(record, version)
+    })
+  }
+
+  async #update(caller: Caller, name: string, input: UpdateFunction, report?: Report): Promise<FunctionView> {
+    demand(caller, 'functions:write')
+    return this.#inTurn(caller.project, name, async () => {
+      const current = await this.#current(caller.project, name)
+      const config = parseConfig(input.config ?? {}, current.version.config, this.#context(caller))
+      const draft = await this.#draft(caller, {
+        name,
+        config,
+        codeDigest: input.code?.artifact ?? current.version.codeDigest,
+      })
+      await this.#deploy(draft, current.record.versionCount + 1, report)
+      const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
+      const { record, version } = await this.#options.store.functions.publish(draft, audit, current.record.latest)
+      await this.#repointed(caller.project, name, current.version.number)
+      return this.#view(record, version)
+    })
+  }
+
+  async #rollback(caller: Caller, name: string, to: number | null): Promise<FunctionView> {
+    demand(caller, 'functions:write')
+    return this.#inTurn(caller.project, name, async () => {
+      const { record } = await this.#current(caller.project, name)
+      const target = to ?? record.latest - 1
+      if (target < 1) throw new AppError('conflict', `Function "${name}" has no version before ${record.latest}.`)
+      if ((await this.#options.store.functions.version(caller.project, name, target)) === null)
+        throw notFound(`${name}:${target}`)
+      await this.#options.store.functions.setLatest(caller.project, name, target, {
+        actor: caller.actor,
+        action: 'function.rollback',
+        target: name,
+        detail: { from: record.latest, to: target },
+      })
+      await this.#repointed(caller.project, name, record.latest)
+      return this.#get(caller, name, 'functions:write')
+    })
+  }
+
+  async #get(caller: Caller, name: string, scope = 'functions:read'): Promise<FunctionView> {
+    demand(caller, scope)
+    const { record, version } = await this.#current(caller.project, name)
+    return this.#view(record, version)
+  }
+
+  async #list(caller: Caller, page: PageRequest): ReturnType<Control['functions']['list']> {
+    demand(caller, 'functions:read')
+    const { items, nextCursor } = await this.#options.store.functions.list(caller.project, page)
+    return { items: items.map(({ record, version }) => this.#view(record, version)), nextCursor }
+  }
+
+  async #versionsOf(caller: Caller, name: string, page: PageRequest): ReturnType<Control['functions']['versions']> {
+    demand(caller, 'functions:read')
+    await this.#current(caller.project, name)
+    return this.#options.store.functions.versions(caller.project, name, page)
+  }
+
+  async #delete(caller: Caller, name: string): Promise<void> {
+    demand(caller, 'functions:write')
+    const { project } = caller
+    return this.#inTurn(project, name, async () => {
+      await this.#current(project, name)
+      const { store, agent, versions, stats, admission } = this.#options
+      await store.functions.delete(project, name, {
+        actor: caller.actor,
+        action: 'function.delete',
+        target: name,
+        detail: {},
+      })
+      versions.forget(project, name)
+      await agent.evict({ project, functionName: name })
+      await agent.logs.delete(project, name)
+      admission.forget(`${project}/${name}`)
+      stats.forget(project, name)
+    })
+  }
+
+  /** A Version without its number. Throws invalid for code, runtime or secrets that are not there. */
+  async #draft(
+    caller: Caller,
+    { name, config, codeDigest }: { name: string; config: FunctionConfig; codeDigest: NewVersion['codeDigest'] },
+  ): Promise<NewVersion> {
+    const { artifacts, runtimes, store } = this.#options
+    const runtime: RuntimeBuild = runtimes.resolve(config.runtime)
+    checkHandlerFor(runtime.family, config.handler)
+    const code = await artifacts.stat(codeDigest)
+    if (code === null)
+      throw invalid('code.artifact', codeDigest, 'a digest uploaded before by PUT /v1/artifacts/{sha256}')
+    const wanted = [...new Set(Object.values(config.secrets))]
+    const known = await store.secrets.sealed(caller.project, wanted)
+    const missing = wanted.find((secret) => !known.has(secret))
+    if (missing !== undefined)
+      throw invalid('secrets', missing, 'the name of a secret of this project; make it with "hearth secret set"')
+    return {
+      project: caller.project,
+      functionName: name,
+      config,
+      codeDigest,
+      codeBytes: code.bytes,
+      runtimeId: runtime.id,
+      runtimeVersion: runtime.version,
+      runtimeDigest: runtime.digest,
+      policyDigest: policyDigest(config),
+    }
+  }
+
+  async #deploy(draft: NewVersion, number: number, report?: Report): Promise<void> {
+    await this.#options.agent.deploy({ ...draft, number, createdAt: this.#options.clock.nowMs() }, report)
+  }
+
+  /** `$LATEST` means another Version now: nothing running is touched, idle Instances of the old one go unless an alias still names it. */
+  async #repointed(project: string, name: string, from: number): Promise<void> {
+    const { versions, store, agent } = this.#options
+    versions.forget(project, name)
+    const aliases = await store.aliases.list(project, name)
+    if (!aliases.some((alias) => alias.version === from))
+      await agent.evict({ project, functionName: name, version: from })
+  }
+
+  async #current(project: string, name: string): Promise<{ record: FunctionRecord; version: Version }> {
+    const found = namePattern.test(name) ? await this.#options.store.functions.get(project, name) : null
+    if (found === null) throw notFound(name)
+    return found
+  }
+
+  #view(record: FunctionRecord, version: Version): FunctionView {
+    return { record, version, stats: this.#options.stats.of(record.project, record.name).view() }
+  }
+
+  #context(caller: Caller): { caller: Caller; arch: Arch; hasVm: boolean } {
+    return { caller, arch: this.#options.arch, hasVm: this.#options.hasVm }
+  }
+
+  async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {
+    const key = `${project}/${name}`
+    const before = this.#turns.get(key) ?? Promise.resolve()
+    const mine = before.then(work, work)
+    this.#turns.set(key, mine)
+    try {
+      return await mine
+    } finally {
+      if (this.#turns.get(key) === mine) this.#turns.delete(key)
+    }
+  }
+}
+
+/** What the audit log keeps of a deploy: no environment values. */
+function summary(draft: NewVersion): Record<string, unknown> {
+  const { runtime, handler, memoryMib, timeoutMs, concurrency, network } = draft.config
+  return {
+    code: draft.codeDigest,
+    runtime,
+    runtimeVersion: draft.runtimeVersion,
+    handler,
+    memoryMib,
+    timeoutMs,
+    concurrency,
+    network,
+  }
+}

@@ -1,0 +1,87 @@
+import { AppError, invalid } from '../domain/error.ts'
+import type { FunctionRecord, Version } from '../domain/function.ts'
+import { namePattern } from '../domain/limits.ts'
+import type { Store } from '../domain/store.ts'
+
+interface Entry {
+  readonly record: FunctionRecord
+  /** By qualifier: `''` = `$LATEST`, a number, or an alias. The same Version is always the same object. */
+  readonly byQualifier: Map<string, Version>
+  readonly byNumber: Map<number, Version>
+}
+
+/** Most functions that stay resolved in memory; beyond, the one resolved longest ago is looked up again. */
+const entriesMax = 50_000
+
+/** What a name and a qualifier mean now, from memory: filled from the store, dropped at every mutation of the function. */
+export class VersionCache {
+  readonly #store: Store
+  readonly #entries = new Map<string, Entry>()
+  /** Raised at each `forget`: a lookup that began before it must not fill the cache with what it read. */
+  #epoch = 0
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  /** The Version if it is in memory. */
+  cached(project: string, name: string, qualifier: string | null): Version | undefined {
+    return this.#entries.get(`${project}/${name}`)?.byQualifier.get(qualifierKey(qualifier))
+  }
+
+  /** The Version. Throws not_found (function, version or alias), invalid (qualifier). */
+  async resolve(project: string, name: string, qualifier: string | null): Promise<Version> {
+    const cached = this.cached(project, name, qualifier)
+    if (cached !== undefined) return cached
+    const entry = await this.#entry(project, name)
+    const number =
+      qualifierKey(qualifier) === '' ? entry.record.latest : await this.#numberOf(project, name, qualifier ?? '')
+    const version = entry.byNumber.get(number) ?? (await this.#store.functions.version(project, name, number))
+    if (version === null) throw notFound(`${name}:${qualifier}`)
+    entry.byNumber.set(number, version)
+    entry.byQualifier.set(qualifierKey(qualifier), version)
+    return version
+  }
+
+  forget(project: string, name: string): void {
+    this.#epoch++
+    this.#entries.delete(`${project}/${name}`)
+  }
+
+  async #entry(project: string, name: string): Promise<Entry> {
+    const key = `${project}/${name}`
+    const known = this.#entries.get(key)
+    if (known !== undefined) return known
+    const epoch = this.#epoch
+    const found = namePattern.test(name) ? await this.#store.functions.get(project, name) : null
+    if (found === null) throw notFound(name)
+    const raced = this.#entries.get(key)
+    if (raced !== undefined) return raced
+    const entry: Entry = {
+      record: found.record,
+      byQualifier: new Map([['', found.version]]),
+      byNumber: new Map([[found.version.number, found.version]]),
+    }
+    if (epoch !== this.#epoch) return entry
+    const oldest = this.#entries.size >= entriesMax ? this.#entries.keys().next().value : undefined
+    if (oldest !== undefined) this.#entries.delete(oldest)
+    this.#entries.set(key, entry)
+    return entry
+  }
+
+  async #numberOf(project: string, name: string, qualifier: string): Promise<number> {
+    if (/^[1-9]\d{0,8}$/.test(qualifier)) return Number(qualifier)
+    if (!namePattern.test(qualifier)) throw invalid('qualifier', qualifier, '$LATEST, a version number or an alias')
+    const alias = await this.#store.aliases.get(project, name, qualifier)
+    if (alias === null) throw notFound(`${name}:${qualifier}`)
+    return alias.version
+  }
+}
+
+function qualifierKey(qualifier: string | null): string {
+  return qualifier === null || qualifier === '$LATEST' ? '' : qualifier
+}
+
+export function notFound(name: string): AppError {
+  return new AppError('not_found', `There is no function "${name}".`)
+}
