@@ -83,6 +83,7 @@ export class Instance {
   readonly #lingering = new Map<number, string>()
   #log: FunctionLog | null = null
   #isLinkClosed = false
+  #isResting = false
   #exit: Exit | null = null
   #killed: Promise<Exit> | null = null
   #stream = 0
@@ -273,9 +274,12 @@ export class Instance {
   }
 
   #rest(ms: number): void {
+    if (this.#isResting) return
+    this.#isResting = true
     const links = this.#supervisor === null ? [this.link] : [this.link, this.#supervisor]
     for (const link of links) link.pauseReading()
     this.#options.clock.schedule(ms, () => {
+      this.#isResting = false
       for (const link of links) link.resumeReading()
     })
   }

@@ -10,8 +10,7 @@ import type { RuntimeBuild, RuntimeCatalog } from '../../src/domain/runtime.ts'
 import { createLocalAgent, type LocalAgentOptions } from '../../src/agent/local-agent.ts'
 import { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 
@@ -71,7 +70,8 @@ export function foldersAsArtifacts(folders: ReadonlyMap<string, string>, scratch
       const known = made.get(key)
       if (known !== undefined) return known
       const folder = path.join(scratch, `derived-${made.size}-${randomBytes(4).toString('hex')}`)
-      await mkdir(folder, { recursive: true })
+      // Synchronous: a wait for the disk would be real time in the middle of virtual time.
+      mkdirSync(folder, { recursive: true })
       await fill(folder)
       made.set(key, folder)
       return folder
@@ -118,7 +118,7 @@ export function versionOf(config: Partial<FunctionConfig> = {}, rest: Partial<Ve
 }
 
 /** Lets everything that is ready to run, run: rounds of the event loop, no time. */
-export async function settle(rounds = 12): Promise<void> {
+export async function settle(rounds = 25): Promise<void> {
   for (let n = 0; n < rounds; n++) await new Promise((resolve) => setImmediate(resolve))
 }
 
@@ -141,7 +141,9 @@ export class AgentRig<D extends Driver = FakeDriver, C extends Clock = ManualClo
       driver,
       runtimes: catalogOf(fakeBuild),
       artifacts: foldersAsArtifacts(new Map(), this.folder),
-      secrets: { reveal: async (_project, names) => new Map(names.map((name) => [name, this.secrets.get(name) ?? ''])) },
+      secrets: {
+        reveal: async (_project, names) => new Map(names.map((name) => [name, this.secrets.get(name) ?? ''])),
+      },
       hostServices: { open: () => false },
       outcomes: { record: (id, result) => void this.recorded.push({ id, result }) },
       logger: silentLogger,

@@ -192,7 +192,7 @@ export class FunctionLog {
   async #write(): Promise<void> {
     for (let chunk = this.#waiting[0]; chunk !== undefined; chunk = this.#waiting[0]) {
       try {
-        await this.#segments.append(chunk.bytes)
+        await this.#segments.append(chunk.bytes, chunk.offset)
       } catch (error) {
         this.#droppedBytes += chunk.bytes.length
         this.#logger.warn('log.write.failed', { error: String(error), bytes: chunk.bytes.length })

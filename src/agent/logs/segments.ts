@@ -31,30 +31,33 @@ export class Segments {
 
   get end(): number {
     const last = this.#list.at(-1)
-    return last === undefined ? this.#startOfNext : last.start + last.bytes
+    return last === undefined ? 0 : last.start + last.bytes
   }
 
-  #startOfNext = 0
-
-  /** Finds what an earlier process left. */
+  /** Finds what an earlier process left; half a line at its end becomes a line. */
   async load(): Promise<void> {
     const names = await readdir(this.#folder).catch(() => [])
-    for (const name of names.filter((each) => /^\d{16}\.log$/.test(each)).sort()) {
+    for (const name of names.filter((each) => /^\d{16}\.log$/.test(each)).toSorted()) {
       const { size } = await stat(join(this.#folder, name))
       this.#list.push({ start: Number(name.slice(0, 16)), bytes: size })
     }
+    const last = this.#list.at(-1)
+    if (last === undefined || last.bytes === 0) return
+    const end = await this.#slice(last, this.end - 1, this.end)
+    if (end[0] === 10) return
+    await appendFile(this.#path(last), '\n')
+    last.bytes++
   }
 
-  /** Adds `bytes`, whole lines, at `end`. After a failure the bytes are lost and a new file begins behind them. */
-  async append(bytes: Buffer): Promise<void> {
-    const segment = await this.#segmentFor(bytes.length)
+  /** Adds `bytes`, whole lines, at logical `offset`, which is `end` or beyond. After a failure the next bytes begin a new file. */
+  async append(bytes: Buffer, offset: number): Promise<void> {
+    const segment = await this.#segmentFor(bytes.length, offset)
     try {
       await appendFile(this.#path(segment), bytes, { mode: 0o640 })
+      segment.bytes += bytes.length
     } catch (error) {
       this.#isFresh = true
       throw error
-    } finally {
-      segment.bytes += bytes.length
     }
   }
 
@@ -68,19 +71,18 @@ export class Segments {
   }
 
   async delete(): Promise<void> {
-    this.#startOfNext = this.end
     this.#list = []
     this.#isFresh = true
     await rm(this.#folder, { recursive: true, force: true })
   }
 
-  async #segmentFor(bytes: number): Promise<Segment> {
+  async #segmentFor(bytes: number, offset: number): Promise<Segment> {
     const last = this.#list.at(-1)
-    // The last file of an earlier process may end in half a line: a new one starts clean.
-    if (last !== undefined && !this.#isFresh && last.bytes + bytes <= this.#limits.segmentBytes) return last
+    const hasRoom = last !== undefined && last.bytes + bytes <= this.#limits.segmentBytes
+    if (hasRoom && !this.#isFresh && this.end === offset) return last
     if (this.#isFresh) await mkdir(this.#folder, { recursive: true })
     this.#isFresh = false
-    const segment = { start: this.end, bytes: 0 }
+    const segment = { start: offset, bytes: 0 }
     this.#list.push(segment)
     while (this.#list.length > this.#limits.segmentsMax) {
       const oldest = this.#list.shift()

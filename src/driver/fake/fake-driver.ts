@@ -82,8 +82,9 @@ export class FakeDriver implements Driver {
 
   async #delay(ms: number, { signal, deadlineMs }: { signal?: AbortSignal; deadlineMs: number }): Promise<void> {
     if (signal?.aborted === true) throw new AppError('timeout', 'Boot was called off.')
-    if (ms <= 0) return
     const leftMs = deadlineMs - this.#clock.nowMs()
+    if (leftMs <= 0) throw new AppError('timeout', 'Cannot boot: the deadline passed.')
+    if (ms <= 0) return
     await new Promise<void>((resolve, reject) => {
       const late = ms > leftMs
       const timer = this.#clock.schedule(Math.min(ms, leftMs), () => {

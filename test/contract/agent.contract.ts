@@ -1,0 +1,663 @@
+import assert from 'node:assert/strict'
+import { afterEach, describe, test } from 'node:test'
+import type { AgentEvent, LogLine } from '../../src/domain/agent.ts'
+import { limits } from '../../src/domain/limits.ts'
+import type { FakeMeta } from '../../src/driver/fake/fake-runtime.ts'
+import { AgentRig, settle, versionOf } from '../support/agent-rig.ts'
+
+/* What every Agent must do, over the fake driver in virtual time. */
+
+export type OpenRig = typeof AgentRig.fake
+
+const oom = { code: null, signal: 'SIGKILL', oom: true }
+
+export function agentContract(name: string, openRig: OpenRig): void {
+  describe(`agent contract: ${name}`, () => {
+    const rigs: AgentRig[] = []
+    const open: OpenRig = (...args) => {
+      const rig = openRig(...args)
+      rigs.push(rig)
+      return rig
+    }
+    afterEach(async () => {
+      for (const rig of rigs.splice(0)) await rig.close()
+    })
+    const sleeper = async (event: unknown, meta: FakeMeta): Promise<unknown> => {
+      const { ms = 0 } = event as { ms?: number }
+      if (ms > 0) await meta.sleep(ms)
+      return { instance: meta.instanceId }
+    }
+
+    describe('starts', () => {
+      test('execute: cold and first at first, then warm on the same Instance', async () => {
+        const rig = open({ handler: sleeper })
+        const version = versionOf()
+        const first = await rig.run(version)
+        assert.equal(first.result.outcome, 'succeeded')
+        assert.equal(first.result.effect, 'completed')
+        assert.deepEqual([first.result.start, first.result.coldCause], ['boot', 'first'])
+        const second = await rig.run(version)
+        assert.deepEqual([second.result.start, second.result.coldCause], ['warm', null])
+        assert.deepEqual(second.body, first.body)
+        assert.equal(rig.driver.boots, 1)
+      })
+
+      test('execute: the phases of a start explain its time', async () => {
+        const rig = open({ handler: sleeper, faults: { bootMs: 20, loadMs: 30 } })
+        const running = rig.begin(versionOf(), { ms: 7 })
+        for (const ms of [20, 30, 7]) await rig.advance(ms)
+        const { phases, durationMs } = (await running.done).result
+        const spans = Object.fromEntries(phases.map(({ phase, startMs, durationMs: ms }) => [phase, [startMs, ms]]))
+        assert.deepEqual(spans['sandbox'], [0, 20])
+        assert.deepEqual(spans['code_load'], [20, 30])
+        assert.deepEqual(spans['first_request'], [50, 7])
+        assert.equal(durationMs, 7)
+      })
+
+      test('execute: frames come as started, data, result', async () => {
+        const rig = open({ handler: () => 'x' })
+        const { frames } = await rig.run(versionOf())
+        assert.deepEqual(
+          frames.map(({ type }) => type),
+          ['started', 'data', 'result'],
+        )
+      })
+
+      test('pool: a booted Instance is bound, refilled after the start, and the source says pool', async () => {
+        const rig = open({ handler: sleeper }, { poolSize: 1 })
+        await rig.agent.register()
+        await rig.advance(20)
+        assert.equal((await rig.agent.status()).instances.booted, 1)
+        const { result } = await rig.run(versionOf())
+        assert.equal(result.start, 'pool')
+        assert.equal(result.phases.find(({ phase }) => phase === 'sandbox')?.source, 'pool')
+        assert.equal((await rig.agent.status()).instances.booted, 0)
+        await rig.advance(20)
+        assert.equal((await rig.agent.status()).instances.booted, 1)
+      })
+
+      test('pool: refilling waits while a start is under way', async () => {
+        const rig = open({ handler: sleeper }, { poolSize: 1 })
+        await rig.agent.register()
+        await rig.advance(20)
+        rig.driver.faults.loadMs = 500
+        const running = rig.begin(versionOf())
+        await rig.advance(400)
+        assert.equal(rig.driver.boots, 1)
+        await rig.advance(100)
+        await running.done
+        await rig.advance(20)
+        assert.equal(rig.driver.boots, 2)
+      })
+
+      test('late binding: a waiter takes the Instance that becomes free before its own has come up', async () => {
+        const rig = open({ handler: sleeper })
+        const version = versionOf()
+        await rig.run(version)
+        rig.driver.faults.bootMs = 1_000
+        const busy = rig.begin(version, { ms: 50 })
+        const waiting = rig.begin(version)
+        await rig.advance(50)
+        const [one, two] = await Promise.all([busy.done, waiting.done])
+        assert.equal(two.result.start, 'warm')
+        assert.deepEqual(two.body, one.body)
+      })
+
+      test('late binding: a waiter takes the new Instance when it comes first, cause scaled', async () => {
+        const rig = open({ handler: sleeper, faults: { bootMs: 10 } })
+        const version = versionOf()
+        const first = rig.begin(version, { ms: 500 })
+        await rig.advance(10)
+        const second = rig.begin(version)
+        await rig.advance(10)
+        const { result } = await second.done
+        assert.deepEqual([result.start, result.coldCause], ['boot', 'scaled'])
+        await rig.advance(500)
+        await first.done
+      })
+
+      test('cause: the hint of the caller counts for a Version that never ran here', async () => {
+        const rig = open()
+        const { result } = await rig.run(versionOf(), {}, { coldHint: 'new_version' })
+        assert.equal(result.coldCause, 'new_version')
+      })
+
+      test('a failed boot is retried by nobody and answers never_started', async () => {
+        const rig = open({ faults: { failBoot: { step: 'cgroup.memory', times: 1 } } })
+        const { result } = await rig.run(versionOf())
+        assert.deepEqual(
+          [result.outcome, result.crashReason, result.effect],
+          ['crashed', 'init_error', 'never_started'],
+        )
+        assert.match(result.error?.errorMessage ?? '', /step "cgroup.memory" failed/)
+        assert.equal((await rig.run(versionOf())).result.outcome, 'succeeded')
+      })
+
+      test('init: an error of the module has its words and phase, and answers every waiter', async () => {
+        const rig = open({ faults: { initError: 'cannot come up', loadMs: 10 } })
+        const version = versionOf()
+        const waiters = [rig.begin(version), rig.begin(version)]
+        await rig.advance(10)
+        for (const { result } of await Promise.all(waiters.map(({ done }) => done))) {
+          assert.deepEqual(
+            [result.outcome, result.crashReason, result.effect],
+            ['crashed', 'init_error', 'never_started'],
+          )
+          assert.match(result.error?.errorMessage ?? '', /cannot come up \(phase code_load\)/)
+        }
+        await settle()
+        assert.equal(rig.driver.alive.size, 0)
+      })
+
+      test('init: a module that never loads ends at its own limit', async () => {
+        const rig = open({ faults: { loadMs: Infinity } })
+        const running = rig.begin(versionOf({ initTimeoutMs: 500 }))
+        await rig.advance(500)
+        const { result } = await running.done
+        assert.deepEqual([result.outcome, result.crashReason], ['crashed', 'init_timeout'])
+      })
+
+      test('init: a runtime that exits while loading is a crash by exit', async () => {
+        const rig = open({ faults: { exitOnLoad: { code: 1, signal: null, oom: false } } })
+        const { result } = await rig.run(versionOf())
+        assert.deepEqual([result.outcome, result.crashReason, result.effect], ['crashed', 'exit', 'never_started'])
+      })
+
+      test('backoff: after three failed starts in a row the next are refused, longer each time, until one works', async () => {
+        const rig = open({ faults: { initError: 'no' } })
+        const version = versionOf()
+        for (let n = 0; n < 3; n++) assert.equal((await rig.run(version)).result.outcome, 'crashed')
+        const refused = (await rig.run(version)).result
+        assert.equal(refused.outcome, 'rejected')
+        assert.deepEqual([refused.refused?.code, refused.refused?.retryAfterMs], ['backoff', 1_000])
+        assert.match(refused.refused?.message ?? '', /last 3 starts of default\/fn:1 failed.*Last error: no/)
+        await rig.advance(1_000)
+        assert.equal((await rig.run(version)).result.outcome, 'crashed')
+        assert.equal((await rig.run(version)).result.refused?.retryAfterMs, 2_000)
+        await rig.advance(2_000)
+        delete rig.driver.faults.initError
+        assert.equal((await rig.run(version)).result.outcome, 'succeeded')
+      })
+
+      test('secrets: revealed at BIND, joined with env', async () => {
+        const rig = open({ handler: (_event, meta) => meta.bind.env })
+        rig.secrets.set('db', 'hush')
+        const { body } = await rig.run(versionOf({ env: { A: 'a' }, secrets: { DB: 'db' } }))
+        assert.deepEqual(JSON.parse(body.toString()), { A: 'a', DB: 'hush' })
+      })
+    })
+
+    describe('invocations', () => {
+      test('1,000 one after the other: each answer matches its request', async () => {
+        const rig = open()
+        const version = versionOf()
+        for (let n = 0; n < 1_000; n++)
+          assert.deepEqual(JSON.parse((await rig.run(version, { n })).body.toString()), { n })
+        assert.equal(rig.driver.boots, 1)
+        assert.equal(rig.recorded.length, 1_000)
+      })
+
+      test('100 at once: each answer matches its request', async () => {
+        const rig = open()
+        const version = versionOf({ memoryMib: 128 }, {})
+        const all = await Promise.all(Array.from({ length: 100 }, async (_, n) => rig.run(version, { n })))
+        for (const [n, { body }] of all.entries()) assert.deepEqual(JSON.parse(body.toString()), { n })
+      })
+
+      test('a thrown error is failed and completed, and the Instance goes on', async () => {
+        const rig = open({
+          handler: () => {
+            throw new RangeError('on purpose')
+          },
+        })
+        const version = versionOf()
+        const { result } = await rig.run(version)
+        assert.deepEqual([result.outcome, result.effect], ['failed', 'completed'])
+        assert.deepEqual([result.error?.errorType, result.error?.errorMessage], ['RangeError', 'on purpose'])
+        assert.equal((await rig.run(version)).result.start, 'warm')
+      })
+
+      test('status and headers come before the data', async () => {
+        const rig = open({
+          handler: (_event, meta) => {
+            meta.head(201, [['x-a', 'b']])
+            return Buffer.from('raw')
+          },
+        })
+        const { frames, body } = await rig.run(versionOf())
+        assert.deepEqual(frames[1], { type: 'head', status: 201, headers: [['x-a', 'b']] })
+        assert.equal(body.toString(), 'raw')
+      })
+
+      test('a body of 6 MiB passes both ways, one byte more of result is refused by name', async () => {
+        const rig = open({ handler: (event) => event })
+        const version = versionOf()
+        const exact = Buffer.alloc(limits.payloadBytesMax, 'x')
+        const bytes = { contentType: 'application/octet-stream' }
+        const fits = await rig.run(version, exact, bytes)
+        assert.equal(fits.result.outcome, 'succeeded')
+        assert.equal(fits.body.length, limits.payloadBytesMax)
+        const { result } = await rig.run(version, Buffer.alloc(limits.payloadBytesMax + 1, 'x'), bytes)
+        assert.deepEqual([result.outcome, result.error?.errorType], ['failed', 'Function.ResponseSizeTooLarge'])
+        assert.equal((await rig.run(version, exact, bytes)).result.start, 'boot')
+      })
+
+      test('timeout: answered at the deadline, the Instance is killed, the next start says crash', async () => {
+        const rig = open({ handler: sleeper })
+        const version = versionOf({ timeoutMs: 1_000 })
+        await rig.run(version)
+        const running = rig.begin(version, { ms: 60_000 })
+        await rig.advance(999)
+        assert.equal(running.frames.length, 1)
+        await rig.advance(1)
+        const { result } = await running.done
+        assert.deepEqual([result.outcome, result.effect], ['timed_out', 'may_have_committed'])
+        assert.match(result.error?.errorMessage ?? '', /timed out after 1\.00 seconds/)
+        await settle()
+        assert.equal(rig.driver.alive.size, 0)
+        assert.equal((await rig.run(version)).result.coldCause, 'crash')
+      })
+
+      test('deadline: what waits for an Instance expires, never started', async () => {
+        const rig = open({ faults: { bootMs: 5_000 } })
+        const running = rig.begin(versionOf({ timeoutMs: 1_000 }))
+        await rig.advance(1_000)
+        const { result } = await running.done
+        assert.deepEqual([result.outcome, result.effect], ['expired', 'never_started'])
+      })
+
+      test('deadline: a late wall clock does not cut an invocation short', async () => {
+        const rig = open({ handler: sleeper })
+        const running = rig.begin(versionOf({ timeoutMs: 10_000 }), { ms: 1_000 })
+        await settle()
+        rig.clock.jumpWall(3_600_000)
+        await rig.advance(1_000)
+        assert.equal((await running.done).result.outcome, 'succeeded')
+      })
+
+      for (const [what, exit, reason] of [
+        ['an exit', { code: 3, signal: null, oom: false }, 'exit'],
+        ['a signal', { code: null, signal: 'SIGSEGV', oom: false }, 'signal'],
+        ['the memory limit', oom, 'oom'],
+      ] as const)
+        test(`crash by ${what}: crashed with the reason, may have committed`, async () => {
+          const rig = open({ faults: { exitOnInvoke: exit } })
+          const running = rig.begin(versionOf())
+          await rig.advance(200)
+          const { result } = await running.done
+          assert.deepEqual(
+            [result.outcome, result.crashReason, result.effect],
+            ['crashed', reason, 'may_have_committed'],
+          )
+        })
+
+      test('crash while idle: the next start says crash', async () => {
+        const rig = open({ faults: { crashAfterMs: 50 } })
+        const version = versionOf()
+        await rig.run(version)
+        await rig.advance(50)
+        await rig.advance(200)
+        assert.equal((await rig.agent.list()).length, 0)
+        assert.equal((await rig.run(version)).result.coldCause, 'crash')
+      })
+
+      test('a breach of the protocol kills the Instance and crashes the invocation', async () => {
+        const rig = open({ faults: { protocolGarbage: true } })
+        const { result } = await rig.run(versionOf())
+        assert.deepEqual([result.outcome, result.error?.errorType], ['crashed', 'Runtime.ProtocolError'])
+        await settle()
+        assert.equal(rig.driver.alive.size, 0)
+      })
+
+      test('/tmp full: a failure for lack of space is crashed by ephemeral_full', async () => {
+        const rig = open({
+          faults: { ephemeralFull: true },
+          handler: () => {
+            throw new Error('ENOSPC: no space left on device, write')
+          },
+        })
+        const { result } = await rig.run(versionOf())
+        assert.deepEqual([result.outcome, result.crashReason], ['crashed', 'ephemeral_full'])
+        assert.match(result.error?.errorMessage ?? '', /\/tmp is full \(512 MiB\)/)
+      })
+
+      test('cancel: a waiter is gone at once, never started', async () => {
+        const rig = open({ faults: { bootMs: 1_000 } })
+        const running = rig.begin(versionOf())
+        running.call.send({ type: 'cancel', reason: 'client left' })
+        const { result } = await running.done
+        assert.deepEqual([result.outcome, result.effect], ['cancelled', 'never_started'])
+      })
+
+      test('cancel: a handler that heeds the signal keeps its Instance', async () => {
+        const rig = open({
+          handler: async (_event, { signal }) =>
+            new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('stopped')))),
+        })
+        const version = versionOf()
+        const running = rig.begin(version)
+        await settle()
+        assert.equal(await rig.agent.cancel(running.frames.length > 0 ? idOf(1) : '', 'operator'), true)
+        const { result } = await running.done
+        assert.deepEqual([result.outcome, result.effect], ['cancelled', 'may_have_committed'])
+        assert.equal((await rig.agent.list()).length, 1)
+      })
+
+      test('cancel: a handler that does not is killed after a short grace', async () => {
+        const rig = open({ faults: { hangOnInvoke: true } })
+        const running = rig.begin(versionOf())
+        await settle()
+        running.call.send({ type: 'cancel', reason: 'client left' })
+        await rig.advance(200)
+        assert.equal((await running.done).result.outcome, 'cancelled')
+        assert.equal(rig.driver.alive.size, 0)
+      })
+
+      test('cancel: an id that does not run here is false', async () => {
+        assert.equal(await open().agent.cancel('unknown', 'why'), false)
+      })
+
+      test('owner: an older epoch than the newest seen is refused', async () => {
+        const rig = open()
+        const version = versionOf()
+        await rig.run(version, {}, { ownerEpoch: 5 })
+        const { result } = await rig.run(version, {}, { ownerEpoch: 4 })
+        assert.deepEqual([result.outcome, result.refused?.code], ['rejected', 'stale_owner'])
+      })
+
+      test('get and attach: a running execution is found and its output joined', async () => {
+        const rig = open({ handler: sleeper })
+        const running = rig.begin(versionOf(), { ms: 100 })
+        await settle()
+        assert.equal((await rig.agent.get(idOf(1)))?.state, 'running')
+        const frames: string[] = []
+        const call = await rig.agent.attach(idOf(1), 0, (frame) => void frames.push(frame.type))
+        assert.ok(call)
+        await rig.advance(100)
+        await running.done
+        assert.deepEqual(frames, ['started', 'data', 'result'])
+        assert.equal(await rig.agent.get(idOf(1)), null)
+        assert.equal(await rig.agent.attach(idOf(1), 0, () => {}), null)
+      })
+    })
+
+    describe('life of an Instance', () => {
+      test('freeze: idle Instances are paused after freezeAfterMs and resumed by an invocation', async () => {
+        const rig = open()
+        const version = versionOf({ freezeAfterMs: 100 })
+        await rig.run(version)
+        await rig.advance(99)
+        assert.equal((await rig.agent.status()).instances.frozen, 0)
+        await rig.advance(1)
+        assert.equal((await rig.agent.status()).instances.frozen, 1)
+        assert.equal((await rig.run(version)).result.start, 'warm')
+        const [sandbox] = rig.driver.alive.values()
+        assert.deepEqual(
+          sandbox?.calls.filter((call) => call === 'pause' || call === 'resume'),
+          ['pause', 'resume'],
+        )
+      })
+
+      test('freeze: never while invocations keep coming', async () => {
+        const rig = open()
+        const version = versionOf({ freezeAfterMs: 100 })
+        for (let n = 0; n < 10; n++) {
+          await rig.run(version)
+          await rig.advance(60)
+        }
+        assert.equal([...rig.driver.alive.values()][0]?.calls.includes('pause'), false)
+      })
+
+      test('freeze: never while waitUntil work is open, and the Instance may serve meanwhile', async () => {
+        const rig = open({
+          handler: (event, meta) => {
+            if ((event as { work?: boolean }).work === true) meta.waitUntil(meta.sleep(600))
+            return meta.instanceId
+          },
+        })
+        const version = versionOf({ freezeAfterMs: 50 })
+        const first = await rig.run(version, { work: true })
+        await rig.advance(300)
+        assert.equal((await rig.agent.status()).instances.frozen, 0)
+        const second = await rig.run(version)
+        assert.deepEqual([second.result.start, second.body.toString()], ['warm', first.body.toString()])
+        await rig.advance(300)
+        await rig.advance(60)
+        assert.equal((await rig.agent.status()).instances.frozen, 1)
+      })
+
+      test('keep-alive: an idle Instance is reaped, the next start says idle', async () => {
+        const rig = open()
+        const version = versionOf({ keepAliveMs: 300 })
+        await rig.run(version)
+        await rig.advance(300)
+        assert.equal(rig.driver.alive.size, 0)
+        assert.equal((await rig.run(version)).result.coldCause, 'idle')
+      })
+
+      test('reuse never: each invocation has its own Instance, gone after', async () => {
+        const rig = open({ handler: sleeper })
+        const version = versionOf({ reuse: 'never' })
+        const first = await rig.run(version)
+        const second = await rig.run(version)
+        assert.notDeepEqual(first.body, second.body)
+        assert.deepEqual([first.result.coldCause, second.result.coldCause], ['first', 'reuse_never'])
+        await settle()
+        assert.equal(rig.driver.alive.size, 0)
+      })
+
+      test('evict: idle Instances go now, busy ones after their invocation, the next start says evicted', async () => {
+        const rig = open({ handler: sleeper })
+        const version = versionOf()
+        const busy = rig.begin(version, { ms: 100 })
+        await settle()
+        assert.equal(await rig.agent.evict({ project: 'default', functionName: 'fn' }), 1)
+        assert.equal(rig.driver.alive.size, 1)
+        await rig.advance(100)
+        assert.equal((await busy.done).result.outcome, 'succeeded')
+        await settle()
+        assert.equal(rig.driver.alive.size, 0)
+        assert.equal((await rig.run(version)).result.coldCause, 'evicted')
+        assert.equal(await rig.agent.evict({ project: 'other' }), 0)
+      })
+
+      test('evict: a secret retires the Versions that hold it and no other', async () => {
+        const rig = open()
+        await rig.run(versionOf({ secrets: { A: 'db' } }))
+        await rig.run(versionOf({}, { functionName: 'other' }))
+        assert.equal(await rig.agent.evict({ project: 'default', secret: 'db' }), 1)
+        assert.deepEqual(
+          (await rig.agent.list()).map(({ version }) => version),
+          ['default/other:1'],
+        )
+      })
+
+      test('capacity: the least recently used idle Instance of another Version makes room, then it is refused', async () => {
+        const rig = open({ handler: sleeper }, { memoryMib: 512 })
+        const [a, b, c] = ['a', 'b', 'c'].map((functionName) => versionOf({ memoryMib: 256 }, { functionName }))
+        assert.ok(a && b && c)
+        await rig.run(a)
+        await rig.advance(10)
+        await rig.run(b)
+        await rig.advance(10)
+        assert.equal((await rig.run(c)).result.outcome, 'succeeded')
+        assert.deepEqual((await rig.agent.list()).map(({ version }) => version).sort(), ['default/b:1', 'default/c:1'])
+        const busy = [rig.begin(b, { ms: 100 }), rig.begin(c, { ms: 100 })]
+        await settle()
+        const { result } = await rig.run(a)
+        assert.deepEqual([result.outcome, result.refused?.code], ['rejected', 'capacity'])
+        await rig.advance(100)
+        await Promise.all(busy.map(({ done }) => done))
+        assert.equal((await rig.run(a)).result.coldCause, 'evicted')
+      })
+
+      test('capacity: a waiter of a Version that has Instances waits for one of them', async () => {
+        const rig = open({ handler: sleeper }, { memoryMib: 256 })
+        const version = versionOf({ memoryMib: 256 })
+        await rig.run(version)
+        const running = [rig.begin(version, { ms: 50 }), rig.begin(version)]
+        await rig.advance(50)
+        for (const { result } of await Promise.all(running.map(({ done }) => done)))
+          assert.equal(result.outcome, 'succeeded')
+      })
+
+      test('capacity: a frozen Instance counts what it holds', async () => {
+        const rig = open({ faults: { memoryBytes: 32 * 2 ** 20 } }, { memoryMib: 512 })
+        await rig.run(versionOf({ memoryMib: 512, freezeAfterMs: 10 }))
+        assert.equal((await rig.agent.status()).freeMib, 0)
+        await rig.advance(10)
+        assert.equal((await rig.agent.status()).freeMib, 480)
+      })
+
+      test('memory is all given back when everything is gone', async () => {
+        const rig = open({ handler: sleeper, faults: { memoryBytes: 32 * 2 ** 20 } }, { poolSize: 0 })
+        const version = versionOf({ freezeAfterMs: 10, keepAliveMs: 100 })
+        await Promise.all([rig.run(version), rig.run(version), rig.run(version)])
+        await rig.advance(20)
+        await rig.run(version)
+        rig.driver.faults.initError = 'no'
+        await rig.run(versionOf({}, { functionName: 'broken' }))
+        await rig.advance(200)
+        const { freeMib, memoryMib } = await rig.agent.status()
+        assert.equal(freeMib, memoryMib)
+        assert.equal(rig.driver.alive.size, 0)
+      })
+
+      test('prepare: Instances are ready before anyone asks, and stay until the time given', async () => {
+        const rig = open()
+        const version = versionOf({ keepAliveMs: 100 })
+        await rig.agent.prepare(version, { min: 2, until: rig.clock.nowMs() + 1_000 })
+        await settle()
+        assert.equal((await rig.agent.status()).instances.ready, 2)
+        await rig.advance(500)
+        assert.equal((await rig.run(version)).result.start, 'warm')
+        assert.equal((await rig.agent.list()).length, 2)
+        await rig.advance(600)
+        await rig.advance(200)
+        assert.equal((await rig.agent.list()).length, 0)
+      })
+
+      test('drain: what runs finishes, what comes is refused', async () => {
+        const rig = open({ handler: sleeper })
+        const version = versionOf()
+        const running = rig.begin(version, { ms: 100 })
+        await settle()
+        const drained = rig.agent.drain(rig.clock.nowMs() + 1_000)
+        assert.equal((await rig.run(version)).result.refused?.code, 'draining')
+        for (let n = 0; n < 10; n++) await rig.advance(20)
+        assert.equal((await running.done).result.outcome, 'succeeded')
+        await drained
+        await settle()
+        assert.equal(rig.driver.alive.size, 0)
+      })
+
+      test('watch: tells of Instances that come and go, and of capacity', async () => {
+        const rig = open()
+        const events: AgentEvent[] = []
+        const stop = rig.agent.watch((event) => void events.push(event))
+        const version = versionOf({ keepAliveMs: 200, freezeAfterMs: 100 })
+        await rig.run(version)
+        await rig.advance(100)
+        await rig.advance(100)
+        stop()
+        await rig.run(version)
+        const states = events.flatMap((event) => (event.type === 'instance' ? [event.instance.state] : []))
+        assert.deepEqual(states.slice(-2), ['frozen', 'dead'])
+        assert.ok(events.some(({ type }) => type === 'capacity'))
+      })
+
+      test('a function made anew under its old name does not meet its old Instances', async () => {
+        const rig = open({ handler: sleeper })
+        const old = await rig.run(versionOf())
+        const renewed = await rig.run(versionOf({}, { createdAt: 2, codeDigest: `sha256:${'e'.repeat(64)}` }))
+        assert.notDeepEqual(renewed.body, old.body)
+      })
+    })
+
+    describe('logs', () => {
+      const lines = async (rig: AgentRig): Promise<readonly LogLine[]> => rig.agent.logs.tail('default', 'fn', 100)
+
+      test('tail: output between START and END, REPORT, with invocation and instance', async () => {
+        const rig = open({ handler: (_event, meta) => meta.log('hello\nhalf a line') })
+        await rig.run(versionOf())
+        const all = await lines(rig)
+        assert.deepEqual(
+          all.map(({ stream, text }) => `${stream}: ${text.split(/[ \t]/)[0]}`),
+          ['platform: START', 'stdout: hello', 'stdout: half', 'platform: END', 'platform: REPORT'],
+        )
+        assert.ok(all.every(({ invocation, instance }) => invocation === idOf(1) && instance.startsWith('i-')))
+        assert.match(
+          all.at(-1)?.text ?? '',
+          /^REPORT RequestId: \S+\tDuration: [\d.]+ ms\tBilled Duration: \d+ ms\tMemory Size: 256 MB\tMax Memory Used: \d+ MB\tInit Duration: /,
+        )
+      })
+
+      test('wantLogTail: the last 4 KiB of this invocation come with the result', async () => {
+        const rig = open({ handler: (event, meta) => meta.log(`${'x'.repeat(3_000)}\n${JSON.stringify(event)}\n`) })
+        const version = versionOf()
+        await rig.run(version, { n: 1 })
+        const { result } = await rig.run(version, { n: 2 }, { wantLogTail: true })
+        assert.match(result.logTail ?? '', /\{"n":2\}\nEND RequestId/)
+        assert.doesNotMatch(result.logTail ?? '', /"n":1/)
+        assert.ok((result.logTail ?? '').length <= limits.logTailBytes)
+      })
+
+      test('a crash leaves its reason in the log', async () => {
+        const rig = open({ faults: { exitOnInvoke: oom } })
+        const running = rig.begin(versionOf())
+        await rig.advance(200)
+        await running.done
+        assert.ok((await lines(rig)).some(({ text }) => /Error: The runtime ran out of memory/.test(text)))
+      })
+
+      test('rate: what is over the limit is dropped and counted', async () => {
+        const rig = open(
+          { handler: (_event, meta) => void Array.from({ length: 40 }, () => meta.log(`${'x'.repeat(999)}\n`)) },
+          { logBytesPerSecond: 10_000 },
+        )
+        const running = rig.begin(versionOf())
+        for (let n = 0; n < 10 && !running.frames.some(({ type }) => type === 'result'); n++) await rig.advance(100)
+        await running.done
+        const texts = (await lines(rig)).map(({ text }) => text)
+        const shown = texts.filter((text) => text.startsWith('xxx')).length
+        const dropped = texts.flatMap((text) => /^\[hearth\] dropped (\d+) bytes of log output$/.exec(text)?.[1] ?? [])
+        assert.ok(shown >= 10 && shown <= 20, `${shown} lines shown`)
+        assert.equal(
+          dropped.reduce((sum, bytes) => sum + Number(bytes), shown * 1_000),
+          40_000,
+        )
+      })
+
+      test('follow: from an offset and live, until the signal', async () => {
+        const rig = open({ handler: (event, meta) => meta.log(`${JSON.stringify(event)}\n`) })
+        const version = versionOf()
+        await rig.run(version, 1)
+        const [first] = await lines(rig)
+        const stop = new AbortController()
+        const seen: string[] = []
+        const following = (async () => {
+          const options = { fromOffset: first?.offset ?? 0, signal: stop.signal }
+          for await (const { stream, text } of rig.agent.logs.follow('default', 'fn', options))
+            if (stream === 'stdout') seen.push(text)
+        })()
+        await rig.run(version, 2)
+        await rig.advance(60)
+        for (let tries = 0; tries < 50 && seen.length < 2; tries++) await settle()
+        assert.deepEqual(seen, ['1', '2'])
+        stop.abort()
+        await following
+      })
+
+      test('delete: nothing is left to read', async () => {
+        const rig = open()
+        await rig.run(versionOf())
+        await rig.agent.logs.delete('default', 'fn')
+        assert.deepEqual(await lines(rig), [])
+      })
+    })
+  })
+}
+
+function idOf(count: number): string {
+  return `00000000-0000-7000-8000-${String(count).padStart(12, '0')}`
+}

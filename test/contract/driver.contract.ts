@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import type { BindSpec, Driver, Sandbox } from '../../src/domain/driver.ts'
+import type { RuntimeBuild } from '../../src/domain/runtime.ts'
+import { HostLink } from '../../src/wire/link.ts'
+import type { BindMessage } from '../../src/wire/messages.ts'
+import { join } from 'node:path'
+
+/** What a driver's own test hands to the contract. */
+export interface DriverHarness {
+  readonly driver: Driver
+  readonly build: RuntimeBuild
+  /** For instance folders. */
+  readonly folder: string
+  /** Code whose handler `index.handler` answers its event, throws for `{throw}`, exits with 7 for `{exit}`. */
+  readonly codeFolder: string
+  /** Makes the next boot fail; null where that cannot be arranged. */
+  readonly breakBoot: (() => void) | null
+  /** What is left of sandboxes on the machine: processes, cgroups, folders, sockets. Empty when nothing is. */
+  leftovers(): Promise<readonly string[]>
+  close(): Promise<void>
+}
+
+/** What every Driver must do; `open` returns null with a reason where it cannot run. */
+export function driverContract(name: string, open: () => Promise<DriverHarness | string>): void {
+  describe(`driver contract: ${name}`, async () => {
+    const opened = await open()
+    if (typeof opened === 'string') return void test(`skipped: ${opened}`, { skip: opened }, () => {})
+    const harness = opened
+    let count = 0
+    const boot = async (): Promise<Booted> => bootOne(harness, `t-${process.pid}-${count++}`)
+    before(async () => {
+      const probe = await harness.driver.probe()
+      assert.ok(probe.works, probe.detail)
+    })
+    after(async () => harness.close())
+
+    test('boot: the runtime says HELLO with the epoch and is alive until killed', async () => {
+      const { sandbox, hello } = await boot()
+      assert.equal(hello.role, 'runtime')
+      const exit = await sandbox.kill()
+      assert.ok(exit.signal !== null || exit.code !== null)
+      await nothingLeft(harness)
+    })
+
+    test('bind: READY, then invocations are answered', async () => {
+      const booted = await boot()
+      await bind(harness, booted)
+      assert.deepEqual(JSON.parse(await invoke(booted, { n: 1 })), { n: 1 })
+      assert.deepEqual(JSON.parse(await invoke(booted, { n: 2 })), { n: 2 })
+      await assert.rejects(invoke(booted, { throw: 'on purpose' }), /on purpose/)
+      await booted.sandbox.kill()
+    })
+
+    test('pause: nothing is answered until resume', async () => {
+      const booted = await boot()
+      await bind(harness, booted)
+      await booted.sandbox.pause()
+      let isAnswered = false
+      const answer = invoke(booted, { n: 3 }).then((text) => {
+        isAnswered = true
+        return text
+      })
+      await pause(150)
+      assert.equal(isAnswered, false)
+      await booted.sandbox.resume()
+      assert.deepEqual(JSON.parse(await answer), { n: 3 })
+      await booted.sandbox.kill()
+    })
+
+    test('pause: a paused sandbox can be killed', async () => {
+      const booted = await boot()
+      await booted.sandbox.pause()
+      await booted.sandbox.kill()
+      await nothingLeft(harness)
+    })
+
+    test('stats: memory in use, peak not below it', async () => {
+      const booted = await boot()
+      await bind(harness, booted)
+      const usage = await booted.sandbox.stats()
+      assert.ok(usage.memoryBytes > 0 && usage.memoryPeakBytes >= usage.memoryBytes, JSON.stringify(usage))
+      assert.equal(usage.ephemeralFull, false)
+      await booted.sandbox.kill()
+    })
+
+    test('kill: twice is as good as once', async () => {
+      const { sandbox } = await boot()
+      const [first, second] = await Promise.all([sandbox.kill(), sandbox.kill()])
+      assert.deepEqual(first, second)
+      assert.deepEqual(await sandbox.kill(), first)
+      assert.deepEqual(await sandbox.exited, first)
+    })
+
+    test('exit: the code of a runtime that ends by itself is reported', async () => {
+      const booted = await boot()
+      await bind(harness, booted)
+      invoke(booted, { exit: 7 }).catch(() => {})
+      const exit = await booted.sandbox.exited
+      assert.deepEqual(exit, { code: 7, signal: null, oom: false })
+      await booted.sandbox.kill()
+      await nothingLeft(harness)
+    })
+
+    test('boot: one that fails throws driver_failed and leaves nothing', async (context) => {
+      if (harness.breakBoot === null) return context.skip('a failing boot cannot be arranged here')
+      harness.breakBoot()
+      await assert.rejects(boot(), { code: 'driver_failed' })
+      await nothingLeft(harness)
+      const { sandbox } = await boot()
+      await sandbox.kill()
+    })
+
+    test('boot: a deadline in the past throws timeout and leaves nothing', async () => {
+      const spec = { instanceId: `late-${process.pid}`, epoch: 'late', runtime: harness.build }
+      const folder = join(harness.folder, spec.instanceId)
+      await assert.rejects(harness.driver.boot({ ...spec, folder }, { deadlineMs: Date.now() - 1 }), {
+        code: 'timeout',
+      })
+      await nothingLeft(harness)
+    })
+
+    test('two sandboxes: each answers for itself, and one outlives the other', async () => {
+      const [one, two] = await Promise.all([boot(), boot()])
+      await Promise.all([bind(harness, one), bind(harness, two)])
+      await one.sandbox.kill()
+      assert.deepEqual(JSON.parse(await invoke(two, { n: 4 })), { n: 4 })
+      await two.sandbox.kill()
+      await nothingLeft(harness)
+    })
+
+    test('recover: a live handle is found or killed, a dead one is null', async () => {
+      const { sandbox } = await boot()
+      const found = await harness.driver.recover(sandbox.handle)
+      if (found === null) await sandbox.exited
+      await sandbox.kill()
+      assert.equal(await harness.driver.recover(sandbox.handle), null)
+    })
+  })
+}
+
+interface Booted {
+  readonly id: string
+  readonly sandbox: Sandbox
+  readonly link: HostLink
+  readonly hello: { role: string }
+  readonly ready: Promise<void>
+}
+
+async function bootOne(harness: DriverHarness, id: string): Promise<Booted> {
+  const epoch = `epoch-${id}`
+  const { driver, build, folder } = harness
+  const sandbox = await driver.boot(
+    { instanceId: id, epoch, runtime: build, folder: join(folder, id) },
+    { deadlineMs: Date.now() + 20_000 },
+  )
+  const configure = { instance: id, nowMs: Date.now(), logBytesPerSecond: 1_000_000 }
+  const supervisor = sandbox.channels.supervisor
+  if (supervisor !== null) supervisor.on('error', () => {}).resume()
+  return new Promise((resolve, reject) => {
+    let onReady: () => void = () => {}
+    let onFailed: (error: Error) => void = () => {}
+    const ready = new Promise<void>((yes, no) => {
+      onReady = yes
+      onFailed = no
+    })
+    ready.catch(() => {})
+    const link: HostLink = new HostLink(sandbox.channels.runtime, {
+      epoch,
+      role: 'runtime',
+      handlers: {
+        onHello: (hello) => {
+          link.configure(configure)
+          resolve({ id, sandbox, link, hello, ready })
+        },
+        onReady: () => onReady(),
+        onInitFail: (error) => onFailed(new Error(error.errorMessage)),
+        onLog: () => {},
+        onOpen: () => false,
+        onClosed: (error) => {
+          onFailed(error ?? new Error('closed'))
+          reject(error ?? new Error('closed before HELLO'))
+        },
+      },
+    })
+  })
+}
+
+async function bind({ codeFolder, build }: DriverHarness, { sandbox, link, ready, id }: Booted): Promise<void> {
+  const spec: BindSpec = {
+    codeFolder,
+    cacheFolder: null,
+    layerFolders: [],
+    memoryMib: 256,
+    cpuShare: 1024,
+    network: 'none',
+    ephemeralMib: 64,
+  }
+  const files = await sandbox.bind(spec)
+  const message: BindMessage = {
+    function: 'contract',
+    version: '1',
+    project: 'default',
+    handler: build.family === 'node' ? 'index.handler' : 'main.handler',
+    memoryMib: 256,
+    timeoutMs: 5_000,
+    env: {},
+    ...files,
+    apiUrl: 'http://127.0.0.1:9010',
+    region: 'local',
+    accountId: '000000000000',
+    logGroup: '/hearth/default/contract',
+    logStream: id,
+    purpose: 'serve',
+  }
+  link.bind(message)
+  await ready
+}
+
+async function invoke({ link }: Booted, event: unknown): Promise<string> {
+  const parts: Buffer[] = []
+  return new Promise((resolve, reject) => {
+    const message = { id: 'one', deadlineMs: Date.now() + 5_000, contentType: 'application/json', traceparent: null }
+    const stream = link.invoke(
+      { ...message, kind: 'invoke' },
+      {
+        onHead: () => {},
+        onData: (chunk) => void parts.push(chunk),
+        onEnd: () => resolve(Buffer.concat(parts).toString()),
+        onFail: (error) => reject(new Error(error.errorMessage)),
+        onIdle: () => {},
+      },
+    )
+    stream.write(Buffer.from(JSON.stringify(event)), true)
+  })
+}
+
+async function nothingLeft(harness: DriverHarness): Promise<void> {
+  for (let tries = 0; tries < 20 && (await harness.leftovers()).length > 0; tries++) await pause(50)
+  assert.deepEqual(await harness.leftovers(), [])
+}
+
+const pause = async (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms))
