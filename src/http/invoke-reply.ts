@@ -1,0 +1,95 @@
+import type { InvokeReply } from '../domain/control.ts'
+import type { Outcome } from '../domain/invocation.ts'
+
+/** docs/reference/contracts.md, "Invoke": outcome to status. */
+const statusOfOutcome: Readonly<Record<Outcome, number>> = {
+  succeeded: 200,
+  failed: 200,
+  timed_out: 504,
+  cancelled: 499,
+  crashed: 502,
+  rejected: 503,
+  expired: 503,
+}
+
+export const responseTooLarge = 'Function.ResponseSizeTooLarge'
+
+/** Headers a function may not set: they belong to the connection, to Hearth, or to the origin that the API shares. */
+const ownHeaders = new Set([
+  'connection',
+  'keep-alive',
+  'transfer-encoding',
+  'content-length',
+  'upgrade',
+  'trailer',
+  'te',
+  'date',
+  'server-timing',
+  'set-cookie',
+  'retry-after',
+  'clear-site-data',
+  'strict-transport-security',
+  'service-worker-allowed',
+  'www-authenticate',
+])
+
+export function replyStatus(reply: InvokeReply): number {
+  if (reply.rejection?.kind === 'own_limit') return 429
+  if (reply.error?.errorType === responseTooLarge) return 502
+  const own = reply.head?.status
+  return own !== undefined && own >= 200 && own <= 599 ? own : statusOfOutcome[reply.outcome]
+}
+
+/** Name, value, name, value: the form node:http writes without making an object of it. */
+export function replyHeaders(reply: InvokeReply, bytes: number): string[] {
+  const headers = [
+    'Content-Length',
+    String(bytes),
+    'Hearth-Invocation-Id',
+    reply.invocationId,
+    'Hearth-Outcome',
+    reply.outcome,
+    'Hearth-Effect',
+    reply.effect,
+    'Hearth-Version',
+    String(reply.version),
+    'Server-Timing',
+    serverTiming(reply),
+  ]
+  if (reply.start !== null)
+    headers.push(
+      'Hearth-Start',
+      reply.start === 'warm' ? 'warm' : `cold;source=${reply.start};cause=${reply.coldCause ?? 'first'}`,
+    )
+  if (reply.outcome === 'failed' && reply.error !== null)
+    headers.push('Hearth-Function-Error', headerText(reply.error.errorType))
+  if (reply.rejection !== null)
+    headers.push(
+      'Retry-After',
+      String(Math.max(1, Math.ceil(reply.rejection.retryAfterMs / 1000))),
+      'Hearth-Overload',
+      `${reply.rejection.resource};${reply.rejection.cause}`,
+    )
+  if (reply.logTail !== null) headers.push('Hearth-Log-Result', Buffer.from(reply.logTail).toString('base64'))
+  let hasType = false
+  for (const [name, value] of reply.head?.headers ?? []) {
+    const lower = name.toLowerCase()
+    if (ownHeaders.has(lower) || lower.startsWith('hearth-')) continue
+    hasType ||= lower === 'content-type'
+    headers.push(name, value)
+  }
+  if (!hasType) headers.push('Content-Type', 'application/json')
+  return headers
+}
+
+function serverTiming({ phases }: InvokeReply): string {
+  let text = ''
+  for (const { phase, durationMs } of phases)
+    text += `${text === '' ? '' : ', '}${phase};dur=${Math.round(durationMs * 1000) / 1000}`
+  return text
+}
+
+/** Error types are user code's: what a header cannot carry is replaced. */
+function headerText(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 256)
+}
