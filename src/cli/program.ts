@@ -124,7 +124,7 @@ function configure(program: Program, { out, err, hasColors }: ProgramOptions): v
       writeOut: out,
       writeErr: err,
       getOutHasColors: () => hasColors,
-      outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'hearth: ')}\n`),
+      outputError: (text, write) => write(`hearth: ${text.trim().replace(/^error: /, '')}\n`),
     })
     .showSuggestionAfterError()
     .showHelpAfterError('(--help shows what it takes)')
@@ -154,7 +154,8 @@ function parseInteger(text: string, min: number): number {
 function readFlags(program: Program, command: Command): Record<string, unknown> {
   const values = program.opts<Record<string, unknown>>()
   const flags: Record<string, unknown> = {}
-  for (const [name, flag] of Object.entries({ ...globalFlags, ...command.flags })) {
+  const all: Readonly<Record<string, Flag>> = { ...globalFlags, ...command.flags }
+  for (const [name, flag] of Object.entries(all)) {
     const option = program.options.find((candidate) => candidate.long === `--${name}`)
     const value = option === undefined ? undefined : values[option.attributeName()]
     if (flag.type === 'list') flags[name] = value ?? []

@@ -74,14 +74,6 @@ export const configKeys = {
     max: 64,
     about: 'Booted Instances without code kept ready per runtime in use; 0 boots each on demand.',
   },
-  queueMax: {
-    type: 'integer',
-    unit: 'invocations',
-    default: 100,
-    min: 0,
-    max: 100_000,
-    about: 'Invocations of one function that may wait for a free slot; the next one is refused with 429.',
-  },
   drainMs: {
     type: 'integer',
     unit: 'ms',

@@ -19,7 +19,7 @@ function yamlFile(text: string): string {
 }
 
 test('readConfig: flags over environment over file over defaults', () => {
-  const file = yamlFile('port: 1\nqueueMax: 7\nlogLevel: debug\n')
+  const file = yamlFile('port: 1\ndrainMs: 7\nlogLevel: debug\n')
   const config = readConfig({
     ...nothing,
     file,
@@ -28,7 +28,7 @@ test('readConfig: flags over environment over file over defaults', () => {
   })
   assert.equal(config.port, 3)
   assert.equal(config.logLevel, 'warn')
-  assert.equal(config.queueMax, 7)
+  assert.equal(config.drainMs, 7)
   assert.equal(config.host, '127.0.0.1')
   assert.equal(config.data, path.join(folder, '.hearth'))
   assert.ok(Object.isFrozen(config))
@@ -88,6 +88,6 @@ test('sampleFile: uncommented, it is a valid file of defaults', () => {
   const text = sampleFile().replaceAll(/^# (\w+: .*)$/gm, (line, setting: string) =>
     /^\w+: \S*$/.test(setting) ? setting : line,
   )
-  assert.deepEqual(Object.keys(parse(text) as object).length, 14)
+  assert.deepEqual(Object.keys(parse(text) as object).length, 13)
   assert.deepEqual(readConfig({ ...nothing, file: yamlFile(text) }), readConfig(nothing))
 })

@@ -14,7 +14,7 @@ const fallbackId = 64_198
 
 /** The system user `hearth`, made when absent. Needs root. */
 export function ensureServiceUser(): ServiceUser {
-  const known = findUser()
+  const known = readUser()
   if (known !== null) return known
   const login = '/usr/sbin/nologin'
   const args = [
@@ -31,10 +31,15 @@ export function ensureServiceUser(): ServiceUser {
     stdio: 'ignore',
     env: { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
   })
-  return findUser() ?? { name: `uid ${fallbackId}`, uid: fallbackId, gid: fallbackId }
+  return findServiceUser()
 }
 
-function findUser(): ServiceUser | null {
+/** The same without making it. */
+export function findServiceUser(): ServiceUser {
+  return readUser() ?? { name: `uid ${fallbackId}`, uid: fallbackId, gid: fallbackId }
+}
+
+function readUser(): ServiceUser | null {
   const line = readFileSync('/etc/passwd', 'utf8')
     .split('\n')
     .find((entry) => entry.startsWith(`${userName}:`))

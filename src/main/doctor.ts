@@ -1,0 +1,171 @@
+import { execFile } from 'node:child_process'
+import { chownSync, existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import type { Context } from '../cli/context.ts'
+import { fieldList, table } from '../cli/output.ts'
+import { findServer } from '../cli/server.ts'
+import type { EnforcedFeature } from '../domain/driver.ts'
+import type { RuntimeBuild } from '../domain/runtime.ts'
+import { appRoot, appVersion, guestProgram } from './app.ts'
+import { configKeys } from './config-keys.ts'
+import { findRuntimes } from './runtimes.ts'
+import { findServiceUser } from './service-user.ts'
+
+interface DriverFinding {
+  readonly name: string
+  readonly works: boolean
+  readonly detail: string
+  readonly fix?: string
+  readonly enforced: readonly EnforcedFeature[]
+}
+
+interface Findings {
+  readonly machine: Readonly<Record<string, string>>
+  readonly drivers: readonly DriverFinding[]
+  readonly runtimes: readonly RuntimeBuild[]
+  readonly platform: { readonly url: string; readonly data: string | null } | null
+  readonly port: { readonly port: number; readonly isFree: boolean }
+}
+
+/** What to do about a feature that is not enforced. Most need root, or a kernel that has them. */
+const fixes: Readonly<Record<string, string>> = {
+  memory_limit: 'start as root, or delegate the memory controller of a cgroup to the user',
+  cpu_share: 'start as root, or delegate the cpu controller of a cgroup to the user',
+  pids_limit: 'start as root, or delegate the pids controller of a cgroup to the user',
+  freezer: 'start as root, or delegate a cgroup to the user',
+  own_uid: 'start as root: only root can give each Instance a uid of its own',
+  net_ns: 'start as root, or allow user namespaces (kernel.unprivileged_userns_clone=1)',
+  egress: 'start as root, with nftables and iproute2 installed',
+  landlock: 'a kernel from 5.13 on with landlock in its lsm= list; the mount namespace holds without it',
+  seccomp: 'a kernel with CONFIG_SECCOMP_FILTER',
+}
+
+const probeMsMax = 30_000
+
+/** `hearth doctor`: tries what the platform would do on this machine and says what holds, what does not, why, and what helps. */
+export async function doctor(context: Context): Promise<number> {
+  const { output } = context
+  output.status('trying a sandbox ...')
+  const findings = await examine(context).finally(() => output.status(''))
+  if (output.isJson) output.json(findings)
+  else print(findings, context)
+  return findings.drivers.some(({ works }) => works) ? 0 : 9
+}
+
+async function examine({ env, cwd }: Context): Promise<Findings> {
+  const port = Number(env['HEARTH_PORT'] ?? configKeys.port.default)
+  const [driver, runtimes, isFree, platform] = await Promise.all([
+    probeProcessDriver(),
+    findRuntimes(env),
+    isPortFree(port),
+    findServer({ env, cwd, root: appRoot, url: undefined, apiKey: undefined }).then(
+      ({ url, data }) => ({ url, data }),
+      () => null,
+    ),
+  ])
+  const kvm = existsSync('/dev/kvm')
+  const firecracker: DriverFinding = {
+    name: 'firecracker',
+    works: false,
+    detail: `microVMs come in a later release${kvm ? '' : '; this machine has no /dev/kvm'}`,
+    enforced: [],
+  }
+  return { machine: machineFacts(), drivers: [driver, firecracker], runtimes, platform, port: { port, isFree } }
+}
+
+function machineFacts(): Record<string, string> {
+  return {
+    hearth: appVersion,
+    system: `${os.type()} ${os.release()} ${os.arch()}`,
+    cpus: String(os.availableParallelism()),
+    memory: `${Math.round(os.totalmem() / 2 ** 20)} MiB`,
+    node: `${process.version} (${process.execPath})`,
+    user:
+      process.getuid?.() === 0
+        ? 'root (the platform itself runs without privileges)'
+        : `${os.userInfo().username} (not root)`,
+  }
+}
+
+/** Under a launcher of its own, in a folder of its own: a running platform is not touched. */
+async function probeProcessDriver(): Promise<DriverFinding> {
+  const name = 'process'
+  if (process.platform !== 'linux')
+    return {
+      name,
+      works: true,
+      detail: `No isolation on ${process.platform}: functions run as plain processes.`,
+      enforced: [],
+    }
+  if (!existsSync(guestProgram))
+    return { name, works: false, detail: 'The sandbox program is not built.', fix: 'npm run setup', enforced: [] }
+  const data = await mkdtemp(path.join(os.tmpdir(), 'hearth-doctor-'))
+  try {
+    const isRoot = process.getuid?.() === 0
+    const user = findServiceUser()
+    if (isRoot) chownSync(data, user.uid, user.gid)
+    const identity = isRoot ? ['--uid', String(user.uid), '--gid', String(user.gid)] : []
+    const probe = [
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      path.join(appRoot, 'src/main/doctor-probe.ts'),
+      data,
+    ]
+    const args = ['up', ...identity, '--state', data, '--keep', appRoot, '--keep', data, '--', ...probe]
+    const { stdout } = await promisify(execFile)(guestProgram, args, { cwd: appRoot, timeout: probeMsMax })
+    return JSON.parse(stdout) as DriverFinding
+  } catch (error) {
+    const text =
+      error instanceof Error && 'stderr' in error && error.stderr !== '' ? String(error.stderr).trim() : String(error)
+    return { name, works: false, detail: text, fix: 'the message names the step that failed', enforced: [] }
+  } finally {
+    await rm(data, { recursive: true, force: true })
+  }
+}
+
+async function isPortFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = net.createServer()
+    server.once('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
+}
+
+function print({ machine, drivers, runtimes, platform, port }: Findings, { output }: Context): void {
+  const mark = (holds: boolean): string => (holds ? output.paint('green', 'yes') : output.paint('yellow', 'no'))
+  output.line(fieldList(Object.entries(machine)))
+  for (const { name, works, detail, fix, enforced } of drivers) {
+    output.line(
+      `\ndriver ${name}: ${works ? output.paint('green', 'works') : output.paint('yellow', 'does not work')}. ${detail}`,
+    )
+    if (fix !== undefined) output.line(`  fix: ${fix}`)
+    if (enforced.length === 0) continue
+    const rows = enforced.map((each) => [
+      each.feature,
+      mark(each.enforced),
+      each.detail,
+      each.enforced ? '' : (fixes[each.feature] ?? 'start as root'),
+    ])
+    output.line(table(['FEATURE', 'ENFORCED', 'WHY', 'FIX'], rows))
+  }
+  output.line()
+  if (runtimes.length === 0) output.line('No runtime found: install Node or Python.')
+  else
+    output.line(
+      table(
+        ['RUNTIME', 'VERSION', 'INTERPRETER'],
+        runtimes.map(({ id, version, executable }) => [id, version, executable]),
+      ),
+    )
+  output.line()
+  if (platform !== null)
+    output.line(`A platform runs at ${platform.url}${platform.data === null ? '' : ` on ${platform.data}`}.`)
+  else
+    output.line(
+      `No platform runs here. Port ${port.port} is ${port.isFree ? 'free' : 'taken: choose another with --port'}.`,
+    )
+}

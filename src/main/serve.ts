@@ -1,0 +1,147 @@
+import os from 'node:os'
+import path from 'node:path'
+import { createLocalAgent } from '../agent/local-agent.ts'
+import { openArtifactStore } from '../artifact/store.ts'
+import { createControl } from '../control/control.ts'
+import { openReceiptLog } from '../control/receipts.ts'
+import { secretSource } from '../control/secrets.ts'
+import { openVault } from '../control/vault.ts'
+import type { HostServices } from '../domain/agent.ts'
+import { systemClock as clock } from '../domain/clock.ts'
+import { toAppError } from '../domain/error.ts'
+import type { Arch } from '../domain/function.ts'
+import { Undo } from '../domain/undo.ts'
+import { createHttpServer } from '../http/server.ts'
+import { openSqliteStore } from '../store/sqlite/store.ts'
+import { ensureAdminKey } from './admin-key.ts'
+import { appVersion } from './app.ts'
+import { openDriver } from './drivers.ts'
+import { openLauncher, publish } from './launcher.ts'
+import { releaseLock } from './lock.ts'
+import { createLogger } from './logger.ts'
+import { apiKeyFile, removeServerFile, serverFile, writeByRename } from './platform-files.ts'
+import { liveCatalog } from './runtimes.ts'
+import { onShutdown } from './shutdown.ts'
+import { startReport } from './start-report.ts'
+import { tlsVariables, type ServeOptions } from './up.ts'
+
+/* hearth up, second stage: the platform itself, without privileges. All wiring is on this page, in the order things depend on each other. */
+
+const { config, user, runtimes: builds } = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
+const hasColors = process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === ''
+const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : config.logFormat
+const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
+const arch: Arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
+
+async function start(undo: Undo): Promise<void> {
+  const data = (name: string): string => path.join(config.data, name)
+  undo.add('lock', () => releaseLock(config.data))
+  const launcher = openLauncher()
+  const tls = readTls()
+
+  const vault = openVault({ file: config.masterKeyFile === '' ? data('master.key') : config.masterKeyFile })
+  const store = await openSqliteStore({ file: data('hearth.db'), clock, logger })
+  undo.add('store', () => store.close())
+  const artifacts = await openArtifactStore({ folder: config.data, logger })
+  undo.add('artifacts', () => artifacts.close())
+  const receipts = await openReceiptLog({ folder: data('receipts'), clock, logger })
+  undo.add('receipts', () => receipts.close())
+  const runtimes = liveCatalog(builds)
+  const { driver, hasVm, close: closeDriver } = await openDriver(config, launcher, logger)
+  undo.add('driver', closeDriver)
+
+  // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.
+  let hostServices: HostServices = { open: () => false }
+  const agent = createLocalAgent({
+    node: os.hostname(),
+    arch,
+    driver,
+    runtimes,
+    artifacts,
+    secrets: secretSource({ store, vault }),
+    hostServices: { open: (service, identity, stream) => hostServices.open(service, identity, stream) },
+    outcomes: { record: () => {} },
+    logger,
+    folders: { instances: data('instances'), logs: data('logs') },
+    memoryMib: config.memoryMib === 0 ? Math.floor((os.totalmem() / 2 ** 20) * 0.75) : config.memoryMib,
+    poolSize: config.poolSize,
+    names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
+  })
+  undo.add('agent', () => agent.close())
+  const status = await agent.register()
+
+  const control = await createControl({
+    store,
+    artifacts,
+    agent,
+    runtimes,
+    vault,
+    receipts,
+    clock,
+    logger,
+    arch,
+    hasVm,
+    version: appVersion,
+  })
+  const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
+
+  const http = await createHttpServer({ control, logger, version: appVersion, tls })
+  hostServices = http.hostServices
+  undo.add('http', () => http.close())
+  const url = await http.listen({ host: config.host, port: config.port })
+
+  const facts = { url, apiKeyFile: apiKeyFile(config.data), pid: process.pid, version: appVersion }
+  await writeByRename(serverFile(config.data), `${JSON.stringify(facts)}\n`, 0o600)
+  undo.add('server file', () => removeServerFile(config.data))
+  onShutdown(async (signal) => {
+    logger.info('platform.drain', { signal, drainMs: config.drainMs })
+    await control.drain(clock.nowMs() + config.drainMs)
+    await end(undo)
+    logger.info('platform.end')
+  })
+  process.on(
+    'SIGHUP',
+    () => void runtimes.refresh().catch((error: unknown) => logger.error('runtimes.refresh.failed', { error })),
+  )
+  if (config.readyFile !== '') await publish(launcher, config.readyFile, `${JSON.stringify(facts)}\n`)
+
+  const startMs = Math.round(process.uptime() * 1_000)
+  logger.info('platform.start', { url, dataFolder: config.data, startMs, version: appVersion, user: user?.name })
+  const report = startReport(
+    { url, data: config.data, apiKeyFile: facts.apiKeyFile, newKey, user: user?.name ?? null, status, startMs },
+    hasColors,
+  )
+  process.stderr.write(report)
+  await reportDamage()
+
+  /** Off the way to readiness: a large data folder takes a while to read. */
+  async function reportDamage(): Promise<void> {
+    for (const problem of await store.check()) logger.error('store.damaged', { problem })
+    for (const { digest, problem } of await artifacts.verify()) logger.error('artifact.damaged', { digest, problem })
+  }
+}
+
+/** What stage one read for us; gone from the environment before anything else could see it. */
+function readTls(): { cert: string; key: string } | null {
+  const { [tlsVariables.cert]: cert, [tlsVariables.key]: key } = process.env
+  delete process.env[tlsVariables.cert]
+  delete process.env[tlsVariables.key]
+  return cert === undefined || key === undefined ? null : { cert, key }
+}
+
+async function end(undo: Undo): Promise<void> {
+  await undo.run().catch((error: unknown) => logger.error('platform.end.failed', { error }))
+}
+
+process.on('unhandledRejection', (error) => logger.error('platform.bug', { error }))
+
+const undo = new Undo()
+try {
+  await start(undo)
+} catch (thrown) {
+  const { message, detail, code } = toAppError(thrown)
+  logger.debug('platform.start.failed', { error: thrown })
+  process.stderr.write(`hearth: ${message}\n${detail === undefined ? '' : `${detail}\n`}`)
+  await end(undo)
+  process.exit(code === 'invalid' ? 2 : code === 'conflict' ? 5 : 9)
+}
