@@ -70,6 +70,8 @@ function buildProgram(options: ProgramOptions, receive: (call: ParsedCall) => vo
   const program = new Program('hearth')
     .description('Serverless on machines you own: functions in sandboxes, one command, a receipt for every call.')
     .version(options.version, '-V, --version', 'print the version')
+    // `--version` after a command is that command's own flag.
+    .enablePositionalOptions()
     .addHelpText(
       'after',
       `\nExit codes: ${exitCodeMeanings.map(([code, meaning]) => `${code} ${meaning}`).join(', ')}.`,

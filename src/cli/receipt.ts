@@ -33,7 +33,8 @@ export function renderReceipt(receipt: ReceiptView, options: { columns: number; 
   const { paint } = options
   const outcome = receipt.outcome ?? receipt.state
   const start = [receipt.start, receipt.coldCause].filter((part) => part != null).join(', ')
-  const endMs = totalMs(receipt)
+  const phases = withHandler(receipt)
+  const endMs = totalMs(receipt, phases)
   const [attempt] = receipt.attempts.slice(-1)
   const facts = fieldList([
     ['invocation', receipt.id],
@@ -49,14 +50,23 @@ export function renderReceipt(receipt: ReceiptView, options: { columns: number; 
     ['attempts', receipt.attempts.length > 1 ? String(receipt.attempts.length) : null],
     ['error', errorText(receipt.error)],
   ])
-  return receipt.phases.length === 0 ? facts : `${facts}\n\n${renderPhases(receipt, endMs, options)}`
+  return phases.length === 0 ? facts : `${facts}\n\n${renderPhases(phases, endMs, options)}`
 }
 
-function renderPhases(receipt: ReceiptView, endMs: number, options: { columns: number; paint: Paint }): string {
+type PhaseView = ReceiptView['phases'][number]
+
+/** The handler's own time as a last bar; in a cold start it lies in the phase `first_request`. */
+function withHandler({ phases, durationMs }: ReceiptView): readonly PhaseView[] {
+  if (durationMs === undefined || durationMs === 0 || phases.some(({ phase }) => phase === 'first_request'))
+    return phases
+  return [...phases, { phase: 'handler', startMs: endOf(phases), durationMs, source: 'none', bytes: 0 }]
+}
+
+function renderPhases(phases: readonly PhaseView[], endMs: number, options: { columns: number; paint: Paint }): string {
   const width = Math.max(10, Math.min(60, options.columns - 46))
   const perCell = Math.max(endMs, 0.001) / width
-  const names = Math.max(...receipt.phases.map(({ phase }) => phase.length))
-  return receipt.phases
+  const names = Math.max(...phases.map(({ phase }) => phase.length))
+  return phases
     .map(({ phase, startMs, durationMs, source, bytes }) => {
       const from = Math.min(width - 1, Math.max(0, Math.floor(startMs / perCell)))
       const cells = Math.min(width - from, Math.max(1, Math.round(durationMs / perCell)))
@@ -68,10 +78,15 @@ function renderPhases(receipt: ReceiptView, endMs: number, options: { columns: n
     .join('\n')
 }
 
-function totalMs(receipt: ReceiptView): number {
-  const ends = receipt.phases.map(({ startMs, durationMs }) => startMs + durationMs)
-  if (receipt.endedAt != null) ends.push(receipt.endedAt - receipt.createdAt)
-  return Math.max(0, ...ends)
+/** Phases are finer than wall-clock times, which are whole milliseconds; those count where they say more. */
+function totalMs({ endedAt, createdAt }: ReceiptView, phases: readonly PhaseView[]): number {
+  const byPhases = endOf(phases)
+  const byClock = endedAt == null ? 0 : endedAt - createdAt
+  return byClock > byPhases + 1 ? byClock : byPhases
+}
+
+function endOf(phases: readonly PhaseView[]): number {
+  return Math.max(0, ...phases.map(({ startMs, durationMs }) => startMs + durationMs))
 }
 
 function suffix(reason: string | null | undefined): string {

@@ -1,3 +1,4 @@
+import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { createLocalAgent } from '../agent/local-agent.ts'
@@ -32,6 +33,9 @@ const hasColors = process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === ''
 const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : config.logFormat
 const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
 const arch: Arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
+
+/** Invocations have ended by then; what is left are idle or stuck connections. */
+const closeMsMax = 1_000
 
 async function start(undo: Undo): Promise<void> {
   const data = (name: string): string => path.join(config.data, name)
@@ -85,10 +89,11 @@ async function start(undo: Undo): Promise<void> {
   })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
 
-  const http = await createHttpServer({ control, logger, version: appVersion, tls })
+  const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })
   hostServices = http.hostServices
-  undo.add('http', () => http.close())
-  const url = await http.listen({ host: config.host, port: config.port })
+  undo.add('http', () => http.close(closeMsMax))
+  const port = await http.listen({ host: config.host, port: config.port })
+  const url = urlOf({ isTls: tls !== null, host: config.host, port })
 
   const facts = { url, apiKeyFile: apiKeyFile(config.data), pid: process.pid, version: appVersion }
   await writeByRename(serverFile(config.data), `${JSON.stringify(facts)}\n`, 0o600)
@@ -112,7 +117,7 @@ async function start(undo: Undo): Promise<void> {
     hasColors,
   )
   process.stderr.write(report)
-  await reportDamage()
+  void reportDamage().catch((error: unknown) => logger.error('check.failed', { error }))
 
   /** Off the way to readiness: a large data folder takes a while to read. */
   async function reportDamage(): Promise<void> {
@@ -121,12 +126,18 @@ async function start(undo: Undo): Promise<void> {
   }
 }
 
+/** A URL that works on this machine: an address that means "all of them" is reached at loopback. */
+function urlOf({ isTls, host, port }: { isTls: boolean; host: string; port: number }): string {
+  const name = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : net.isIPv6(host) ? `[${host}]` : host
+  return `${isTls ? 'https' : 'http'}://${name}:${port}`
+}
+
 /** What stage one read for us; gone from the environment before anything else could see it. */
-function readTls(): { cert: string; key: string } | null {
+function readTls(): { cert: Buffer; key: Buffer } | null {
   const { [tlsVariables.cert]: cert, [tlsVariables.key]: key } = process.env
   delete process.env[tlsVariables.cert]
   delete process.env[tlsVariables.key]
-  return cert === undefined || key === undefined ? null : { cert, key }
+  return cert === undefined || key === undefined ? null : { cert: Buffer.from(cert), key: Buffer.from(key) }
 }
 
 async function end(undo: Undo): Promise<void> {
