@@ -201,6 +201,7 @@ class Transport {
           const line = JSON.parse(event.data) as LogLine
           offset = line.offset
           yield line
+          if (signal.aborted) return
         }
       } catch (error) {
         if (signal.aborted) return
