@@ -37,11 +37,11 @@ export async function bootInstance(context: BootContext, build: RuntimeBuild): P
       { instanceId: id, epoch, runtime: build, folder: join(context.instancesFolder, id) },
       { deadlineMs: clock.nowMs() + bootMsMax },
     )
-    undo.add('sandbox', () => sandbox.kill().then(() => {}))
+    undo.add('sandbox', async () => void (await sandbox.kill()))
     const spawnedMs = clock.monotonicMs()
     // 2. Links, then HELLO.
     const instance = makeInstance(context, { id, epoch, build, sandbox })
-    undo.add('instance', () => instance.kill().then(() => {}))
+    undo.add('instance', async () => void (await instance.kill()))
     await helloInTime(instance, clock)
     const greetedMs = clock.monotonicMs()
     instance.bootPhases = [
@@ -75,7 +75,7 @@ async function helloInTime(instance: Instance, clock: Clock): Promise<void> {
         }),
       )
     const timer = clock.schedule(bootMsMax, () => fail(`no HELLO within ${bootMsMax} ms.`))
-    instance.hello.then(resolve, (error: unknown) => fail(`${error instanceof Error ? error.message : error}`))
+    instance.hello.then(resolve, (error: unknown) => fail(error instanceof Error ? error.message : String(error)))
     void instance.hello.finally(() => timer.cancel()).catch(() => {})
   })
 }

@@ -26,9 +26,12 @@ export interface ExecutionHost {
   readonly clock: Clock
   readonly logger: Logger
   readonly outcomes: OutcomeSink
-  /** It has its result. `keep`: its Instance may serve again. Called before the caller is told. */
-  onFinished(execution: Execution, instance: Instance | null, keep: boolean): void
+  /** It has its result. Called before the caller is told. */
+  onFinished(execution: Execution, fate: Fate): void
 }
+
+/** What becomes of the Instance: it may serve again, may when it proves to be alive (what failed may be about to exit), or must go. */
+export type Fate = 'keep' | 'check' | 'discard'
 
 /*
  *  waiting --INVOKE with BIND--> loading --READY--> running --END, FAIL--> ending (log tail, disk check) --> done
@@ -42,8 +45,7 @@ interface End {
   readonly error: FunctionError | null
   readonly crashReason?: CrashReason | null
   readonly refused?: AttemptResult['refused']
-  /** Whether the Instance may serve again. */
-  readonly keep: boolean
+  readonly fate: Fate
   readonly openWork?: boolean
 }
 
@@ -137,7 +139,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     this.#bytesOut += chunk.length
     if (this.#bytesOut > limits.payloadBytesMax) {
       this.#stream?.cancel('response too large')
-      return this.#finish({ outcome: 'failed', effect: 'completed', error: responseTooLarge(), keep: false })
+      return this.#finish({ outcome: 'failed', effect: 'completed', error: responseTooLarge(), fate: 'discard' })
     }
     this.#chunks.push(chunk)
     this.#tell({ type: 'data', chunk })
@@ -145,14 +147,14 @@ export class Execution implements ExecuteCall, InvokeHandlers {
 
   onEnd(openWork: boolean): void {
     if (this.isOver) return this.#late(openWork)
-    if (this.#cancelReason !== null) return this.#finishCancelled({ keep: true, openWork })
-    this.#settle({ outcome: 'succeeded', effect: 'completed', error: null, keep: true, openWork })
+    if (this.#cancelReason !== null) return this.#finishCancelled({ fate: 'keep', openWork })
+    this.#settle({ outcome: 'succeeded', effect: 'completed', error: null, fate: 'keep', openWork })
   }
 
   onFail(error: FunctionError, openWork: boolean): void {
     if (this.isOver) return this.#late(openWork)
-    if (this.#cancelReason !== null) return this.#finishCancelled({ keep: true, openWork })
-    const end: End = { outcome: 'failed', effect: 'completed', error, keep: true, openWork }
+    if (this.#cancelReason !== null) return this.#finishCancelled({ fate: 'check', openWork })
+    const end: End = { outcome: 'failed', effect: 'completed', error, fate: 'check', openWork }
     if (/ENOSPC|no space left/i.test(error.errorMessage)) void this.#settleIfDiskIsFull(end)
     else this.#settle(end)
   }
@@ -164,26 +166,26 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   onDeadline(): void {
     if (this.isOver) return
     if (this.state === 'waiting')
-      return this.#finish({ outcome: 'expired', effect: 'never_started', error: expired(), keep: true })
+      return this.#finish({ outcome: 'expired', effect: 'never_started', error: expired(), fate: 'keep' })
     const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
     const error = timedOut(this.request.deadline - this.request.acceptedAt)
-    this.#finish({ outcome: 'timed_out', effect, error, keep: false })
+    this.#finish({ outcome: 'timed_out', effect, error, fate: 'discard' })
   }
 
   cancel(reason: string): void {
     if (this.isOver || this.#cancelReason !== null) return
     this.#cancelReason = reason
-    if (this.state !== 'running') return this.#finishCancelled({ keep: this.state === 'waiting' })
+    if (this.state !== 'running') return this.#finishCancelled({ fate: 'discard' })
     this.#stream?.cancel(reason)
     this.#host.clock.schedule(cancelGraceMs, () => {
-      if (!this.isOver) this.#finishCancelled({ keep: false })
+      if (!this.isOver) this.#finishCancelled({ fate: 'discard' })
     })
   }
 
   onInstanceDead(death: Death): void {
     if (this.state === 'done') return
-    if (this.state === 'ending' && this.#end !== null) return this.#finish({ ...this.#end, keep: false })
-    if (this.#cancelReason !== null) return this.#finishCancelled({ keep: false })
+    if (this.state === 'ending' && this.#end !== null) return this.#finish({ ...this.#end, fate: 'discard' })
+    if (this.#cancelReason !== null) return this.#finishCancelled({ fate: 'discard' })
     this.fail(describeDeath(death))
   }
 
@@ -191,13 +193,13 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   fail({ error, crashReason }: Failure): void {
     if (this.isOver) return
     const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
-    this.#finish({ outcome: 'crashed', effect, error, crashReason, keep: false })
+    this.#finish({ outcome: 'crashed', effect, error, crashReason, fate: 'discard' })
   }
 
   refuse(refused: NonNullable<AttemptResult['refused']>): void {
     if (this.isOver) return
     const error = { errorType: `Hearth.Refused`, errorMessage: refused.message, stackTrace: [] }
-    this.#finish({ outcome: 'rejected', effect: 'never_started', error, refused, keep: true })
+    this.#finish({ outcome: 'rejected', effect: 'never_started', error, refused, fate: 'keep' })
   }
 
   /** Sends what came so far from `fromOffset` on, then everything that follows. */
@@ -238,10 +240,10 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (this.#isDone() || end.error === null) return
     if (usage?.ephemeralFull !== true) return this.#settle(end)
     const failure = ephemeralFull(this.request.version.config.ephemeralMib, end.error)
-    this.#finish({ ...failure, outcome: 'crashed', effect: 'may_have_committed', keep: false })
+    this.#finish({ ...failure, outcome: 'crashed', effect: 'may_have_committed', fate: 'discard' })
   }
 
-  #finishCancelled(options: { keep: boolean; openWork?: boolean }): void {
+  #finishCancelled(options: { fate: Fate; openWork?: boolean }): void {
     const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
     this.#finish({ outcome: 'cancelled', effect, error: cancelled(this.#cancelReason ?? ''), ...options })
   }
@@ -264,7 +266,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
       if (instance.current === this) instance.settle(end.openWork === true)
     }
     const result = this.#result(end, { endedMs, endedAt, durationMs })
-    this.#host.onFinished(this, instance, end.keep)
+    this.#host.onFinished(this, end.fate)
     this.#host.outcomes.record(this.request.invocationId, result)
     this.#tell({ type: 'result', result })
     this.#chunks = []

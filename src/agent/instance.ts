@@ -42,8 +42,8 @@ export interface InstanceOptions {
 const exitGraceMs = 1_000
 /** After an exit its last frames may still be on their way. */
 const lastFramesMs = 200
-/** How long a caller who asked for the log tail may wait for the output pipes to be empty. */
-const tailBarrierMs = 250
+/** How long to wait for the answer to a PING that orders things. */
+const barrierMsMax = 250
 /** Output before BIND is kept for the message of a failed start. */
 const bootOutputChars = 4_096
 
@@ -165,18 +165,12 @@ export class Instance {
 
   /** Resolves when all output written before has come in, or after a short while. */
   async outputBarrier(): Promise<void> {
-    const supervisor = this.#supervisor
-    if (supervisor === null || this.isDead) return
-    await new Promise<void>((resolve) => {
-      const timer = this.#options.clock.schedule(tailBarrierMs, resolve)
-      void supervisor
-        .ping()
-        .catch(() => {})
-        .then(() => {
-          timer.cancel()
-          resolve()
-        })
-    })
+    if (this.#supervisor !== null) await this.#barrier(this.#supervisor)
+  }
+
+  /** Resolves when the runtime has shown that it is alive or that it is not, or after a short while without a sign. */
+  async aliveBarrier(): Promise<void> {
+    await this.#barrier(this.link)
   }
 
   /** Shows held output now. */
@@ -226,6 +220,18 @@ export class Instance {
       invocations: this.invocations,
       memoryMib: this.version?.config.memoryMib ?? this.chargedMib,
     }
+  }
+
+  async #barrier(link: HostLink): Promise<void> {
+    if (this.isDead) return
+    await new Promise<void>((resolve) => {
+      const timer = this.#options.clock.schedule(barrierMsMax, resolve)
+      const done = (): void => {
+        timer.cancel()
+        resolve()
+      }
+      link.ping().then(done, done)
+    })
   }
 
   #runtimeHandlers(): ConstructorParameters<typeof HostLink>[1]['handlers'] {

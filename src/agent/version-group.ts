@@ -1,18 +1,20 @@
+import { Backoff } from './backoff.ts'
+import { ColdCauses } from './cold-causes.ts'
 import type { Clock } from '../domain/clock.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import type { ColdCause } from '../domain/invocation.ts'
 import type { Logger } from '../domain/logger.ts'
-import type { Execution } from './execution.ts'
+import type { Execution, Fate } from './execution.ts'
 import type { Death, Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
+import { restAction } from './rest-policy.ts'
 import { Start } from './start.ts'
 
 /** What a group needs of the agent around it. */
 export interface GroupHost {
   readonly clock: Clock
   readonly logger: Logger
-  readonly isDraining: boolean
   /** Reserves memory for one more Instance of `group`, evicting idle ones of others if it must. */
   reserve(group: VersionGroup): boolean
   release(mib: number): void
@@ -28,9 +30,6 @@ export interface GroupHost {
   onStartOver(): void
 }
 
-/** After this many failed starts in a row a Version waits before the next, twice as long each time. */
-const failuresBeforeBackoff = 3
-const backoffMs = { first: 1_000, max: 60_000 }
 /** Least that a frozen Instance counts towards the node's memory. */
 const frozenMibMin = 16
 
@@ -48,11 +47,10 @@ export class VersionGroup implements InstanceOwner {
   /** Most recently used last. */
   #idle: Instance[] = []
   #waiting: Execution[] = []
-  #hasStarted = false
-  #lastGone: ColdCause | null = null
-  #failures = 0
-  #lastFailure: Failure | null = null
-  #notBeforeMs = 0
+  /** Instances whose last invocation failed: they serve again once they have shown that they are not about to exit. */
+  #settling = 0
+  readonly #backoff = new Backoff()
+  readonly #causes: ColdCauses
   #prepared = { min: 0, untilMs: 0 }
 
   constructor(host: GroupHost, options: { version: Version; log: FunctionLog; owner: { epoch: number } }) {
@@ -61,6 +59,7 @@ export class VersionGroup implements InstanceOwner {
     this.key = versionKey(options.version)
     this.log = options.log
     this.owner = options.owner
+    this.#causes = new ColdCauses(options.version.config.reuse)
   }
 
   get isStarting(): boolean {
@@ -84,8 +83,9 @@ export class VersionGroup implements InstanceOwner {
     this.pump()
   }
 
-  /** `execution` has its result; `keep` says whether its Instance may go on. */
-  finished(execution: Execution, instance: Instance | null, keep: boolean): void {
+  /** `execution` has its result. */
+  finished(execution: Execution, fate: Fate): void {
+    const { instance } = execution
     if (instance === null) {
       this.#waiting = this.#waiting.filter((other) => other !== execution)
       this.pump()
@@ -93,15 +93,16 @@ export class VersionGroup implements InstanceOwner {
     }
     if (instance.isDead) return
     if (instance.state === 'binding') return this.#abandon(execution.start)
-    if (!keep) return this.discard(instance, 'crash')
-    this.#free(instance)
+    if (fate === 'discard') return this.discard(instance, 'crash')
+    if (fate === 'keep' || instance.isRetired || this.version.config.reuse === 'never') this.#free(instance)
+    else this.#freeIfAlive(instance)
   }
 
   /** Ends an Instance of this Version; `why` explains the next cold start. */
   discard(instance: Instance, why: ColdCause): void {
     this.#idle = this.#idle.filter((other) => other !== instance)
     if (this.live.delete(instance)) {
-      this.#lastGone = why
+      this.#causes.gone(why)
       this.#host.release(instance.chargedMib)
       instance.chargedMib = 0
     }
@@ -128,7 +129,7 @@ export class VersionGroup implements InstanceOwner {
   pump(): void {
     this.#trimStarts()
     while (this.#uncommitted() < this.#wanted()) {
-      if (this.#isBackingOff()) return this.#refuseBackoff()
+      if (this.#backoff.isOn(this.#host.clock.monotonicMs())) return this.#refuseBackoff()
       if (!this.#host.reserve(this)) return this.#refuseCapacity()
       this.#beginStart()
     }
@@ -192,6 +193,16 @@ export class VersionGroup implements InstanceOwner {
     this.#sweepSoon(instance)
   }
 
+  #freeIfAlive(instance: Instance): void {
+    this.#settling++
+    const done = (): void => {
+      this.#settling--
+      if (instance.isDead) this.pump()
+      else this.#free(instance)
+    }
+    void instance.aliveBarrier().then(done)
+  }
+
   #sweepSoon(instance: Instance): void {
     const { freezeAfterMs, keepAliveMs } = this.version.config
     this.#host.sweepAt(instance.idleSinceMs + Math.min(freezeAfterMs, keepAliveMs))
@@ -215,24 +226,13 @@ export class VersionGroup implements InstanceOwner {
 
   #beginStart(): void {
     const start = this.#host.makeStart(this, {
-      cause: this.#cause(),
+      cause: this.#causes.begin(this.live.size + this.#starts.size, this.#waiting[0]?.request.coldHint ?? null),
       takeEarly: () => this.#takeEarly(),
       onStarted: (started, instance) => this.#onStarted(started, instance),
       onFailed: (failed, failure) => this.#onStartFailed(failed, failure),
     })
-    this.#hasStarted = true
     this.#starts.add(start)
     start.begin()
-  }
-
-  #cause(): ColdCause {
-    if (this.version.config.reuse === 'never' && this.#hasStarted) return 'reuse_never'
-    if (this.#lastGone !== null && this.#lastGone !== 'evicted' && this.live.size > 0 && this.#lastGone !== 'crash')
-      return 'scaled'
-    if (this.#lastGone !== null && this.live.size === 0) return this.#lastGone
-    if (this.#lastGone === 'crash') return 'crash'
-    if (this.live.size > 0 || this.#starts.size > 0) return 'scaled'
-    return this.#waiting[0]?.request.coldHint ?? 'first'
   }
 
   /** The waiter for an Instance that is about to load, when no other Instance could serve it sooner. */
@@ -242,8 +242,8 @@ export class VersionGroup implements InstanceOwner {
 
   #onStarted(start: Start, instance: Instance): void {
     this.#starts.delete(start)
-    this.#failures = 0
-    this.#lastGone = null
+    this.#backoff.succeeded()
+    this.#causes.started()
     instance.owner = this
     instance.chargedMib = this.version.config.memoryMib
     instance.idleSinceMs = this.#host.clock.monotonicMs()
@@ -264,12 +264,8 @@ export class VersionGroup implements InstanceOwner {
   #onStartFailed(start: Start, failure: Failure): void {
     this.#starts.delete(start)
     this.#host.release(this.version.config.memoryMib)
-    this.#lastFailure = failure
-    if (this.live.size === 0) this.#lastGone = 'crash'
-    this.#failures++
-    const step = this.#failures - failuresBeforeBackoff
-    if (step >= 0)
-      this.#notBeforeMs = this.#host.clock.monotonicMs() + Math.min(backoffMs.max, backoffMs.first * 2 ** step)
+    this.#causes.gone('crash')
+    this.#backoff.failed(failure, this.#host.clock.monotonicMs())
     this.#host.onStartOver()
     start.execution?.fail(failure)
     // With other Instances alive the rest can be served by them; without, every waiter meets the same failure.
@@ -308,20 +304,14 @@ export class VersionGroup implements InstanceOwner {
 
   #wanted(): number {
     const { min, untilMs } = this.#prepared
-    if (min === 0 || this.#host.clock.monotonicMs() > untilMs) return this.#waiting.length
-    return Math.max(this.#waiting.length, min - this.live.size)
-  }
-
-  #isBackingOff(): boolean {
-    return this.#host.clock.monotonicMs() < this.#notBeforeMs
+    const waiting = Math.max(0, this.#waiting.length - this.#settling)
+    if (min === 0 || this.#host.clock.monotonicMs() > untilMs) return waiting
+    return Math.max(waiting, min - this.live.size)
   }
 
   #refuseBackoff(): void {
     if (this.live.size > 0 || this.#starts.size > 0) return
-    const retryAfterMs = Math.ceil(this.#notBeforeMs - this.#host.clock.monotonicMs())
-    const last = this.#lastFailure?.error.errorMessage ?? 'unknown'
-    const message = `The last ${this.#failures} starts of ${this.key} failed; the next is tried in ${retryAfterMs} ms. Last error: ${last}`
-    this.refuseAll({ code: 'backoff', message, retryAfterMs })
+    this.refuseAll(this.#backoff.refusal(this.key, this.#host.clock.monotonicMs()))
   }
 
   #refuseCapacity(): void {
@@ -331,21 +321,16 @@ export class VersionGroup implements InstanceOwner {
   }
 
   #sweepOne(instance: Instance, nowMs: number): number {
-    const { freezeAfterMs, keepAliveMs, timeoutMs } = this.version.config
-    // waitUntil work may go on as long as an invocation may; what is older was forgotten by the function.
-    const workUntilMs = instance.openWork === 0 ? 0 : instance.openWorkSinceMs + timeoutMs
-    if (nowMs < workUntilMs) return workUntilMs
-    const isPrepared = nowMs < this.#prepared.untilMs && this.live.size <= this.#prepared.min
-    const reapMs = isPrepared ? this.#prepared.untilMs : instance.idleSinceMs + keepAliveMs
-    if (nowMs >= reapMs) {
-      this.discard(instance, 'idle')
-      return Infinity
-    }
-    if (instance.state !== 'ready' || !this.#host.mayPause) return reapMs
-    const freezeMs = instance.idleSinceMs + freezeAfterMs
-    if (nowMs < freezeMs) return Math.min(freezeMs, reapMs)
-    this.#freeze(instance)
-    return reapMs
+    const { min, untilMs } = this.#prepared
+    const { action, nextMs } = restAction(instance, {
+      config: this.version.config,
+      nowMs,
+      mayPause: this.#host.mayPause,
+      keepUntilMs: nowMs < untilMs && this.live.size <= min ? untilMs : 0,
+    })
+    if (action === 'reap') this.discard(instance, 'idle')
+    if (action === 'freeze') this.#freeze(instance)
+    return nextMs
   }
 
   #freeze(instance: Instance): void {

@@ -1,3 +1,4 @@
+import { AppError } from '../domain/error.ts'
 import { runtimeIds, type RuntimeFamily, type RuntimeId } from '../domain/runtime.ts'
 import { execFile } from 'node:child_process'
 import { realpath } from 'node:fs/promises'
@@ -28,11 +29,8 @@ const questions: Readonly<Record<RuntimeFamily, readonly string[]>> = {
 /** Runs `path` and asks it; null when it does not run, or is of a version that Hearth has no name for. */
 export async function probeRuntime(path: string, family: RuntimeFamily): Promise<ProbedRuntime | null> {
   try {
-    const { stdout } = await run(path, [...questions[family]], {
-      timeout: probeMsMax,
-      env: { PATH: process.env['PATH'] },
-    })
-    const answer = JSON.parse(stdout) as { version: string; executable: string; prefix: string }
+    const { stdout } = await run(path, [...questions[family]], { timeout: probeMsMax })
+    const answer = readAnswer(JSON.parse(stdout))
     const id = idOf(family, answer.version)
     if (id === null) return null
     const executable = await realpath(answer.executable)
@@ -42,6 +40,16 @@ export async function probeRuntime(path: string, family: RuntimeFamily): Promise
     // Not there, not runnable, a shim without its version: no runtime.
     return null
   }
+}
+
+function readAnswer(value: unknown): { version: string; executable: string; prefix: string } {
+  const texts: Record<string, string> = {}
+  if (typeof value === 'object' && value !== null)
+    for (const [name, text] of Object.entries(value)) if (typeof text === 'string') texts[name] = text
+  const { version, executable, prefix } = texts
+  if (version === undefined || executable === undefined || prefix === undefined)
+    throw new AppError('invalid', 'The interpreter did not answer what it is.')
+  return { version, executable, prefix }
 }
 
 function idOf(family: RuntimeFamily, version: string): RuntimeId | null {

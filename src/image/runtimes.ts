@@ -110,7 +110,7 @@ async function buildOf(probed: ProbedRuntime, shimDigest: string): Promise<Runti
 /** Over names and contents, so that a changed shim makes new builds. */
 async function sourcesDigest(folder: string): Promise<string> {
   const hash = createHash('sha256')
-  for (const name of (await readdir(folder).catch(() => [])).sort()) {
+  for (const name of (await readdir(folder).catch(() => [])).toSorted()) {
     if (!/\.(cjs|mjs|js|py)$/.test(name) || /\.test\./.test(name)) continue
     hash.update(`${name}\0`).update(await readFile(join(folder, name)))
   }

@@ -1,5 +1,5 @@
 import type { Agent, AttemptResult, ExecuteCall, ExecuteRequest, ExecuteUp } from '../../src/domain/agent.ts'
-import type { ArtifactStore, Digest } from '../../src/domain/artifact.ts'
+import type { ArtifactStore } from '../../src/domain/artifact.ts'
 import { ManualClock, type Clock } from '../../src/domain/clock.ts'
 import type { Driver } from '../../src/domain/driver.ts'
 import { AppError } from '../../src/domain/error.ts'
@@ -107,12 +107,12 @@ export function versionOf(config: Partial<FunctionConfig> = {}, rest: Partial<Ve
       permissions: [],
       ...config,
     },
-    codeDigest: `sha256:${'c'.repeat(64)}` as Digest,
+    codeDigest: `sha256:${'c'.repeat(64)}`,
     codeBytes: 1000,
     runtimeId: fakeBuild.id,
     runtimeVersion: fakeBuild.version,
     runtimeDigest: fakeBuild.digest,
-    policyDigest: `sha256:${'d'.repeat(64)}` as Digest,
+    policyDigest: `sha256:${'d'.repeat(64)}`,
     createdAt: 1,
     ...rest,
   }

@@ -1,0 +1,31 @@
+import type { HostServices, OutcomeSink, SecretSource } from '../domain/agent.ts'
+import type { ArtifactStore } from '../domain/artifact.ts'
+import type { Clock } from '../domain/clock.ts'
+import type { Driver } from '../domain/driver.ts'
+import type { Arch } from '../domain/function.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { RuntimeCatalog } from '../domain/runtime.ts'
+import type { PlaceNames } from './binding.ts'
+
+export interface LocalAgentOptions {
+  readonly node: string
+  readonly arch: Arch
+  readonly driver: Driver
+  readonly runtimes: RuntimeCatalog
+  readonly artifacts: ArtifactStore
+  readonly secrets: SecretSource
+  readonly hostServices: HostServices
+  readonly outcomes: OutcomeSink
+  readonly logger: Logger
+  readonly folders: { readonly instances: string; readonly logs: string }
+  /** What Instances may hold together. */
+  readonly memoryMib: number
+  /** Booted Instances to keep ready per runtime in use. */
+  readonly poolSize: number
+  readonly names: PlaceNames
+  /** Log output of one Instance; more is dropped. */
+  readonly logBytesPerSecond?: number
+  readonly clock?: Clock
+  /** Source of ids: 32 lower-case hex digits, not to be guessed. */
+  readonly newToken?: () => string
+}

@@ -1,0 +1,115 @@
+import { versionKey, type Version } from '../domain/function.ts'
+import type { Instance } from './instance.ts'
+import type { FunctionLogs } from './logs/function-logs.ts'
+import { VersionGroup, type GroupHost } from './version-group.ts'
+
+export interface EvictFilter {
+  readonly project: string
+  readonly functionName?: string
+  readonly version?: number
+  readonly secret?: string
+}
+
+/** The groups of all Versions that ran here. */
+export class VersionGroups {
+  readonly #host: GroupHost
+  readonly #logs: FunctionLogs
+  readonly #forgotten: (version: Version) => void
+  readonly #byKey = new Map<string, VersionGroup>()
+  /** The same by identity: the control hands in the same object again and again. */
+  readonly #byVersion = new WeakMap<Version, VersionGroup>()
+  readonly #owners = new Map<string, { epoch: number }>()
+
+  constructor(host: GroupHost, options: { logs: FunctionLogs; forgotten: (version: Version) => void }) {
+    this.#host = host
+    this.#logs = options.logs
+    this.#forgotten = options.forgotten
+  }
+
+  of(version: Version): VersionGroup {
+    return this.#byVersion.get(version) ?? this.#find(version)
+  }
+
+  all(): Iterable<VersionGroup> {
+    return this.#byKey.values()
+  }
+
+  *instances(): Generator<Instance> {
+    for (const group of this.#byKey.values()) yield* group.live
+  }
+
+  isStarting(): boolean {
+    for (const group of this.#byKey.values()) if (group.isStarting) return true
+    return false
+  }
+
+  evict(filter: EvictFilter): number {
+    let evicted = 0
+    for (const [key, group] of this.#byKey) {
+      if (!matches(group.version, filter)) continue
+      evicted += group.retire()
+      if (!group.isEmpty || filter.secret !== undefined) continue
+      this.#byKey.delete(key)
+      this.#byVersion.delete(group.version)
+      this.#forgotten(group.version)
+    }
+    return evicted
+  }
+
+  /** Evicts the idle Instance that rested longest, of any Version but `but`; false when there is none. O(groups), on shortage alone. */
+  evictOldest(but: VersionGroup): boolean {
+    let oldest: { group: VersionGroup; instance: Instance } | null = null
+    for (const group of this.#byKey.values()) {
+      const instance = group === but ? null : group.oldestIdle
+      if (instance === null || (oldest !== null && oldest.instance.idleSinceMs <= instance.idleSinceMs)) continue
+      oldest = { group, instance }
+    }
+    oldest?.group.discard(oldest.instance, 'evicted')
+    return oldest !== null
+  }
+
+  /** O(groups) at most every few ms, 10 us for 1,000; next step is a heap of due times. */
+  sweep(nowMs: number): number {
+    let next = Infinity
+    for (const group of this.#byKey.values()) {
+      const dueMs = group.sweep(nowMs)
+      if (dueMs < next) next = dueMs
+    }
+    return next
+  }
+
+  #find(version: Version): VersionGroup {
+    const key = versionKey(version)
+    const known = this.#byKey.get(key)
+    const group = known !== undefined && isSame(known.version, version) ? known : this.#make(key, version, known)
+    this.#byVersion.set(version, group)
+    return group
+  }
+
+  #make(key: string, version: Version, before: VersionGroup | undefined): VersionGroup {
+    // A function was deleted and made again: its numbers begin anew.
+    before?.retire()
+    const name = `${version.project}/${version.functionName}`
+    const owner = this.#owners.get(name) ?? { epoch: 0 }
+    this.#owners.set(name, owner)
+    const log = this.#logs.of(version.project, version.functionName)
+    const group = new VersionGroup(this.#host, { version, log, owner })
+    this.#byKey.set(key, group)
+    return group
+  }
+}
+
+function isSame(a: Version, b: Version): boolean {
+  return (
+    a === b || (a.codeDigest === b.codeDigest && a.createdAt === b.createdAt && a.runtimeDigest === b.runtimeDigest)
+  )
+}
+
+function matches(version: Version, filter: EvictFilter): boolean {
+  return (
+    version.project === filter.project &&
+    (filter.functionName === undefined || version.functionName === filter.functionName) &&
+    (filter.version === undefined || version.number === filter.version) &&
+    (filter.secret === undefined || Object.values(version.config.secrets).includes(filter.secret))
+  )
+}
