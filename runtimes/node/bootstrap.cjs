@@ -1,0 +1,189 @@
+'use strict'
+/* The Node runtime of an Instance. Speaks the guest protocol on fd 3 (docs/reference/guest-protocol.md):
+ *   1. output goes to LOG frames   2. HELLO   3. CONFIGURE, BIND: environment, code, READY
+ *   4. INVOKE, one after the other   5. SHUTDOWN, or the channel ends */
+
+const fs = require('node:fs')
+const net = require('node:net')
+const path = require('node:path')
+const { useBytecode } = require('./bytecode.cjs')
+const { describe, failText } = require('./errors.cjs')
+const { Invocation } = require('./invocation.cjs')
+const { loadHandler } = require('./loader.cjs')
+const { redirectOutput } = require('./output.cjs')
+const { awslambda } = require('./response.cjs')
+const { warmUp } = require('./warm-up.cjs')
+const { Flag, FrameDecoder, FrameWriter, Type } = require('./wire.cjs')
+
+const socket = new net.Socket({ fd: 3, readable: true, writable: true })
+const writer = new FrameWriter(socket)
+/** Open streams by id; invocations run in the order in which they came. */
+const invocations = new Map()
+const waiting = []
+let running = null
+let bind = null
+let handler = null
+
+redirectOutput(writer, () =>
+  running === null || (running.response.isEnded && !running.context?.hasOpenWork) ? 0 : running.stream,
+)
+globalThis.awslambda = awslambda
+process.on('uncaughtException', (error) => die(error))
+process.on('unhandledRejection', (reason) => die(unhandled(reason)))
+process.on('exit', () => writer.flush())
+
+const decoder = new FrameDecoder(receive)
+socket.on('data', (chunk) => decoder.push(chunk))
+// Without the host there is nothing left to serve.
+socket.on('end', () => process.exit(0))
+socket.on('error', () => process.exit(0))
+json(Type.hello, {
+  protocol: 1,
+  role: 'runtime',
+  epoch: process.env.HEARTH_EPOCH || '',
+  runtime: 'node',
+  version: process.versions.node,
+  pid: process.pid,
+})
+
+setImmediate(() => void warmUp())
+
+function receive(type, flags, stream, payload) {
+  switch (type) {
+    case Type.data:
+    case Type.end:
+      return receiveData(stream, payload, type === Type.end || flags !== 0)
+    case Type.credit:
+      return invocations.get(stream)?.response.half.grant(payload.readUInt32BE(0))
+    case Type.invoke:
+      return receiveInvoke(stream, JSON.parse(payload.toString()))
+    case Type.cancel:
+      return invocations.get(stream)?.cancel(JSON.parse(payload.toString() || '{}').reason)
+    case Type.ping:
+      return flags === 0 ? writer.send(Type.ping, Flag.pong, 0, payload) : undefined
+    case Type.bind:
+      return void start(JSON.parse(payload.toString()))
+    case Type.resume:
+      return json(Type.resumed, { epoch: JSON.parse(payload.toString()).epoch })
+    case Type.shutdown:
+      return shutDown(JSON.parse(payload.toString()).graceMs)
+  }
+}
+
+function receiveInvoke(stream, message) {
+  const invocation = new Invocation(writer, stream, message)
+  invocations.set(stream, invocation)
+  waiting.push(invocation)
+}
+
+function receiveData(stream, payload, isLast) {
+  const invocation = invocations.get(stream)
+  if (invocation === undefined || invocation.isEventWhole) return
+  invocation.receiveData(payload, isLast)
+  if (isLast) next()
+}
+
+/** Becomes the function of `message`, for life. */
+async function start(message) {
+  const startedAt = performance.now()
+  bind = message
+  try {
+    enter(message)
+    if (message.purpose === 'compile') handler = { style: 'compile' }
+    else {
+      if (message.cacheRoot !== null) useBytecode(message.taskRoot, message.cacheRoot)
+      handler = await loadHandler(message.taskRoot, message.handler)
+    }
+  } catch (error) {
+    writer.send(Type.fail, 0, 0, failText(describe(error), 'code_load'))
+    return exitFlushed(1)
+  }
+  json(Type.ready, { loadMs: performance.now() - startedAt })
+  next()
+}
+
+/** Environment, working folder and search paths as the user's code expects them. */
+function enter(message) {
+  const keep = {}
+  for (const name of ['PATH', 'HOME', 'TZ', 'LANG']) if (process.env[name] !== undefined) keep[name] = process.env[name]
+  const environment = { ...keep, ...platformEnvironment(message), ...message.env }
+  for (const name of Object.keys(process.env)) if (!(name in environment)) delete process.env[name]
+  for (const [name, value] of Object.entries(environment)) if (process.env[name] !== value) process.env[name] = value
+  if (fs.existsSync('/opt/nodejs/node_modules')) {
+    process.env.NODE_PATH = ['/opt/nodejs/node_modules', process.env.NODE_PATH].filter(Boolean).join(path.delimiter)
+    require('node:module').Module._initPaths()
+  }
+  process.chdir(message.taskRoot)
+}
+
+function platformEnvironment(message) {
+  return {
+    LAMBDA_TASK_ROOT: message.taskRoot,
+    LAMBDA_RUNTIME_DIR: __dirname,
+    AWS_LAMBDA_FUNCTION_NAME: message.function,
+    AWS_LAMBDA_FUNCTION_VERSION: message.version,
+    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(message.memoryMib),
+    AWS_LAMBDA_LOG_GROUP_NAME: message.logGroup,
+    AWS_LAMBDA_LOG_STREAM_NAME: message.logStream,
+    AWS_REGION: message.region,
+    AWS_DEFAULT_REGION: message.region,
+    HEARTH_API_URL: message.apiUrl,
+    HEARTH_PROJECT: message.project,
+    _HANDLER: message.handler,
+  }
+}
+
+/** Starts the oldest waiting invocation, once the code is loaded, nothing else runs and its event is whole. */
+function next() {
+  if (handler === null || running !== null || waiting.length === 0 || !waiting[0].isEventWhole) return
+  running = waiting.shift()
+  const run = running.message.kind === 'compile' ? compile(running) : running.run(handler, bind)
+  run.then(finished, die)
+}
+
+function finished() {
+  const { response, stream } = running
+  running = null
+  // Credit may still be needed for what is queued.
+  if (!response.half.isBlocked) invocations.delete(stream)
+  else response.half.onDrain = () => invocations.delete(stream)
+  next()
+}
+
+async function compile(invocation) {
+  const { runCompile } = require('./compile.cjs')
+  await runCompile(bind, invocation.response)
+}
+
+/** Lambda's rule: what nobody caught ends the invocation, and the process with it. */
+function die(error) {
+  if (running !== null && !running.response.isEnded) running.response.fail(error, false)
+  else if (bind !== null && handler === null) writer.send(Type.fail, 0, 0, failText(describe(error), 'code_load'))
+  else console.error('Uncaught outside of an invocation:', error)
+  exitFlushed(1)
+}
+
+function unhandled(reason) {
+  const { errorMessage } = describe(reason)
+  const error = new Error(errorMessage)
+  error.name = 'Runtime.UnhandledPromiseRejection'
+  if (reason instanceof Error) error.stack = reason.stack
+  return error
+}
+
+function exitFlushed(code) {
+  writer.flush()
+  if (socket.writableLength === 0) process.exit(code)
+  socket.once('drain', () => process.exit(code))
+  setTimeout(() => process.exit(code), 1000)
+}
+
+function shutDown(graceMs) {
+  if (process.listenerCount('SIGTERM') === 0) return exitFlushed(0)
+  setTimeout(() => exitFlushed(0), graceMs)
+  process.emit('SIGTERM', 'SIGTERM')
+}
+
+function json(type, message) {
+  writer.send(type, 0, 0, JSON.stringify(message))
+}
