@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { after, before, test } from 'node:test'
+import { commands } from '../../src/cli/commands.ts'
+import { machineCommands } from '../../src/main/commands.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
+import { inTerminal, noTerminal, type TerminalResult } from '../support/terminal.ts'
+
+/* Every command once, in a pseudo-terminal, against a real platform, in the order a person would try them. */
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-walk-'))
+const code = path.join(folder, 'hello')
+const walked = new Set<string>()
+let platform: Platform
+let env: Record<string, string>
+
+before(async () => {
+  platform = await startPlatform({ data: path.join(folder, 'data') })
+  env = { HEARTH_URL: platform.url, HEARTH_API_KEY: platform.apiKey, XDG_CONFIG_HOME: path.join(folder, 'config') }
+})
+after(async () => {
+  await platform.stop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+async function walk(
+  args: readonly string[],
+  expected: RegExp,
+  options: { code?: number; typed?: string } = {},
+): Promise<TerminalResult> {
+  const command = [...machineCommands, ...commands].find(({ name }) => `${args.join(' ')} `.startsWith(`${name} `))
+  if (command !== undefined && !args.includes('--help')) walked.add(command.name)
+  const result = await inTerminal(args, {
+    env,
+    cwd: folder,
+    ...(options.typed !== undefined && { typed: options.typed }),
+  })
+  assert.equal(result.code, options.code ?? 0, `hearth ${args.join(' ')}: ${result.text}`)
+  assert.match(result.text, expected, `hearth ${args.join(' ')}`)
+  return result
+}
+
+test('help: the program, each group and each command', { skip: noTerminal }, async () => {
+  await walk(['--help'], /Usage: hearth[^]*Commands:[^]*Exit codes/)
+  await walk(['--version'], /^\d+\.\d+\.\d+/)
+  for (const { name, summary } of [...machineCommands, ...commands]) {
+    const { text } = await walk([...name.split(' '), '--help'], new RegExp(`Usage: hearth ${name}`))
+    // Long lines are folded at the width of the terminal.
+    assert.ok(text.replaceAll(/\s+/g, ' ').includes(summary.replaceAll(/\s+/g, ' ')), name)
+  }
+})
+
+test('functions: from a starter to deletion', { skip: noTerminal }, async () => {
+  await walk(['init', 'node', 'hello'], /Wrote index\.js.*Next:/)
+  await walk(['init', 'node', 'hello'], /is there already/, { code: 5 })
+  const create = [
+    'function',
+    'create',
+    '--name',
+    'hello',
+    '--runtime',
+    'node',
+    '--handler',
+    'index.handler',
+    '--code',
+    code,
+  ]
+  const created = await walk(
+    [...create, '--memory', '256', '--timeout', '10', '--env', 'A=1'],
+    /Created hello version 1 on node\d+/,
+  )
+  assert.match(created.screen, /uploading|deploying/)
+  await walk(create, /exists already/, { code: 5 })
+  const invoked = await walk(
+    ['function', 'invoke', 'hello', '--data', '{"name": "walker"}'],
+    /"Hello, walker!"[^]*succeeded/,
+  )
+  // oxlint-disable-next-line no-control-regex -- colours are what is looked for
+  assert.match(invoked.screen, /\x1b\[32msucceeded/)
+  await walk(
+    ['function', 'invoke', 'hello', '--data', `@${code}/event.json`, '--tail', '--receipt'],
+    /hello from hello[^]*outcome +succeeded/,
+  )
+  await walk(['function', 'list'], /NAME +VERSION[^]*hello +1/)
+  await walk(['function', 'get', 'hello'], /handler +index\.handler[^]*env +A=1/)
+  writeFileSync(path.join(code, 'index.js'), "exports.handler = async () => 'second'\n")
+  await walk(['function', 'update', 'hello', '--code', code], /Updated hello to version 2/)
+  await walk(['function', 'invoke', 'hello'], /"second"/)
+  await walk(['function', 'versions', 'hello'], /2 +\$LATEST[^]*\n1 /)
+  await walk(['function', 'rollback', 'hello'], /at version 1 again/)
+  await walk(['function', 'logs', 'hello', '--tail', '50'], /START RequestId[^]*hello from hello[^]*REPORT RequestId/)
+  await walk(['alias', 'set', 'hello', 'live', '--version', '2'], /hello:live is version 2/)
+  await walk(['alias', 'list', 'hello'], /live +2/)
+  await walk(['function', 'invoke', 'hello:live'], /"second"/)
+  await walk(['alias', 'delete', 'hello', 'live'], /Deleted alias hello:live/)
+})
+
+test('invocations: list, receipt, cancel', { skip: noTerminal }, async () => {
+  const { text } = await walk(['invocation', 'list', 'hello', '--limit', '3'], /INVOCATION +VERSION +OUTCOME/)
+  const id = /^[0-9a-f-]{36}/m.exec(text)?.[0] ?? ''
+  await walk(['invocation', 'get', id], /outcome +succeeded[^]*(█|▏)/)
+  await walk(['invocation', 'cancel', id], /has ended already/, { code: 5 })
+  await walk(['invocation', 'get', 'none'], /./, { code: 4 })
+})
+
+test('secrets: typed without being shown, piped, rotated, deleted', { skip: noTerminal }, async () => {
+  const typed = await walk(['secret', 'set', 'typed'], /Stored secret typed, revision 1/, { typed: 'very-private\r' })
+  assert.doesNotMatch(typed.text, /very-private/)
+  writeFileSync(path.join(folder, 'value'), 'from-a-file\n')
+  await walk(['secret', 'rotate', 'typed', '--value-file', 'value'], /to revision 2/)
+  await walk(['secret', 'list'], /typed +2/)
+  await walk(['secret', 'delete', 'typed'], /Deleted secret typed/)
+})
+
+test('keys, projects, audit, nodes, runtimes', { skip: noTerminal }, async () => {
+  const { text } = await walk(['key', 'create', '--scope', 'invoke:hello', '--name', 'walker'], /hth_[a-z0-9]{12}_/)
+  const id = /hth_([a-z0-9]{12})_/.exec(text)?.[1] ?? ''
+  await walk(['key', 'list'], /walker +invoke:hello/)
+  await walk(['key', 'revoke', id], /Revoked key/)
+  await walk(['project', 'create', 'walk'], /Created project walk/)
+  await walk(['project', 'list'], /default[^]*walk/)
+  await walk(['project', 'use', 'walk'], /Using project walk/)
+  await walk(['function', 'list', '--project', 'walk'], /No functions yet/)
+  await walk(['audit', 'log', '--limit', '50'], /key\.revoke/)
+  await walk(['node', 'list'], /NODE +ARCH[^]*process/)
+  await walk(['runtime', 'list'], /node\d+ +\d+\.\d+\.\d+/)
+  await walk(['runtime', 'install', 'python3.12'], /takes Python from the machine/, { code: 2 })
+})
+
+test('the machine: doctor, completion, a refused start, one deploy of dev', { skip: noTerminal }, async () => {
+  await walk(['doctor'], /driver process: works[^]*FEATURE +ENFORCED/)
+  await walk(['completion', 'bash'], /complete .*hearth/)
+  await walk(['up', '--host', '0.0.0.0', '--data', path.join(folder, 'open')], /without TLS/, { code: 2 })
+  await walk(['dev', code, '--once'], /deployed hello version \d+ in \d+ ms/)
+  await walk(['function', 'delete', 'hello'], /Deleted hello/)
+  await walk(['function', 'get', 'hello'], /no function "hello"|not found/i, { code: 4 })
+})
+
+test('the walk went through every command', { skip: noTerminal }, () => {
+  const missed = [...machineCommands, ...commands].map(({ name }) => name).filter((name) => !walked.has(name))
+  assert.deepEqual(missed, [])
+})

@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { after, before, test } from 'node:test'
+import { runCli, startPlatform, type CliResult, type Platform } from '../support/platform.ts'
+
+/* The command line as scripts use it: streams, exit codes, JSON, finding the server. */
+
+const root = path.resolve(import.meta.dirname, '../..')
+const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-cli-'))
+const data = path.join(folder, 'work/.hearth')
+let platform: Platform
+
+function code(name: string, files: Readonly<Record<string, string>>): string {
+  const target = path.join(folder, name)
+  mkdirSync(target, { recursive: true })
+  for (const [file, text] of Object.entries(files)) writeFileSync(path.join(target, file), text)
+  return target
+}
+
+const behaviours = `
+exports.handler = async (event) => {
+  if (event.throw) throw new TypeError('not today')
+  if (event.exit) process.exit(3)
+  if (event.ms) await new Promise((resolve) => setTimeout(resolve, event.ms))
+  return event
+}
+`
+
+before(async () => {
+  platform = await startPlatform({ data })
+  const create = ['function', 'create', '--name', 'echo', '--runtime', 'node', '--handler', 'index.handler']
+  const made = await platform.cli([...create, '--code', code('echo', { 'index.js': behaviours }), '--timeout', '1'])
+  assert.equal(made.code, 0, made.stderr)
+})
+after(async () => {
+  await platform.stop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('invoke: the result alone on stdout, the rest on stderr; data from argument, file and stdin', async () => {
+  const plain = await platform.cli(['function', 'invoke', 'echo', '--data', '{"a":1}'])
+  assert.deepEqual([plain.stdout, plain.code], ['{"a":1}', 0])
+  assert.match(plain.stderr, /^succeeded {2}.* ms {2}version 1 {2}[0-9a-f-]{36}\n$/)
+  writeFileSync(path.join(folder, 'event.json'), '{"b":2}')
+  assert.equal(
+    (await platform.cli(['function', 'invoke', 'echo', '--data', `@${folder}/event.json`])).stdout,
+    '{"b":2}',
+  )
+  assert.equal((await platform.cli(['function', 'invoke', 'echo', '--data', '-'], '{"c":3}')).stdout, '{"c":3}')
+  assert.equal((await platform.cli(['function', 'invoke', 'echo'])).stdout, '{}')
+})
+
+const exits: readonly [string, readonly string[], number][] = [
+  ['the function threw', ['function', 'invoke', 'echo', '--data', '{"throw":true}'], 1],
+  ['bad flag value', ['function', 'update', 'echo', '--memory', '5'], 2],
+  ['unknown flag', ['function', 'list', '--limt', '5'], 2],
+  ['unknown command', ['function', 'explode'], 2],
+  ['no such code', ['function', 'update', 'echo', '--code', './nowhere'], 2],
+  ['bad key', ['function', 'list', '--api-key', 'hth_no'], 3],
+  ['not found', ['function', 'get', 'absent'], 4],
+  [
+    'taken name',
+    [
+      'function',
+      'create',
+      '--name',
+      'echo',
+      '--runtime',
+      'node',
+      '--handler',
+      'index.handler',
+      '--code',
+      path.join(folder, 'echo'),
+    ],
+    5,
+  ],
+  ['timed out', ['function', 'invoke', 'echo', '--data', '{"ms":5000}'], 7],
+  ['crashed', ['function', 'invoke', 'echo', '--data', '{"exit":true}'], 8],
+  ['no platform', ['function', 'list', '--url', 'http://127.0.0.1:1', '--api-key', 'k'], 9],
+]
+for (const [title, args, expected] of exits)
+  test(`exit code ${expected}: ${title}`, async () => {
+    const { code: actual, stderr } = await platform.cli(args)
+    assert.equal(actual, expected, stderr)
+    assert.notEqual(stderr, '')
+  })
+
+test('bad input: the message names field, value and range, and the flag that sets it', async () => {
+  const { stderr } = await platform.cli(['function', 'update', 'echo', '--memory', '5'])
+  assert.match(stderr, /memoryMib 5: must be .*128.*2048[^]*--memory/)
+})
+
+test('--json: one document on stdout, errors as JSON on stderr', async () => {
+  const list = JSON.parse((await platform.cli(['function', 'list', '--json'])).stdout) as { items: { name: string }[] }
+  assert.equal(list.items[0]?.name, 'echo')
+  const call = JSON.parse(
+    (await platform.cli(['function', 'invoke', 'echo', '--data', '{"x":1}', '--json'])).stdout,
+  ) as Record<string, unknown>
+  assert.deepEqual([call['outcome'], call['result']], ['succeeded', { x: 1 }])
+  const failed = await platform.cli(['function', 'get', 'absent', '--json'])
+  assert.equal(failed.stdout, '')
+  assert.equal((JSON.parse(failed.stderr) as { error: { code: string } }).error.code, 'not_found')
+})
+
+test('output that is no terminal has no control sequences', async () => {
+  for (const args of [
+    ['function', 'list'],
+    ['function', 'invoke', 'echo', '--receipt'],
+    ['function', 'logs', 'echo'],
+  ]) {
+    const { stdout, stderr } = await platform.cli(args)
+    assert.equal(`${stdout}${stderr}`.includes('\u001B'), false, args.join(' '))
+  }
+})
+
+test('the server is found from any folder below .hearth, through a symlink to the program', async () => {
+  const deep = path.join(folder, 'work/some/where')
+  mkdirSync(deep, { recursive: true })
+  const link = path.join(folder, 'linked-hearth')
+  symlinkSync(path.join(root, 'bin/hearth'), link)
+  const child = spawn(link, ['function', 'list'], {
+    cwd: deep,
+    env: { PATH: process.env['PATH'], HOME: folder },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let text = ''
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  const [exit] = (await once(child, 'close')) as [number]
+  assert.equal(exit, 0, text)
+  assert.match(text, /echo/)
+})
+
+test('project use: stored for this user and server, left again with the default', async () => {
+  const env = { XDG_CONFIG_HOME: path.join(folder, 'config'), HEARTH_DATA: data }
+  const cli = async (...args: string[]): Promise<CliResult> => runCli(args, { env })
+  assert.equal((await cli('project', 'create', 'side')).code, 0)
+  assert.equal((await cli('project', 'use', 'side')).code, 0)
+  assert.deepEqual(JSON.parse((await cli('function', 'list', '--json')).stdout), { items: [] })
+  assert.equal((await cli('project', 'use', 'default')).code, 0)
+  assert.match((await cli('function', 'list')).stdout, /echo/)
+  assert.equal((await cli('project', 'use', 'absent')).code, 4)
+})
+
+test('an unchanged folder is not uploaded twice', async () => {
+  const again = await platform.cli(['function', 'update', 'echo', '--code', path.join(folder, 'echo'), '--json'])
+  const versions = JSON.parse((await platform.cli(['function', 'versions', 'echo', '--json'])).stdout) as {
+    items: { codeDigest: string }[]
+  }
+  assert.equal(again.code, 0, again.stderr)
+  assert.equal(versions.items[0]?.codeDigest, versions.items[1]?.codeDigest)
+})
+
+test('dev: a save is deployed in under a second, and its log is streamed', async () => {
+  const target = code('live', { 'index.js': "exports.handler = async () => 'one'\n" })
+  const child = spawn(path.join(root, 'bin/hearth'), ['dev', target], {
+    env: { ...process.env, HEARTH_URL: platform.url, HEARTH_API_KEY: platform.apiKey },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let text = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  const until = async (pattern: RegExp): Promise<number> => {
+    const startedAt = performance.now()
+    while (!pattern.test(text)) {
+      assert.ok(performance.now() - startedAt < 10_000, `${pattern} in ${text}`)
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    return performance.now() - startedAt
+  }
+  try {
+    await until(/deployed live version 1 in/)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    writeFileSync(
+      path.join(target, 'index.js'),
+      "exports.handler = async () => { console.log('a new line'); return 'two' }\n",
+    )
+    assert.ok((await until(/deployed live version 2 in/)) < 1_000, text)
+    assert.equal((await platform.cli(['function', 'invoke', 'live'])).stdout, '"two"')
+    await until(/a new line/)
+    writeFileSync(path.join(target, 'index.js'), 'exports.handler = async ( => 3\n')
+    await until(/not deployed: /)
+  } finally {
+    child.kill('SIGINT')
+  }
+  const [exit] = (await once(child, 'close')) as [number]
+  assert.equal(exit, 0)
+})
