@@ -1,4 +1,4 @@
-import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
@@ -19,8 +19,8 @@ const copied = [
 
 /** Name service of a sandbox: its own host file, then the resolver that the launcher puts at this address when the function has egress. */
 const written: Readonly<Record<string, string>> = {
-  passwd: 'root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nfunction:x:1000:1000:function:/tmp:/bin/sh\n',
-  group: 'root:x:0:\nfunction:x:1000:\n',
+  passwd: 'root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n',
+  group: 'root:x:0:\n',
   hosts: '127.0.0.1 localhost hearth\n::1 localhost\n',
   hostname: 'hearth\n',
   'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n',
@@ -28,9 +28,15 @@ const written: Readonly<Record<string, string>> = {
   timezone: 'UTC\n',
 }
 
-/** Makes the read-only `/etc` of all sandboxes in `folder`, anew at each start of the platform. `nameServer` is the address at which a
- *  sandbox with egress finds its resolver. */
-export async function prepareEtc(folder: string, { nameServer }: { nameServer: string }): Promise<void> {
+export interface EtcOptions {
+  /** Address at which a sandbox with egress finds its resolver. */
+  readonly nameServer: string
+  /** The sandboxes' uids: each is the user `function`, for programs that ask who they are (`os.userInfo`, `getpass`). */
+  readonly uids?: { readonly first: number; readonly count: number }
+}
+
+/** Makes the read-only `/etc` of all sandboxes in `folder`, anew at each start of the platform. */
+export async function prepareEtc(folder: string, { nameServer, uids }: EtcOptions): Promise<void> {
   const draft = `${folder}.draft`
   await rm(draft, { recursive: true, force: true })
   await mkdir(draft, { recursive: true, mode: 0o755 })
@@ -39,6 +45,7 @@ export async function prepareEtc(folder: string, { nameServer }: { nameServer: s
     'resolv.conf': `nameserver ${nameServer}\noptions timeout:2\n`,
   }))
     await writeFile(join(draft, name), content, { mode: 0o644 })
+  if (uids !== undefined) await writeUsers(draft, uids)
   for (const name of copied) {
     const source = join('/etc', name)
     if (!existsSync(source)) continue
@@ -54,4 +61,11 @@ export async function prepareEtc(folder: string, { nameServer }: { nameServer: s
   }
   await rm(folder, { recursive: true, force: true })
   await rename(draft, folder)
+}
+
+async function writeUsers(folder: string, { first, count }: { first: number; count: number }): Promise<void> {
+  const ids = Array.from({ length: count }, (_, n) => first + n)
+  const users = ids.map((id) => `function:x:${id}:${id}::/tmp:/bin/sh\n`)
+  await appendFile(join(folder, 'passwd'), users.join(''))
+  await appendFile(join(folder, 'group'), ids.map((id) => `function:x:${id}:\n`).join(''))
 }

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { test } from 'node:test'
+import type { RuntimeBuild } from '../domain/runtime.ts'
+import { discoverRuntimes, runtimeCatalog } from './runtimes.ts'
+
+function build(id: RuntimeBuild['id'], version: string): RuntimeBuild {
+  const family = id.startsWith('node') ? 'node' : 'python'
+  const digest = `sha256:${Buffer.from(`${id} ${version}`).toString('hex').padEnd(64, '0').slice(0, 64)}` as const
+  return { id, family, version, executable: `/opt/${version}`, prefix: '', digest }
+}
+
+const builds = [
+  build('node20', '20.1.0'),
+  build('node26', '26.10.0'),
+  build('node26', '26.9.0'),
+  build('python3.11', '3.11.2'),
+  build('python3.13', '3.13.0'),
+]
+const catalog = runtimeCatalog(builds)
+
+test('resolve: an id, a family and the name on AWS; the newest of each', () => {
+  for (const [name, version] of [
+    ['node', '26.10.0'],
+    ['node26', '26.10.0'],
+    ['nodejs20.x', '20.1.0'],
+    ['python', '3.13.0'],
+    ['python3.11', '3.11.2'],
+  ] as const)
+    assert.equal(catalog.resolve(name).version, version, name)
+})
+
+test('resolve: a known runtime that is missing names the command and what is there', () => {
+  assert.throws(() => catalog.resolve('nodejs22.x'), {
+    code: 'invalid',
+    field: 'runtime',
+    message:
+      'Runtime "node22" is not installed on this node. Install it with `hearth runtime install node22`. Installed: node26, node20.',
+  })
+  assert.throws(() => catalog.resolve('python3.12'), /package, pyenv or uv/)
+})
+
+test('resolve: an unknown name gets the nearest that works', () => {
+  assert.throws(() => catalog.resolve('pythn3.13'), {
+    code: 'invalid',
+    message: 'Unknown runtime "pythn3.13". Did you mean "python3.13"?',
+  })
+  assert.throws(() => runtimeCatalog([]).resolve('node9000'), /Did you mean|Unknown runtime "node9000"/)
+})
+
+test('list: the newest build of each id; every build can be pinned', () => {
+  assert.deepEqual(
+    catalog.list().map(({ version }) => version),
+    ['26.10.0', '20.1.0', '3.13.0', '3.11.2'],
+  )
+  for (const { digest, version } of builds) assert.equal(catalog.pinned(digest).version, version)
+  assert.throws(() => catalog.pinned(`sha256:${'f'.repeat(64)}`), { code: 'not_found' })
+})
+
+test('discoverRuntimes: runs what it finds, believes nothing else, and remembers', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-runtimes-'))
+  try {
+    const shim = path.join(folder, 'node-shim')
+    const liar = path.join(folder, 'liar')
+    await writeFile(shim, `#!/bin/sh\necho run >> ${folder}/runs\nexec ${process.execPath} "$@"\n`)
+    await writeFile(liar, '#!/bin/sh\necho "I am Node 26"\n')
+    for (const file of [shim, liar]) await chmod(file, 0o755)
+    await mkdir(path.join(folder, 'shims/node'), { recursive: true })
+    const options = {
+      candidates: [shim, liar, path.join(folder, 'absent')].map((file) => ({ path: file, family: 'node' as const })),
+      shimFolder: path.join(folder, 'shims'),
+      cacheFile: path.join(folder, 'runtimes.json'),
+    }
+    const [found, ...others] = await discoverRuntimes(options)
+    assert.deepEqual(others, [])
+    assert.equal(found?.executable, process.execPath)
+    assert.equal(found?.version, process.versions.node)
+    assert.deepEqual(await discoverRuntimes(options), [found])
+    assert.equal(await readFile(path.join(folder, 'runs'), 'utf8'), 'run\n')
+    await writeFile(path.join(folder, 'shims/node/bootstrap.cjs'), '// changed')
+    assert.notEqual((await discoverRuntimes(options))[0]?.digest, found?.digest)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+
+const root = path.resolve(import.meta.dirname, '../..')
+const guest = path.join(root, 'guest/target/release/hearth-guest')
+
+/** Why no launcher can be started here; null when one can. */
+export function launcherMissing(): string | null {
+  if (process.platform !== 'linux') return 'the launcher runs on Linux alone'
+  if (process.getuid?.() !== 0) return 'sandboxes need root'
+  if (!existsSync(guest)) return 'guest/target/release/hearth-guest is not built'
+  return null
+}
+
+export interface TestLauncher {
+  readonly channel: net.Socket
+  /** State folder; instances are below it. */
+  readonly folder: string
+  readonly pid: number
+  output(): string
+  close(): Promise<void>
+}
+
+/** A real launcher whose control socket ends in this process. */
+export async function startLauncher(): Promise<TestLauncher> {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hl-'))
+  await mkdir(path.join(folder, 'instances'), { recursive: true })
+  const socketPath = path.join(folder, 'control')
+  const server = net.createServer()
+  server.listen(socketPath)
+  await once(server, 'listening')
+  const child = spawn(
+    guest,
+    ['up', '--uid', '0', '--gid', '0', '--state', folder, '--keep', root, '--keep', folder].concat([
+      '--',
+      process.execPath,
+      path.join(import.meta.dirname, 'launcher-relay.mjs'),
+      socketPath,
+    ]),
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
+  let output = ''
+  child.stdout.on('data', (text: Buffer) => (output += text.toString()))
+  child.stderr.on('data', (text: Buffer) => (output += text.toString()))
+  const ended = once(child, 'exit')
+  const channel = await Promise.race([
+    once(server, 'connection').then(([socket]) => socket as net.Socket),
+    ended.then(() => Promise.reject(new Error(`The launcher ended: ${output}`))),
+  ])
+  server.close()
+  return {
+    channel,
+    folder,
+    pid: child.pid ?? 0,
+    output: () => output,
+    async close() {
+      channel.destroy()
+      await ended
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
