@@ -32,6 +32,17 @@ process.on('uncaughtException', (error) => die(error))
 process.on('unhandledRejection', (reason) => die(unhandled(reason)))
 process.on('exit', () => writer.flush())
 
+const receivers = {
+  [Type.bind]: (_stream, payload) => void start(parse(payload)),
+  [Type.invoke]: (stream, payload) => receiveInvoke(stream, parse(payload)),
+  [Type.data]: (stream, payload, flags) => receiveData(stream, payload, flags !== 0),
+  [Type.end]: (stream, payload) => receiveData(stream, payload.subarray(0, 0), true),
+  [Type.credit]: (stream, payload) => invocations.get(stream)?.response.half.grant(payload.readUInt32BE(0)),
+  [Type.cancel]: (stream, payload) => invocations.get(stream)?.cancel(parse(payload).reason),
+  [Type.ping]: (_stream, payload, flags) => flags === 0 && writer.send(Type.ping, Flag.pong, 0, payload),
+  [Type.resume]: (_stream, payload) => json(Type.resumed, { epoch: parse(payload).epoch }),
+  [Type.shutdown]: (_stream, payload) => shutDown(parse(payload).graceMs),
+}
 const decoder = new FrameDecoder(receive)
 socket.on('data', (chunk) => decoder.push(chunk))
 // Without the host there is nothing left to serve.
@@ -49,25 +60,9 @@ json(Type.hello, {
 setImmediate(() => void warmUp())
 
 function receive(type, flags, stream, payload) {
-  switch (type) {
-    case Type.data:
-    case Type.end:
-      return receiveData(stream, payload, type === Type.end || flags !== 0)
-    case Type.credit:
-      return invocations.get(stream)?.response.half.grant(payload.readUInt32BE(0))
-    case Type.invoke:
-      return receiveInvoke(stream, JSON.parse(payload.toString()))
-    case Type.cancel:
-      return invocations.get(stream)?.cancel(JSON.parse(payload.toString() || '{}').reason)
-    case Type.ping:
-      return flags === 0 ? writer.send(Type.ping, Flag.pong, 0, payload) : undefined
-    case Type.bind:
-      return void start(JSON.parse(payload.toString()))
-    case Type.resume:
-      return json(Type.resumed, { epoch: JSON.parse(payload.toString()).epoch })
-    case Type.shutdown:
-      return shutDown(JSON.parse(payload.toString()).graceMs)
-  }
+  const receiver = receivers[type]
+  // What a newer host may say and this runtime has no use for, e.g. CONFIGURE.
+  if (receiver !== undefined) receiver(stream, payload, flags)
 }
 
 function receiveInvoke(stream, message) {
@@ -182,6 +177,10 @@ function shutDown(graceMs) {
   if (process.listenerCount('SIGTERM') === 0) return exitFlushed(0)
   setTimeout(() => exitFlushed(0), graceMs)
   process.emit('SIGTERM', 'SIGTERM')
+}
+
+function parse(payload) {
+  return payload.length === 0 ? {} : JSON.parse(payload.toString())
 }
 
 function json(type, message) {

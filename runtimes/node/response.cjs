@@ -101,14 +101,18 @@ class ResponseStream extends Writable {
   }
 
   _write(chunk, _encoding, done) {
+    void this.send(chunk, done)
+  }
+
+  async send(chunk, done) {
+    let failure = null
     try {
       this.sendHead()
+      await this.response.write(chunk)
     } catch (error) {
-      return done(error)
+      failure = error
     }
-    const room = this.response.write(chunk)
-    if (room === undefined) done()
-    else room.then(() => done(), done)
+    done(failure)
   }
 
   _final(done) {

@@ -62,7 +62,7 @@ describe('Node runtime: the start', () => {
       'index.handler',
       { env: { GREETING: 'grüß dich', TZ: 'Europe/Berlin' } },
     )
-    const { env, cwd } = (await subject.json()) as { env: Record<string, string>; cwd: string }
+    const { env, cwd } = await subject.json<{ env: Record<string, string>; cwd: string }>()
     assert.equal(env['GREETING'], 'grüß dich')
     assert.equal(env['TZ'], 'Europe/Berlin')
     assert.equal(env['HOME'], '/tmp')
@@ -363,8 +363,7 @@ describe('Node runtime: handlers', () => {
   })
 
   test('context: Lambda fields, remaining time, signal', async () => {
-    const context = (await subject.json({ do: 'context' })) as Record<string, unknown>
-    const { remaining, deadline, ...rest } = context
+    const { remaining, deadline, ...rest } = await subject.json<Record<string, unknown>>({ do: 'context' })
     assert.ok(Number(remaining) > 29_000 && Number(remaining) <= 30_000)
     assert.ok(Number(deadline) > Date.now())
     assert.deepEqual(rest, {

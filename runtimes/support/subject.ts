@@ -153,10 +153,11 @@ export class Subject {
   }
 
   /** The result as JSON; throws the function's error. */
-  async json(event: unknown = {}, options: CallOptions = {}): Promise<unknown> {
+  async json<T = unknown>(event: unknown = {}, options: CallOptions = {}): Promise<T> {
     const answer = await this.call(event, options)
     if (answer.error !== null) throw new Error(`${answer.error.errorType}: ${answer.error.errorMessage}`)
-    return JSON.parse(answer.body.toString())
+    const result: T = JSON.parse(answer.body.toString())
+    return result
   }
 
   /** What was logged so far on `stream`, both descriptors together. */
