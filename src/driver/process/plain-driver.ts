@@ -68,9 +68,9 @@ export class PlainDriver implements Driver {
     }
   }
 
-  async recover(): Promise<Sandbox | null> {
-    // Their channels were pipes of the process that is gone; without it the runtimes end by themselves.
-    return null
+  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
+    // Those of an earlier platform have lost their channels, pipes of a process that is gone, and end by themselves.
+    return [...this.#alive].find((sandbox) => sandbox.handle.state['pid'] === handle.state['pid']) ?? null
   }
 
   async close(): Promise<void> {
