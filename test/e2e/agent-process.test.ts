@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import type { Version } from '../../src/domain/function.ts'
+import { limits } from '../../src/domain/limits.ts'
+import type { Ran } from '../support/agent-rig.ts'
+import { launcherMissing } from '../support/launcher.ts'
+import { ProcessRig } from '../support/process-rig.ts'
+
+/* The agent over real sandboxes and real interpreters: what handlers can do to it, and what it makes of that. */
+
+const skip = launcherMissing() ?? false
+
+const sources = {
+  node: `
+const fs = require('node:fs')
+const { spawn } = require('node:child_process')
+exports.handler = async (event, context) => {
+  switch (event.do) {
+    case 'throw': throw new TypeError('thrown on purpose')
+    case 'reject': return Promise.reject(new RangeError('rejected on purpose'))
+    case 'hang': return new Promise(() => {})
+    case 'spin': while (true) {}
+    case 'exit': process.exit(3)
+    case 'killed': process.kill(process.pid, 'SIGKILL'); return new Promise(() => {})
+    case 'late': setTimeout(() => { throw new Error('late') }, 5); return new Promise(() => {})
+    case 'binary': return Buffer.from([0, 255, 1, 254])
+    case 'large': return 'x'.repeat(event.bytes)
+    case 'cycle': { const a = {}; a.a = a; return a }
+    case 'children': spawn('sleep', ['1000'], { stdio: 'inherit' }); return process.pid
+    case 'oom': { const all = []; while (true) all.push(Buffer.alloc(1 << 20, 1)) }
+    case 'fill': fs.writeFileSync('/tmp/big', Buffer.alloc(200 << 20)); return 1
+    case 'raw': fs.writeSync(1, 'raw out\\n'); fs.writeSync(2, 'raw err\\n'); console.log('language out'); return 1
+    case 'work': context.waitUntil(new Promise((r) => setTimeout(r, 300))); return 1
+    case 'user': return { user: require('node:os').userInfo().username, uid: process.getuid(), pid: process.pid }
+    case 'cancellable': return new Promise((_, reject) => context.signal.addEventListener('abort', () => reject(new Error('stopped'))))
+  }
+  return event
+}`,
+  python: `
+import os, signal, subprocess, sys, time, getpass
+def handler(event, context):
+    do = event.get("do")
+    if do == "throw": raise TypeError("thrown on purpose")
+    if do == "reject": raise ValueError("rejected on purpose")
+    if do == "hang": time.sleep(1000)
+    if do == "spin":
+        while True: pass
+    if do == "exit": os._exit(3)
+    if do == "killed": os.kill(os.getpid(), signal.SIGKILL)
+    if do == "binary": return bytes([0, 255, 1, 254])
+    if do == "large": return "x" * event["bytes"]
+    if do == "cycle":
+        a = {}
+        a["a"] = a
+        return a
+    if do == "children":
+        subprocess.Popen(["sleep", "1000"])
+        return os.getpid()
+    if do == "oom":
+        held = []
+        while True: held.append(bytearray(b"1") * (1 << 20))
+    if do == "fill":
+        with open("/tmp/big", "wb") as f: f.write(bytes(200 << 20))
+        return 1
+    if do == "raw":
+        os.write(1, b"raw out\\n"); os.write(2, b"raw err\\n"); print("language out"); return 1
+    if do == "user": return {"user": getpass.getuser(), "uid": os.getuid(), "pid": os.getpid()}
+    return event
+`,
+} as const
+
+for (const family of ['node', 'python'] as const)
+  describe(`agent over sandboxes: ${family}`, { skip }, () => {
+    let host: ProcessRig
+    let version: Version
+    before(async () => {
+      host = await ProcessRig.open({ poolSize: 1 })
+      version = await host.version(family, sources[family], { config: { timeoutMs: 10_000 } })
+    })
+    after(async () => host.close())
+    const run = async (event: Record<string, unknown>, request = {}): Promise<Ran> =>
+      host.rig.run(version, event, request)
+    const soon = async (event: Record<string, unknown>, ms: number): Promise<Ran> =>
+      run(event, { deadline: Date.now() + ms })
+
+    test('echo: cold, then warm', async () => {
+      const first = await run({ n: 1 })
+      assert.deepEqual(JSON.parse(first.body.toString()), { n: 1 })
+      assert.match(first.result.start ?? '', /pool|boot/)
+      assert.equal((await run({ n: 2 })).result.start, 'warm')
+      assert.ok(first.result.memoryPeakMib > 5, `${first.result.memoryPeakMib} MiB`)
+    })
+
+    test('throws and rejects: failed, completed', async () => {
+      for (const how of ['throw', 'reject']) {
+        const { result } = await run({ do: how })
+        assert.deepEqual([result.outcome, result.effect], ['failed', 'completed'])
+        assert.match(result.error?.errorMessage ?? '', /on purpose/)
+      }
+    })
+
+    for (const how of ['hang', 'spin'])
+      test(`${how}: timed out, may have committed; also as the first thing an Instance does`, async () => {
+        const warm = await soon({ do: how }, 300)
+        assert.deepEqual([warm.result.outcome, warm.result.effect], ['timed_out', 'may_have_committed'])
+        const cold = await soon({ do: how }, 2_000)
+        assert.deepEqual([cold.result.outcome, cold.result.effect], ['timed_out', 'may_have_committed'])
+      })
+
+    for (const [how, reason] of [
+      ['exit', 'exit'],
+      ['killed', 'signal'],
+      ['oom', 'oom'],
+    ] as const)
+      test(`${how}: crashed by ${reason}, and the next start says so`, async () => {
+        await run({})
+        const { result } = await run({ do: how })
+        assert.deepEqual(
+          [result.outcome, result.crashReason, result.effect],
+          ['crashed', reason, 'may_have_committed'],
+          JSON.stringify(result.error),
+        )
+        assert.equal((await run({})).result.coldCause, 'crash')
+      })
+
+    test('results: bytes as they are, a cycle fails, exactly 6 MiB passes, one byte more does not', async () => {
+      assert.deepEqual([...(await run({ do: 'binary' })).body], [0, 255, 1, 254])
+      assert.equal((await run({ do: 'cycle' })).result.outcome, 'failed')
+      assert.equal((await run({ do: 'large', bytes: limits.payloadBytesMax - 2 })).body.length, limits.payloadBytesMax)
+      const { result } = await run({ do: 'large', bytes: limits.payloadBytesMax - 1 })
+      assert.equal(result.error?.errorType, 'Function.ResponseSizeTooLarge')
+    })
+
+    test('a request of 6 MiB comes back', async () => {
+      const pad = 'x'.repeat(limits.payloadBytesMax - 20)
+      assert.equal(JSON.parse((await run({ pad })).body.toString()).pad.length, pad.length)
+    })
+
+    test('children: the answer does not wait for them, and they go with the Instance', async () => {
+      assert.equal((await run({ do: 'children' })).result.outcome, 'succeeded')
+      await host.rig.agent.evict({ project: 'default' })
+      assert.equal((await run({})).result.coldCause, 'evicted')
+    })
+
+    test('/tmp full: crashed by ephemeral_full', async () => {
+      const small = { ...version, number: 2, config: { ...version.config, memoryMib: 512, ephemeralMib: 64 } }
+      const { result } = await host.rig.run(small, { do: 'fill' })
+      assert.deepEqual(
+        [result.outcome, result.crashReason],
+        ['crashed', 'ephemeral_full'],
+        JSON.stringify(result.error),
+      )
+    })
+
+    test('output: raw and of the language, with the invocation, in the tail', async () => {
+      const { result } = await run({ do: 'raw' }, { wantLogTail: true })
+      for (const text of ['raw out', 'raw err', 'language out', 'START', 'END', 'REPORT'])
+        assert.ok(result.logTail?.includes(text), `${text} in ${result.logTail}`)
+    })
+
+    test('freeze: an idle Instance is frozen and thawed by an invocation', async () => {
+      await run({})
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      assert.ok((await host.rig.agent.status()).instances.frozen >= 1)
+      assert.equal((await run({ n: 1 })).result.start, 'warm')
+    })
+
+    test('user: an own uid with a name, never root', async () => {
+      const { uid, user } = JSON.parse((await run({ do: 'user' })).body.toString()) as { uid: number; user: string }
+      assert.ok(uid > 1_000)
+      assert.equal(user, 'function')
+    })
+
+    test('1,000 in sequence and 100 at once: each answer matches its request', async () => {
+      for (let n = 0; n < 1_000; n++) assert.deepEqual(JSON.parse((await run({ n })).body.toString()), { n })
+      const all = await Promise.all(Array.from({ length: 100 }, async (_, n) => run({ n })))
+      for (const [n, { body }] of all.entries()) assert.deepEqual(JSON.parse(body.toString()), { n })
+    })
+
+    test('init: a module that throws, one that never loads, one that exits', async () => {
+      const load = async (source: string): Promise<Ran['result']> => {
+        const broken = await host.version(family, source, { config: { initTimeoutMs: 1_000 }, name: 'broken' })
+        return (await host.rig.run(broken)).result
+      }
+      const [throwing, endless, exiting] =
+        family === 'node'
+          ? ["throw new Error('cannot come up')", 'while (true) {}', 'process.exit(1)']
+          : ["raise ValueError('cannot come up')", 'while True: pass', 'import os; os._exit(1)']
+      const thrown = await load(throwing)
+      assert.deepEqual([thrown.crashReason, thrown.effect], ['init_error', 'never_started'])
+      assert.match(thrown.error?.errorMessage ?? '', /cannot come up/)
+      assert.deepEqual((await load(endless)).crashReason, 'init_timeout')
+      assert.deepEqual((await load(exiting)).crashReason, 'exit')
+    })
+
+    if (family === 'node') {
+      test('an uncaught error ends its own invocation and no other', async () => {
+        for (let n = 0; n < 5; n++) {
+          const { result } = await run({ do: 'late' })
+          assert.deepEqual([result.outcome, result.error?.errorMessage], ['failed', 'late'])
+          assert.equal((await run({ n })).result.outcome, 'succeeded')
+        }
+      })
+
+      test('cancel: a handler that heeds its signal keeps the Instance', async () => {
+        await run({})
+        const running = host.rig.begin(version, { do: 'cancellable' })
+        await new Promise((resolve) => setTimeout(resolve, 50))
+        running.call.send({ type: 'cancel', reason: 'test' })
+        assert.equal((await running.done).result.outcome, 'cancelled')
+        assert.equal((await run({})).result.start, 'warm')
+      })
+
+      test('waitUntil: not frozen before the work is done', async () => {
+        await run({ do: 'work' })
+        await new Promise((resolve) => setTimeout(resolve, 200))
+        assert.equal(
+          (await host.rig.agent.list()).some(({ state }) => state === 'ready'),
+          true,
+        )
+        await new Promise((resolve) => setTimeout(resolve, 500))
+        assert.ok((await host.rig.agent.status()).instances.frozen >= 1)
+      })
+    }
+  })
