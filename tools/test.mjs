@@ -114,6 +114,7 @@ function filesOf(folders) {
 }
 
 function plain(line) {
+  // oxlint-disable-next-line no-control-regex -- colours are control sequences
   return line.replaceAll(/\x1b\[[0-9;]*m/g, '')
 }
 
@@ -129,7 +130,7 @@ async function main() {
     passed.push(await nodeTests(e2e.title, filesOf(e2e.files), e2e.flags))
   }
   console.log()
-  for (const [name, value] of Object.entries(totals)) console.log(`ℹ ${name} ${value}`)
+  for (const [name, value] of Object.entries(totals)) console.log(`\u2139 ${name} ${value}`)
   const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''
   const failed = totals.fail + totals.cancelled + cargo.failed
   console.log(`\n${totals.pass + cargo.passed} passed, ${failed} failed${skipped}`)

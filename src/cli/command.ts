@@ -74,8 +74,7 @@ export interface CommandSpec<A extends Arguments, F extends Flags> extends Omit<
 
 /** Checks `run` against the declared arguments and flags, then forgets them: `program.ts` hands over what the data promises. */
 export function defineCommand<const A extends Arguments, const F extends Flags>(spec: CommandSpec<A, F>): Command {
-  const { run, ...data } = spec
-  return { ...data, run: run as Command['run'] }
+  return { ...spec, run: (context, input) => spec.run(context, input as Input<A, F>) }
 }
 
 /** Flags that every command takes. */

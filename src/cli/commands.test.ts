@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { errorCodes } from '../domain/error.ts'
-import { outcomes } from '../domain/invocation.ts'
 import { commands } from './commands.ts'
-import { exitCodes } from './exit-codes.ts'
 import { groups, helpOf } from './program.ts'
 
 test('commands: names are unique, grouped, and each has a summary, an example that starts with it, and help', () => {
@@ -20,8 +17,4 @@ test('commands: names are unique, grouped, and each has a summary, an example th
     for (const word of [...Object.keys(args), ...Object.keys(flags).map((flag) => `--${flag}`)])
       assert.ok(help.includes(word), `${name}: ${word}`)
   }
-})
-
-test('exitCodes: every error code and every outcome has one', () => {
-  for (const name of [...errorCodes, ...outcomes]) assert.ok(name in exitCodes, name)
 })

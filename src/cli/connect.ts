@@ -2,7 +2,7 @@ import { createClient, type HearthClient } from '@hearth/sdk'
 import { CliError } from './cli-error.ts'
 import { exitCodes } from './exit-codes.ts'
 import type { Server } from './server.ts'
-import { readUserConfig, userConfigFile, withServer, writeUserConfig } from './user-config.ts'
+import { installationOf, readUserConfig, userConfigFile, withServer, writeUserConfig } from './user-config.ts'
 
 export interface ConnectOptions {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -15,10 +15,11 @@ export interface ConnectOptions {
 export async function connect(server: Server, { env, project, fetch }: ConnectOptions): Promise<HearthClient> {
   const own = createClient({ url: server.url, apiKey: server.apiKey, ...(fetch && { fetch }) })
   const file = userConfigFile(env)
-  const stored = (await readUserConfig(file)).servers[server.url]
+  const stored = (await readUserConfig(file)).servers[installationOf(server)]
   const wanted = project ?? env['HEARTH_PROJECT'] ?? (env['HEARTH_API_KEY'] === undefined ? stored?.project : undefined)
   if (wanted === undefined) return own
-  const apiKey = stored?.keys[wanted] ?? (await makeProjectKey(own, wanted, { file, url: server.url }))
+  const apiKey =
+    stored?.keys[wanted] ?? (await makeProjectKey(own, wanted, { file, installation: installationOf(server) }))
   return createClient({ url: server.url, apiKey, ...(fetch && { fetch }) })
 }
 
@@ -26,7 +27,7 @@ export async function connect(server: Server, { env, project, fetch }: ConnectOp
 export async function makeProjectKey(
   client: HearthClient,
   project: string,
-  { file, url }: { file: string; url: string },
+  { file, installation }: { file: string; installation: string },
 ): Promise<string> {
   const { items } = await client.listProjects({})
   if (!items.some(({ name }) => name === project))
@@ -36,6 +37,6 @@ export async function makeProjectKey(
     })
   const { token } = await client.createKey({ body: { name: 'hearth project use', scopes: ['admin'], project } })
   const config = await readUserConfig(file)
-  await writeUserConfig(file, withServer(config, url, { key: { project, token } }))
+  await writeUserConfig(file, withServer(config, installation, { key: { project, token } }))
   return token
 }

@@ -10,13 +10,13 @@ export interface Context {
   readonly cwd: string
   readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean }
   /** A signal that Ctrl-C aborts, from the call on; without it Ctrl-C ends the command at once. */
-  interrupt(): AbortSignal
+  readonly interrupt: () => AbortSignal
   readonly commands: readonly Command[]
   readonly version: string
   /** `--project`, as given. */
   readonly project: string | undefined
   /** The platform to talk to. Throws CliError with the way to start one. */
-  server(): Promise<Server>
+  readonly server: () => Promise<Server>
   /** A client for it, in the project in use. */
-  client(): Promise<HearthClient>
+  readonly client: () => Promise<HearthClient>
 }

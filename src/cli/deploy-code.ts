@@ -63,12 +63,12 @@ function meteredFetch(progress: (doneBytes: number) => void): typeof globalThis.
         controller.enqueue(chunk)
       },
     })
-    return fetch(input, { ...init, body: metered, duplex: 'half' } as RequestInit)
+    return fetch(input, { ...init, body: metered, duplex: 'half' })
   }
 }
 
 function bar(done: number, all: number): string {
   const width = 24
   const filled = all === 0 ? width : Math.round((Math.min(done, all) / all) * width)
-  return `${'█'.repeat(filled)}${'░'.repeat(width - filled)}`
+  return `${'\u2588'.repeat(filled)}${'\u2591'.repeat(width - filled)}`
 }

@@ -9,6 +9,8 @@ export interface Sink {
 
 export type Style = Parameters<typeof styleText>[0]
 
+export type Paint = (style: Style, text: string) => string
+
 /** Everything a command prints goes through here: results to stdout, the rest to stderr. */
 export interface Output {
   readonly isJson: boolean
@@ -18,19 +20,19 @@ export interface Output {
   readonly isTerminal: boolean
   readonly columns: number
   /** The result: raw text or bytes on stdout. */
-  result(text: string | Uint8Array): void
+  readonly result: (text: string | Uint8Array) => void
   /** One JSON document (or, for streams, one JSON line) on stdout. */
-  json(value: unknown, options?: { line?: boolean }): void
+  readonly json: (value: unknown, options?: { line?: boolean }) => void
   /** A line for people, on stdout: what a listing or a view prints. */
-  line(text?: string): void
+  readonly line: (text?: string) => void
   /** A line beside the result, on stderr. */
-  note(text: string): void
+  readonly note: (text: string) => void
   /** Text for a terminal's status line; without a terminal it is not shown. Empty clears it. */
-  status(text: string): void
+  readonly status: (text: string) => void
   /** Colours `text` for stdout, or returns it as it is. */
-  paint(style: Style, text: string): string
+  readonly paint: Paint
   /** Colours `text` for stderr, or returns it as it is. */
-  paintNote(style: Style, text: string): string
+  readonly paintNote: Paint
 }
 
 export interface OutputOptions {

@@ -168,7 +168,7 @@ function readFlags(program: Program, command: Command): Record<string, unknown> 
 }
 
 function isRequired(flag: Flag): boolean {
-  return 'required' in flag && flag.required === true
+  return 'required' in flag && flag.required
 }
 
 function placeholder(flag: Flag): string {

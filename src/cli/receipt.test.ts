@@ -30,9 +30,9 @@ test('renderReceipt: facts, then a bar a phase on one time axis, the handler las
   assert.match(text, /^outcome {5}succeeded$/m)
   assert.match(text, /^start {7}pool, first$/m)
   const bars = text.split('\n').slice(-3)
-  assert.match(bars[0] ?? '', /^admit {6}▏/)
-  assert.match(bars[1] ?? '', /^code_load {6} {0,2}████ +10\.0 ms {2}node_cache 2\.0 KiB$/)
-  assert.match(bars[2] ?? '', /^handler {12}█{30,} +80\.0 ms$/)
+  assert.match(bars[0] ?? '', /^admit {6}\u258f/)
+  assert.match(bars[1] ?? '', /^code_load {6} {0,2}\u2588{4} +10\.0 ms {2}node_cache 2\.0 KiB$/)
+  assert.match(bars[2] ?? '', /^handler {12}\u2588{30,} +80\.0 ms$/)
 })
 
 test('renderReceipt: a running invocation and one that failed show what is known', () => {

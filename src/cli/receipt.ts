@@ -1,4 +1,4 @@
-import { formatBytes, formatMs, formatTime, fieldList, type Output } from './output.ts'
+import { formatBytes, formatMs, formatTime, fieldList, type Paint } from './output.ts'
 
 /** What the chart needs of an invocation's record. */
 export interface ReceiptView {
@@ -25,8 +25,6 @@ export interface ReceiptView {
   }[]
   readonly error?: unknown
 }
-
-type Paint = Output['paint']
 
 /** An invocation's receipt: facts, then one bar a phase on a common time axis. */
 export function renderReceipt(receipt: ReceiptView, options: { columns: number; paint: Paint }): string {
@@ -70,7 +68,8 @@ function renderPhases(phases: readonly PhaseView[], endMs: number, options: { co
     .map(({ phase, startMs, durationMs, source, bytes }) => {
       const from = Math.min(width - 1, Math.max(0, Math.floor(startMs / perCell)))
       const cells = Math.min(width - from, Math.max(1, Math.round(durationMs / perCell)))
-      const bar = ' '.repeat(from) + options.paint('cyan', (durationMs < perCell / 2 ? '▏' : '█').repeat(cells))
+      const bar =
+        ' '.repeat(from) + options.paint('cyan', (durationMs < perCell / 2 ? '\u258f' : '\u2588').repeat(cells))
       const rest = [source === 'none' ? '' : source, bytes > 0 ? formatBytes(bytes) : ''].filter(Boolean).join(' ')
       const pad = ' '.repeat(width - from - cells)
       return `${phase.padEnd(names)}  ${bar}${pad}  ${formatMs(durationMs).padStart(9)}  ${rest}`.trimEnd()

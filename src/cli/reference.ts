@@ -68,5 +68,5 @@ function flagTable(flags: Readonly<Record<string, Flag>>): string {
 }
 
 function isRequired(flag: Flag): boolean {
-  return 'required' in flag && flag.required === true
+  return 'required' in flag && flag.required
 }

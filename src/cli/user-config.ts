@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 
-/** What the CLI remembers between calls, by server: the project in use and a key for each. Only this user can read the file. */
+/** What the CLI remembers between calls, by installation: the project in use and a key for each. Only this user can read the file. */
 export interface UserConfig {
   readonly servers: Readonly<
     Record<string, { readonly project?: string; readonly keys: Readonly<Record<string, string>> }>
@@ -9,6 +9,12 @@ export interface UserConfig {
 }
 
 const empty: UserConfig = { servers: {} }
+
+/** Names an installation: its URL alone may be another one tomorrow, with other projects and keys. */
+export function installationOf({ url, apiKey }: { url: string; apiKey: string }): string {
+  const [, keyId = 'key'] = /^hth_([a-z0-9]+)_/.exec(apiKey) ?? []
+  return `${url}#${keyId}`
+}
 
 export function userConfigFile(env: Readonly<Record<string, string | undefined>>): string {
   const folder = env['XDG_CONFIG_HOME'] ?? path.join(env['HOME'] ?? env['USERPROFILE'] ?? '/', '.config')
@@ -32,14 +38,14 @@ export async function writeUserConfig(file: string, config: UserConfig): Promise
   await rename(draft, file)
 }
 
-/** The configuration with `change` applied to one server's part. */
+/** The configuration with `change` applied to one installation's part. */
 export function withServer(
   config: UserConfig,
-  url: string,
+  installation: string,
   change: { project?: string; key?: { project: string; token: string } },
 ): UserConfig {
-  const before = config.servers[url] ?? { keys: {} }
+  const before = config.servers[installation] ?? { keys: {} }
   const keys = change.key === undefined ? before.keys : { ...before.keys, [change.key.project]: change.key.token }
   const project = change.project ?? before.project
-  return { servers: { ...config.servers, [url]: { ...(project !== undefined && { project }), keys } } }
+  return { servers: { ...config.servers, [installation]: { ...(project !== undefined && { project }), keys } } }
 }

@@ -107,9 +107,9 @@ function check(origin: string, key: ConfigKey, { value, base }: { value: unknown
     case 'text':
       if (typeof value === 'string' && (value !== '' || key.default === '')) return value
       throw invalid(origin, value, 'a text')
-    case 'path':
-      if (typeof value !== 'string') throw invalid(origin, value, 'a path')
-      return value === '' ? '' : path.resolve(base, value)
+    default:
+      if (typeof value === 'string') return value === '' ? '' : path.resolve(base, value)
+      throw invalid(origin, value, 'a path')
   }
 }
 

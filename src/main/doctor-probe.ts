@@ -13,8 +13,8 @@ const logger = createLogger({
   write: (line) => process.stderr.write(line),
 })
 const config = readConfig({ flags: { data }, env: {}, cwd: data, file: undefined })
-const { driver, close } = await openDriver(config, openLauncher(), logger)
-const { works, detail, fix, capabilities } = await driver.probe()
-process.stdout.write(JSON.stringify({ name: driver.name, works, detail, fix, enforced: capabilities.enforced }))
-await close()
+const opened = await openDriver(config, openLauncher(), logger)
+const { works, detail, fix, capabilities } = await opened.driver.probe()
+process.stdout.write(JSON.stringify({ name: opened.driver.name, works, detail, fix, enforced: capabilities.enforced }))
+await opened.close()
 process.exit(0)

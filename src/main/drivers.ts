@@ -2,8 +2,10 @@ import type { Socket } from 'node:net'
 import type { Driver } from '../domain/driver.ts'
 import { AppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
+import { PlainDriver } from '../driver/process/plain-driver.ts'
 import type { Config } from './config.ts'
 import { openProcessDriver } from './process-driver.ts'
+import { shimFolder } from './runtimes.ts'
 
 export interface OpenedDriver {
   readonly driver: Driver
@@ -24,10 +26,12 @@ export async function openDriver(config: Config, launcher: Socket | null, logger
         allowed: 'auto or process',
       },
     )
-  if (launcher === null)
-    throw new AppError(
-      'driver_failed',
-      'Cannot run functions: there is no launcher. Start the platform with "hearth up".',
-    )
+  if (launcher === null) return plain()
   return { ...(await openProcessDriver(config.data, launcher, logger)), hasVm: false }
+}
+
+/** No launcher on this system: no isolation, and the start report says so. */
+function plain(): OpenedDriver {
+  const driver = new PlainDriver({ shimFolder })
+  return { driver, hasVm: false, close: async () => driver.close() }
 }

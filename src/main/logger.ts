@@ -23,7 +23,7 @@ export function createLogger({ level, format, write, hasColors, nowMs = Date.now
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-const marks = { debug: ' ', info: '·', warn: '!', error: '✗' } as const
+const marks = { debug: ' ', info: '-', warn: '!', error: 'x' } as const
 const colors = { debug: 'gray', info: 'gray', warn: 'yellow', error: 'red' } as const
 
 interface TextLine {

@@ -8,9 +8,11 @@ import { openReceiptLog } from '../control/receipts.ts'
 import { secretSource } from '../control/secrets.ts'
 import { openVault } from '../control/vault.ts'
 import type { HostServices } from '../domain/agent.ts'
+import type { ArtifactStore } from '../domain/artifact.ts'
 import { systemClock as clock } from '../domain/clock.ts'
 import { toAppError } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
+import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
 import { createHttpServer } from '../http/server.ts'
 import { openSqliteStore } from '../store/sqlite/store.ts'
@@ -20,10 +22,10 @@ import { openDriver } from './drivers.ts'
 import { openLauncher, publish } from './launcher.ts'
 import { releaseLock } from './lock.ts'
 import { createLogger } from './logger.ts'
-import { apiKeyFile, removeServerFile, serverFile, writeByRename } from './platform-files.ts'
+import { apiKeyFile, removeServerFile, serverFile, writeByRename, type ServerFacts } from './platform-files.ts'
 import { liveCatalog } from './runtimes.ts'
 import { onShutdown } from './shutdown.ts'
-import { startReport } from './start-report.ts'
+import { startReport, type StartFacts } from './start-report.ts'
 import { tlsVariables, type ServeOptions } from './up.ts'
 
 /* hearth up, second stage: the platform itself, without privileges. All wiring is on this page, in the order things depend on each other. */
@@ -51,15 +53,15 @@ async function start(undo: Undo): Promise<void> {
   const receipts = await openReceiptLog({ folder: data('receipts'), clock, logger })
   undo.add('receipts', () => receipts.close())
   const runtimes = liveCatalog(builds)
-  const { driver, hasVm, close: closeDriver } = await openDriver(config, launcher, logger)
-  undo.add('driver', closeDriver)
+  const opened = await openDriver(config, launcher, logger)
+  undo.add('driver', () => opened.close())
 
   // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.
   let hostServices: HostServices = { open: () => false }
   const agent = createLocalAgent({
     node: os.hostname(),
     arch,
-    driver,
+    driver: opened.driver,
     runtimes,
     artifacts,
     secrets: secretSource({ store, vault }),
@@ -74,30 +76,15 @@ async function start(undo: Undo): Promise<void> {
   undo.add('agent', () => agent.close())
   const status = await agent.register()
 
-  const control = await createControl({
-    store,
-    artifacts,
-    agent,
-    runtimes,
-    vault,
-    receipts,
-    clock,
-    logger,
-    arch,
-    hasVm,
-    version: appVersion,
-  })
+  const about = { arch, hasVm: opened.hasVm, version: appVersion }
+  const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
-
   const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })
   hostServices = http.hostServices
   undo.add('http', () => http.close(closeMsMax))
   const port = await http.listen({ host: config.host, port: config.port })
   const url = urlOf({ isTls: tls !== null, host: config.host, port })
 
-  const facts = { url, apiKeyFile: apiKeyFile(config.data), pid: process.pid, version: appVersion }
-  await writeByRename(serverFile(config.data), `${JSON.stringify(facts)}\n`, 0o600)
-  undo.add('server file', () => removeServerFile(config.data))
   onShutdown(async (signal) => {
     logger.info('platform.drain', { signal, drainMs: config.drainMs })
     await control.drain(clock.nowMs() + config.drainMs)
@@ -106,24 +93,33 @@ async function start(undo: Undo): Promise<void> {
   })
   process.on(
     'SIGHUP',
-    () => void runtimes.refresh().catch((error: unknown) => logger.error('runtimes.refresh.failed', { error })),
+    () => void runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error })),
   )
-  if (config.readyFile !== '') await publish(launcher, config.readyFile, `${JSON.stringify(facts)}\n`)
+  await announce({ url, newKey, status }, { launcher, undo })
+  void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
+}
 
+/** Tells everybody who waits or looks for the platform that it serves: server.json, the ready file, the log, the terminal. */
+async function announce(
+  { url, newKey, status }: Pick<StartFacts, 'url' | 'newKey' | 'status'>,
+  { launcher, undo }: { launcher: net.Socket | null; undo: Undo },
+): Promise<void> {
+  const facts: ServerFacts = { url, apiKeyFile: apiKeyFile(config.data), pid: process.pid, version: appVersion }
+  const text = `${JSON.stringify(facts)}\n`
+  await writeByRename(serverFile(config.data), text, 0o600)
+  undo.add('server file', () => removeServerFile(config.data))
+  if (config.readyFile !== '') await publish(launcher, config.readyFile, text)
   const startMs = Math.round(process.uptime() * 1_000)
-  logger.info('platform.start', { url, dataFolder: config.data, startMs, version: appVersion, user: user?.name })
-  const report = startReport(
-    { url, data: config.data, apiKeyFile: facts.apiKeyFile, newKey, user: user?.name ?? null, status, startMs },
-    hasColors,
-  )
-  process.stderr.write(report)
-  void reportDamage().catch((error: unknown) => logger.error('check.failed', { error }))
+  const [dataFolder, runsAs] = [config.data, user?.name ?? null]
+  logger.info('platform.start', { url, dataFolder, startMs, version: appVersion, user: runsAs })
+  const report = { url, data: dataFolder, apiKeyFile: facts.apiKeyFile, newKey, user: runsAs, status, startMs }
+  process.stderr.write(startReport(report, hasColors))
+}
 
-  /** Off the way to readiness: a large data folder takes a while to read. */
-  async function reportDamage(): Promise<void> {
-    for (const problem of await store.check()) logger.error('store.damaged', { problem })
-    for (const { digest, problem } of await artifacts.verify()) logger.error('artifact.damaged', { digest, problem })
-  }
+/** Off the way to readiness: a large data folder takes a while to read. */
+async function reportDamage({ store, artifacts }: { store: Store; artifacts: ArtifactStore }): Promise<void> {
+  for (const problem of await store.check()) logger.error('store.damaged', { problem })
+  for (const { digest, problem } of await artifacts.verify()) logger.error('artifact.damaged', { digest, problem })
 }
 
 /** A URL that works on this machine: an address that means "all of them" is reached at loopback. */

@@ -6,6 +6,7 @@ import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
 import type { Context } from '../context.ts'
 import { deployCode } from '../deploy-code.ts'
+import { exitCodes } from '../exit-codes.ts'
 import { describeFailure } from '../failure.ts'
 import { printLine } from './function-logs.ts'
 
@@ -44,12 +45,13 @@ export default defineCommand({
     }
     const client = await context.client()
     const first = await deployAndReport(context, client, target)
-    if (flags.once) return first === null ? 1 : 0
+    if (flags.once) return first === null ? exitCodes.failed : exitCodes.ok
     const signal = context.interrupt()
     await Promise.all([
       streamLogs(context, client, { name: target.name, signal }),
       redeployOnSave(context, client, { target, signal }),
     ])
+    return exitCodes.ok
   },
 })
 

@@ -1,5 +1,5 @@
 import { CliError } from '../cli-error.ts'
-import type { Flags, Input } from '../command.ts'
+import type { Arguments, Flags, Input } from '../command.ts'
 
 /** What can be declared of a function, for `create` and `update`: MB and seconds here, MiB and ms in the API. */
 export const functionFlags = {
@@ -38,7 +38,7 @@ export const functionFlags = {
   description: { type: 'text', value: 'TEXT', about: 'what it is for' },
 } as const satisfies Flags
 
-type FunctionFlagValues = Input<Record<never, never>, typeof functionFlags>['flags']
+type FunctionFlagValues = Input<Arguments, typeof functionFlags>['flags']
 
 /** The declared fields in the API's names and units; what was not given is left out. */
 export function declaredConfig(flags: FunctionFlagValues) {

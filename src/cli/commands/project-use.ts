@@ -1,6 +1,6 @@
 import { connect } from '../connect.ts'
 import { defineCommand } from '../command.ts'
-import { readUserConfig, userConfigFile, withServer, writeUserConfig } from '../user-config.ts'
+import { installationOf, readUserConfig, userConfigFile, withServer, writeUserConfig } from '../user-config.ts'
 
 export default defineCommand({
   name: 'project use',
@@ -17,7 +17,7 @@ export default defineCommand({
     const file = userConfigFile(env)
     // Connecting in the project finds or makes the key for it.
     await connect(server, { env, project: args.name })
-    await writeUserConfig(file, withServer(await readUserConfig(file), server.url, { project: args.name }))
+    await writeUserConfig(file, withServer(await readUserConfig(file), installationOf(server), { project: args.name }))
     if (output.isJson) output.json({ project: args.name, server: server.url, config: file })
     else output.line(`Using project ${args.name} on ${server.url}.`)
     if (env['HEARTH_API_KEY'] !== undefined)
