@@ -226,11 +226,11 @@ export class Instance {
     if (this.isDead) return
     await new Promise<void>((resolve) => {
       const timer = this.#options.clock.schedule(barrierMsMax, resolve)
-      const done = (): void => {
+      const settle = (): void => {
         timer.cancel()
         resolve()
       }
-      link.ping().then(done, done)
+      link.ping().then(settle, settle)
     })
   }
 

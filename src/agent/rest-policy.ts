@@ -25,3 +25,11 @@ export function restAction(
     ? { action: 'freeze', nextMs: reapMs }
     : { action: 'none', nextMs: Math.min(freezeMs, reapMs) }
 }
+
+/** Least that a frozen Instance counts towards the node's memory. */
+const frozenMibMin = 16
+
+/** What it counts while frozen: what it holds, once that was measured. */
+export function frozenMib(instance: Instance): number {
+  return instance.memoryMib === 0 ? instance.chargedMib : Math.max(frozenMibMin, instance.memoryMib)
+}

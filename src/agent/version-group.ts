@@ -8,7 +8,7 @@ import type { Execution, Fate } from './execution.ts'
 import type { Death, Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
-import { restAction } from './rest-policy.ts'
+import { frozenMib, restAction } from './rest-policy.ts'
 import { Start } from './start.ts'
 
 /** What a group needs of the agent around it. */
@@ -29,9 +29,6 @@ export interface GroupHost {
   sweepAt(dueMs: number): void
   onStartOver(): void
 }
-
-/** Least that a frozen Instance counts towards the node's memory. */
-const frozenMibMin = 16
 
 /** The Instances of one Version and the executions that wait for one. Late binding: a waiting execution takes whichever comes first,
  *  an Instance that became free or one that came up. */
@@ -195,12 +192,12 @@ export class VersionGroup implements InstanceOwner {
 
   #freeIfAlive(instance: Instance): void {
     this.#settling++
-    const done = (): void => {
+    const settle = (): void => {
       this.#settling--
       if (instance.isDead) this.pump()
       else this.#free(instance)
     }
-    void instance.aliveBarrier().then(done)
+    void instance.aliveBarrier().then(settle)
   }
 
   #sweepSoon(instance: Instance): void {
@@ -335,8 +332,8 @@ export class VersionGroup implements InstanceOwner {
 
   #freeze(instance: Instance): void {
     instance.state = 'frozen'
-    const mib = Math.max(frozenMibMin, instance.memoryMib)
-    if (instance.memoryMib > 0 && mib < instance.chargedMib) {
+    const mib = frozenMib(instance)
+    if (mib < instance.chargedMib) {
       this.#host.release(instance.chargedMib - mib)
       instance.chargedMib = mib
     }

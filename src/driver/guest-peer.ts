@@ -83,15 +83,15 @@ export class GuestPeer {
   #receive(type: FrameType, flags: number, stream: number, payload: Buffer): void {
     switch (type) {
       case FrameType.configure:
-        return this.#handlers.onConfigure?.(JSON.parse(payload.toString()) as ConfigureMessage)
+        return this.#handlers.onConfigure?.(JSON.parse(payload.toString()))
       case FrameType.bind:
-        return this.#handlers.onBind?.(JSON.parse(payload.toString()) as BindMessage)
+        return this.#handlers.onBind?.(JSON.parse(payload.toString()))
       case FrameType.ping:
         return flags === Flag.pong ? undefined : this.#writer.frame(FrameType.ping, Flag.pong, 0, payload)
       case FrameType.shutdown:
         return this.#handlers.onShutdown?.()
       case FrameType.invoke: {
-        const message = JSON.parse(payload.toString()) as InvokeMessage
+        const message: InvokeMessage = JSON.parse(payload.toString())
         const done = (): void => void this.#invocations.delete(stream)
         this.#invocations.set(stream, new GuestInvocation(this.#writer, stream, { message, peer: this, done }))
         return undefined

@@ -22,8 +22,8 @@ export async function installRuntime(id: string, folder: string): Promise<string
   try {
     await npmInstall(draft, `${name}@${major}`)
     const unpacked = join(draft, 'node_modules', name)
-    const { version } = JSON.parse(await readFile(join(unpacked, 'package.json'), 'utf8')) as { version: string }
-    const target = join(folder, `${name}-${version}`)
+    const about: { version: string } = JSON.parse(await readFile(join(unpacked, 'package.json'), 'utf8'))
+    const target = join(folder, `${name}-${about.version}`)
     await rm(target, { recursive: true, force: true })
     await rename(unpacked, target)
     return join(target, 'bin/node')

@@ -110,7 +110,7 @@ async function buildOf(probed: ProbedRuntime, shimDigest: string): Promise<Runti
 /** Over names and contents, so that a changed shim makes new builds. */
 async function sourcesDigest(folder: string): Promise<string> {
   const hash = createHash('sha256')
-  for (const name of (await readdir(folder).catch(() => [])).toSorted()) {
+  for (const name of (await readdir(folder).catch(() => [])).toSorted((a, b) => a.localeCompare(b))) {
     if (!/\.(cjs|mjs|js|py)$/.test(name) || /\.test\./.test(name)) continue
     hash.update(`${name}\0`).update(await readFile(join(folder, name)))
   }
@@ -140,7 +140,8 @@ async function stampOf(path: string): Promise<string | null> {
 
 async function readCache(file: string): Promise<Cache> {
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as Cache
+    const cache: Cache = JSON.parse(await readFile(file, 'utf8'))
+    return cache
   } catch {
     // Absent or damaged: everything is probed again.
     return {}

@@ -1,3 +1,4 @@
+import assert from 'node:assert'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../domain/clock.ts'
 import type { Exit } from '../../domain/driver.ts'
@@ -95,12 +96,14 @@ export class FakeRuntime {
   }
 
   async #run(invocation: GuestInvocation): Promise<void> {
+    const bind = this.#bind
+    assert(bind !== null, 'READY comes after BIND')
     const work: Promise<unknown>[] = []
     let hasHead = false
     const meta: FakeMeta = {
       invocationId: invocation.message.id,
       instanceId: this.#options.instanceId,
-      bind: this.#bind as BindMessage,
+      bind,
       signal: invocation.signal,
       log: (text, fd = 1) => invocation.log(fd, text),
       waitUntil: (promise) => void work.push(promise),

@@ -31,9 +31,11 @@ export class ChannelListener {
     this.path = path
     this.#connection = new Promise((resolve) => (this.#arrived = resolve))
     this.#server = net.createServer((socket) => {
-      if (this.#socket !== null) return void socket.destroy()
-      this.#socket = socket
-      this.#arrived(socket)
+      if (this.#socket !== null) socket.destroy()
+      else {
+        this.#socket = socket
+        this.#arrived(socket)
+      }
     })
   }
 

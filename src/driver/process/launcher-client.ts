@@ -134,8 +134,8 @@ function launcherGone(verb: string, instance: string): AppError {
 
 function parse(line: string): Reply | null {
   try {
-    const value: unknown = JSON.parse(line)
-    return typeof value === 'object' && value !== null ? (value as Reply) : null
+    const value: Reply | null = JSON.parse(line)
+    return typeof value === 'object' ? value : null
   } catch {
     return null
   }

@@ -1,3 +1,4 @@
+import assert from 'node:assert'
 import type {
   BindSpec,
   BootSpec,
@@ -16,7 +17,7 @@ import { runtimeArgv, runtimeEnv } from './runtime-command.ts'
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { duplexPair, type Duplex } from 'node:stream'
+import { Duplex, duplexPair } from 'node:stream'
 
 export interface PlainDriverOptions {
   /** Folder with the runtimes' shims: `node/bootstrap.cjs`, `python/bootstrap.py`. */
@@ -119,7 +120,9 @@ class PlainSandbox implements Sandbox {
     })
     child.stdout?.on('data', (text: Buffer) => peer.log(0, 1, text))
     child.stderr?.on('data', (text: Buffer) => peer.log(0, 2, text))
-    this.channels = { runtime: child.stdio[3] as Duplex, supervisor }
+    const channel = child.stdio[3]
+    assert(channel instanceof Duplex, 'fd 3 is a socket pair')
+    this.channels = { runtime: channel, supervisor }
     this.exited = new Promise((resolve) =>
       child.once('exit', (code, signal) => {
         peer.close()

@@ -111,7 +111,7 @@ export class ProcessDriver implements Driver {
       this.#listen(`${instanceId}.s`, undo),
     ])
     // 3. The sandbox, with the runtime exec'd in it.
-    undo.add('sandbox', () => this.#launcher.request('kill', { instance: instanceId }).then(() => {}))
+    undo.add('sandbox', async () => void (await this.#launcher.request('kill', { instance: instanceId })))
     await this.#launcher.request('spawn', {
       instance: instanceId,
       folder: spec.folder,
@@ -146,10 +146,11 @@ export class ProcessDriver implements Driver {
     const { resolverPort } = this.#options
     const sandbox = new ProcessSandbox({ launcher: this.#launcher, instanceId, channels, resolverPort })
     this.#alive.set(instanceId, sandbox)
-    void sandbox.exited.then(() => {
+    const ended = (): void => {
       this.#alive.delete(instanceId)
       this.#uids.give(uid)
-    })
+    }
+    void sandbox.exited.then(ended)
     return sandbox
   }
 }
@@ -268,11 +269,9 @@ function featuresOf(reply: Reply): EnforcedFeature[] {
   const list: unknown = reply['features']
   if (!Array.isArray(list)) return []
   return list.flatMap((item: unknown) => {
-    if (typeof item !== 'object' || item === null) return []
-    const { feature, enforced, detail } = item as Record<string, unknown>
-    return typeof feature === 'string'
-      ? [{ feature, enforced: enforced === true, detail: typeof detail === 'string' ? detail : '' }]
-      : []
+    if (typeof item !== 'object' || item === null || !('feature' in item) || typeof item.feature !== 'string') return []
+    const detail = 'detail' in item && typeof item.detail === 'string' ? item.detail : ''
+    return [{ feature: item.feature, enforced: 'enforced' in item && item.enforced === true, detail }]
   })
 }
 

@@ -6,13 +6,9 @@ export const shimMount = '/var/runtime'
 
 /** What starts the shim of `build` when the shims lie in `shimFolder`. */
 export function runtimeArgv(build: RuntimeBuild, shimFolder: string): string[] {
-  switch (build.family) {
-    case 'node':
-      return [build.executable, join(shimFolder, 'bootstrap.cjs')]
-    case 'python':
-      // Neither the user's site folder nor PYTHON* variables may change what the shim imports; -u keeps raw prints in order.
-      return [build.executable, '-u', '-s', join(shimFolder, 'bootstrap.py')]
-  }
+  if (build.family === 'node') return [build.executable, join(shimFolder, 'bootstrap.cjs')]
+  // Neither the user's site folder nor a buffer may come between the shim and its output.
+  return [build.executable, '-u', '-s', join(shimFolder, 'bootstrap.py')]
 }
 
 /** All that a runtime finds before BIND. */
