@@ -119,6 +119,11 @@ export class Instance {
     return this.state === 'dead'
   }
 
+  /** Its runtime can still be spoken to. One whose channel has ended is as good as dead, though its exit is not known yet. */
+  get isReachable(): boolean {
+    return !this.isDead && !this.#isLinkClosed
+  }
+
   /** From now on it belongs to `version`, and its output to that function's log. */
   bindTo(version: Version, log: FunctionLog): void {
     this.version = version

@@ -67,14 +67,16 @@ export class VersionGroup implements InstanceOwner {
     return this.live.size === 0 && this.#starts.size === 0 && this.#waiting.length === 0
   }
 
-  /** The idle Instance that was used least recently; null when none may go. */
+  /** Used least recently; null when none may go. */
   get oldestIdle(): Instance | null {
     return this.#idle.find((instance) => instance.openWork === 0) ?? null
   }
 
   /** Runs `execution` on an idle Instance now, or lets it wait for the first that comes. */
   take(execution: Execution): void {
-    const instance = this.#idle.pop()
+    let instance = this.#idle.pop()
+    // What is passed over here is on its way out: its end is told by `onDead`.
+    while (instance?.isReachable === false) instance = this.#idle.pop()
     if (instance !== undefined) return this.#run(instance, execution, null)
     this.#waiting.push(execution)
     this.pump()
@@ -85,8 +87,7 @@ export class VersionGroup implements InstanceOwner {
     const { instance } = execution
     if (instance === null) {
       this.#waiting = this.#waiting.filter((other) => other !== execution)
-      this.pump()
-      return
+      return this.pump()
     }
     if (instance.isDead) return
     if (instance.state === 'binding') return this.#abandon(execution.start)
@@ -135,10 +136,7 @@ export class VersionGroup implements InstanceOwner {
   /** Freezes and reaps what was idle long enough; returns when to look again. */
   sweep(nowMs: number): number {
     let next = Infinity
-    for (const instance of [...this.#idle]) {
-      const dueMs = this.#sweepOne(instance, nowMs)
-      if (dueMs < next) next = dueMs
-    }
+    for (const instance of [...this.#idle]) next = Math.min(next, this.#sweepOne(instance, nowMs))
     return next
   }
 
@@ -194,8 +192,8 @@ export class VersionGroup implements InstanceOwner {
     this.#settling++
     const settle = (): void => {
       this.#settling--
-      if (instance.isDead) this.pump()
-      else this.#free(instance)
+      if (instance.isReachable) this.#free(instance)
+      else this.pump()
     }
     void instance.aliveBarrier().then(settle)
   }
