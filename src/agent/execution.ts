@@ -167,9 +167,8 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (this.isOver) return
     if (this.state === 'waiting')
       return this.#finish({ outcome: 'expired', effect: 'never_started', error: expired(), fate: 'keep' })
-    const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
     const error = timedOut(this.request.deadline - this.request.acceptedAt)
-    this.#finish({ outcome: 'timed_out', effect, error, fate: 'discard' })
+    this.#finish({ outcome: 'timed_out', effect: this.#effect(), error, fate: 'discard' })
   }
 
   cancel(reason: string): void {
@@ -192,7 +191,9 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   /** It cannot go on, for a reason that is not the handler's result. */
   fail({ error, crashReason }: Failure): void {
     if (this.isOver) return
-    const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
+    // The first two say that the code did not load, so the handler did not run.
+    const isUnloaded = crashReason === 'init_error' || crashReason === 'init_timeout'
+    const effect = isUnloaded ? 'never_started' : this.#effect()
     this.#finish({ outcome: 'crashed', effect, error, crashReason, fate: 'discard' })
   }
 
@@ -244,8 +245,17 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   }
 
   #finishCancelled(options: { fate: Fate; openWork?: boolean }): void {
-    const effect = this.state === 'running' ? 'may_have_committed' : 'never_started'
-    this.#finish({ outcome: 'cancelled', effect, error: cancelled(this.#cancelReason ?? ''), ...options })
+    this.#finish({
+      outcome: 'cancelled',
+      effect: this.#effect(),
+      error: cancelled(this.#cancelReason ?? ''),
+      ...options,
+    })
+  }
+
+  /** Once INVOKE has left nobody here knows what the handler did. */
+  #effect(): Effect {
+    return this.state === 'waiting' ? 'never_started' : 'may_have_committed'
   }
 
   #isDone(): boolean {
