@@ -1,4 +1,5 @@
-import { mkdir, readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir, mkdtemp, readFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { findServer } from '../cli/server.ts'
@@ -16,9 +17,11 @@ export const shimFolder = path.join(appRoot, 'runtimes')
 /** Where `hearth runtime install` puts builds. Not in the data folder: root runs what it finds here, so only the application's owner may write it. */
 const installedFolder = path.join(appRoot, 'build/runtimes')
 
-/** Every interpreter of this machine that functions can run on. Run as root it also sees those in root's home. */
+/** Every interpreter of this machine that functions can run on. Run as root it also sees those in root's home.
+ *  What earlier runs found out is kept in `cacheFile`: a start runs only interpreters that are new to it. */
 export async function findRuntimes(
   env: Readonly<Record<string, string | undefined>>,
+  cacheFile?: string,
 ): Promise<readonly RuntimeBuild[]> {
   const candidates = await runtimeCandidates({
     path: (env['PATH'] ?? '').split(path.delimiter).filter((folder) => path.isAbsolute(folder)),
@@ -26,20 +29,21 @@ export async function findRuntimes(
     installedFolder,
     bundled: [{ path: process.execPath, family: 'node' }],
   })
-  return discoverRuntimes({ candidates, shimFolder, cacheFile: await cacheFile() })
+  return discoverRuntimes({ candidates, shimFolder, cacheFile: cacheFile ?? (await ownCacheFile()) })
 }
 
-/** Beside the program, or for one that belongs to somebody else, among the caller's own caches. */
-async function cacheFile(): Promise<string> {
+/** Beside the program; for one that belongs to somebody else, among the caller's own caches. Never in a folder that others write to. */
+async function ownCacheFile(): Promise<string> {
   for (const folder of [path.join(appRoot, 'build'), path.join(os.homedir(), '.cache/hearth')]) {
     try {
       await mkdir(folder, { recursive: true })
+      await access(folder, constants.W_OK)
       return path.join(folder, 'runtimes-found.json')
     } catch {
       // Not ours to write: the next one.
     }
   }
-  return path.join(os.tmpdir(), `hearth-runtimes-${process.getuid?.() ?? 0}.json`)
+  return path.join(await mkdtemp(path.join(os.tmpdir(), 'hearth-runtimes-')), 'found.json')
 }
 
 /** A catalog that takes up what `hearth runtime install` adds while the platform runs. */
@@ -47,14 +51,14 @@ export interface LiveCatalog extends RuntimeCatalog {
   refresh(): Promise<void>
 }
 
-export function liveCatalog(builds: readonly RuntimeBuild[]): LiveCatalog {
+export function liveCatalog(builds: readonly RuntimeBuild[], cacheFile: string): LiveCatalog {
   let current = runtimeCatalog(builds)
   return {
     list: () => current.list(),
     resolve: (name) => current.resolve(name),
     pinned: (digest) => current.pinned(digest),
     async refresh() {
-      const found = await findRuntimes({ HOME: '/nonexistent' })
+      const found = await findRuntimes({ HOME: '/nonexistent' }, cacheFile)
       current = runtimeCatalog([...new Map([...builds, ...found].map((build) => [build.digest, build])).values()])
     },
   }

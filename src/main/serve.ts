@@ -52,7 +52,7 @@ async function start(undo: Undo): Promise<void> {
   undo.add('artifacts', () => artifacts.close())
   const receipts = await openReceiptLog({ folder: data('receipts'), clock, logger })
   undo.add('receipts', () => receipts.close())
-  const runtimes = liveCatalog(builds)
+  const runtimes = liveCatalog(builds, data('runtimes-found.json'))
   const opened = await openDriver(config, launcher, logger)
   undo.add('driver', () => opened.close())
 
@@ -111,7 +111,8 @@ async function announce(
   if (config.readyFile !== '') await publish(launcher, config.readyFile, text)
   const startMs = Math.round(process.uptime() * 1_000)
   const [dataFolder, runsAs] = [config.data, user?.name ?? null]
-  logger.info('platform.start', { url, dataFolder, startMs, version: appVersion, user: runsAs })
+  // On a terminal the report says all of it.
+  if (format === 'json') logger.info('platform.start', { url, dataFolder, startMs, version: appVersion, user: runsAs })
   const report = { url, data: dataFolder, apiKeyFile: facts.apiKeyFile, newKey, user: runsAs, status, startMs }
   process.stderr.write(startReport(report, hasColors))
 }
