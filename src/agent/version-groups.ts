@@ -10,6 +10,9 @@ export interface EvictFilter {
   readonly secret?: string
 }
 
+/** About 1 KiB each. */
+const groupsMax = 20_000
+
 /** The groups of all Versions that ran here. */
 export class VersionGroups {
   readonly #host: GroupHost
@@ -45,14 +48,7 @@ export class VersionGroups {
 
   evict(filter: EvictFilter): number {
     let evicted = 0
-    for (const [key, group] of this.#byKey) {
-      if (!matches(group.version, filter)) continue
-      evicted += group.retire()
-      if (!group.isEmpty || filter.secret !== undefined) continue
-      this.#byKey.delete(key)
-      this.#byVersion.delete(group.version)
-      this.#forgotten(group.version)
-    }
+    for (const group of this.#byKey.values()) if (matches(group.version, filter)) evicted += group.retire()
     return evicted
   }
 
@@ -86,7 +82,19 @@ export class VersionGroups {
     return group
   }
 
+  /** A group without Instances only remembers why the last one went: of many, the oldest are forgotten. */
+  #forgetSome(): void {
+    for (const [key, group] of this.#byKey) {
+      if (this.#byKey.size < groupsMax) return
+      if (!group.isEmpty) continue
+      this.#byKey.delete(key)
+      this.#byVersion.delete(group.version)
+      this.#forgotten(group.version)
+    }
+  }
+
   #make(key: string, version: Version, before: VersionGroup | undefined): VersionGroup {
+    if (this.#byKey.size >= groupsMax) this.#forgetSome()
     // A function was deleted and made again: its numbers begin anew.
     before?.retire()
     const name = `${version.project}/${version.functionName}`
