@@ -43,7 +43,7 @@ export async function up(options: UpOptions): Promise<number> {
       'internal',
       'Cannot start: the sandbox program is not built. Run "npm run setup" in the application folder.',
     )
-  return becomeLauncher(serve, { config, user })
+  return becomeLauncher(serve, { config, user, runtimes })
 }
 
 function serveCommand(options: ServeOptions): readonly string[] {
@@ -51,10 +51,7 @@ function serveCommand(options: ServeOptions): readonly string[] {
   return [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
 }
 
-function becomeLauncher(
-  serve: readonly string[],
-  { config, user }: { config: Config; user: ServiceUser | null },
-): never {
+function becomeLauncher(serve: readonly string[], { config, user, runtimes }: ServeOptions): never {
   const keep = [appRoot, config.data, path.dirname(process.execPath)]
   if (config.readyFile !== '') keep.push(path.dirname(config.readyFile))
   const args = [
@@ -62,6 +59,7 @@ function becomeLauncher(
     ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),
     ...['--state', config.data],
     ...outermost(keep).flatMap((folder) => ['--keep', folder]),
+    ...runtimeFolders(runtimes).flatMap((folder) => ['--source', folder]),
     ...(config.readyFile === '' ? [] : ['--ready', config.readyFile]),
     '--',
     ...serve,
@@ -72,6 +70,14 @@ function becomeLauncher(
     'internal',
     'Cannot become the launcher: this Node has no process.execve. Run "npm run setup", which installs one that has.',
   )
+}
+
+/** What the launcher may show to sandboxes besides the kept folders: a platform that was broken into cannot ask for more. */
+function runtimeFolders(runtimes: readonly RuntimeBuild[]): readonly string[] {
+  const folders = runtimes.flatMap(({ prefix, executable }) =>
+    prefix === '' ? [path.dirname(executable)] : [prefix, path.dirname(executable)],
+  )
+  return outermost(['/usr', ...folders])
 }
 
 /** No launcher on this system: the platform is a plain child, and so are its functions. */
