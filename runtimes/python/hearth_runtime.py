@@ -1,0 +1,176 @@
+"""The Python runtime of an Instance: one thread that reads frames on fd 3 and runs one invocation after the other. While a handler
+runs nothing is read, except when its result waits for credit: so CANCEL is heard between invocations and at that point only, and the
+host kills an Instance that does not end in time. A reading thread would cost each invocation two switches of the interpreter lock."""
+
+import json
+import os
+import sys
+from time import perf_counter
+
+from hearth_errors import describe, fail_payload
+from hearth_invoke import Invocation
+from hearth_loader import enter_path, load_handler
+from hearth_output import Output, add_log_handler
+from hearth_wire import BIND, CREDIT_STEP_BYTES, DATA, END, FAIL, HELLO, INVOKE, PING, PONG, READY, RESUME, RESUMED, SHUTDOWN
+from hearth_wire import Channel
+
+_kept = ("PATH", "HOME", "TZ", "LANG")
+
+
+class State:
+    """What output needs to know of the invocation that runs."""
+
+    log_stream = 0
+    request_id = ""
+
+
+def main():
+    # Only the function's own code has its bytecode elsewhere; see hearth_loader.
+    sys.pycache_prefix = None
+    channel = Channel(3)
+    state = State()
+    output = Output(channel, state)
+    hello = {
+        "protocol": 1,
+        "role": "runtime",
+        "epoch": os.environ.get("HEARTH_EPOCH", ""),
+        "runtime": "python",
+        "version": ".".join(map(str, sys.version_info[:3])),
+        "pid": os.getpid(),
+    }
+    channel.send(HELLO, 0, 0, json.dumps(hello).encode())
+    try:
+        Runtime(channel, state, output).serve()
+    except EOFError:
+        # Without the host there is nothing left to serve, and nobody to wait for threads.
+        os._exit(0)
+
+
+class Runtime:
+    def __init__(self, channel, state, output):
+        self._channel = channel
+        self._state = state
+        self._output = output
+        self._bind = None
+        self._handler = None
+
+    def serve(self):
+        channel = self._channel
+        while True:
+            type_, flags, stream, payload = channel.read()
+            if type_ == INVOKE:
+                self._invoke(stream, json.loads(payload))
+            elif type_ == PING and flags == 0:
+                channel.send(PING, PONG, 0, payload)
+            elif type_ == BIND:
+                self._start(json.loads(payload))
+            elif type_ == RESUME:
+                self._resume(json.loads(payload))
+            elif type_ == SHUTDOWN:
+                self._shut_down()
+
+    def _start(self, bind):
+        """Becomes the function of `bind`, for life."""
+        started_at = perf_counter()
+        self._bind = bind
+        try:
+            _enter(bind)
+            if bind["purpose"] == "serve":
+                enter_path(bind["taskRoot"], bind["cacheRoot"])
+                self._handler = load_handler(bind["handler"])
+                if getattr(getattr(self._handler, "__code__", None), "co_flags", 0) & 0x280:
+                    # An async handler needs it at its first call; here the time is told as loading.
+                    import asyncio  # noqa: F401
+                add_log_handler(self._state)
+        except Exception as error:
+            self._output.flush()
+            self._channel.send(FAIL, 0, 0, fail_payload(describe(error), "code_load"))
+            self._exit(1)
+        self._output.flush()
+        ready = {"loadMs": (perf_counter() - started_at) * 1000}
+        self._channel.send(READY, 0, 0, json.dumps(ready).encode())
+
+    def _invoke(self, stream, message):
+        payload = self._event(stream)
+        state = self._state
+        state.log_stream = stream
+        state.request_id = message["id"]
+        invocation = Invocation(self._channel, stream, message)
+        if message["kind"] == "compile":
+            from hearth_compile import compile_all
+
+            for entry in compile_all(self._bind["taskRoot"]):
+                invocation.send_body(entry)
+            self._output.flush()
+            invocation.send_end()
+        else:
+            invocation.run(self._handler, self._bind, payload, self._output)
+        state.log_stream = 0
+
+    def _event(self, stream):
+        """The whole event of `stream`; a short one came with INVOKE in one read."""
+        channel = self._channel
+        parts = []
+        unread = 0
+        while True:
+            type_, flags, of, payload = channel.read()
+            if of == stream and (type_ == DATA or type_ == END):
+                if type_ == DATA:
+                    parts.append(payload)
+                if flags or type_ == END:
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+                unread += len(payload)
+                if unread >= CREDIT_STEP_BYTES:
+                    channel.send_credit(stream, unread)
+                    unread = 0
+            elif type_ == PING and flags == 0:
+                channel.send(PING, PONG, 0, payload)
+            elif type_ == SHUTDOWN:
+                self._shut_down()
+
+    def _resume(self, message):
+        random = sys.modules.get("random")
+        if random is not None:
+            random.seed()
+        self._channel.send(RESUMED, 0, 0, json.dumps({"epoch": message["epoch"]}).encode())
+
+    def _shut_down(self):
+        import signal
+
+        listener = signal.getsignal(signal.SIGTERM)
+        if callable(listener):
+            listener(signal.SIGTERM, None)
+        self._exit(0)
+
+    def _exit(self, code):
+        self._output.flush()
+        sys.exit(code)
+
+
+def _enter(bind):
+    """Environment and working folder as the user's code expects them."""
+    environment = {name: os.environ[name] for name in _kept if name in os.environ}
+    environment.update({
+        "LAMBDA_TASK_ROOT": bind["taskRoot"],
+        "LAMBDA_RUNTIME_DIR": os.path.dirname(os.path.abspath(__file__)),
+        "AWS_LAMBDA_FUNCTION_NAME": bind["function"],
+        "AWS_LAMBDA_FUNCTION_VERSION": bind["version"],
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(bind["memoryMib"]),
+        "AWS_LAMBDA_LOG_GROUP_NAME": bind["logGroup"],
+        "AWS_LAMBDA_LOG_STREAM_NAME": bind["logStream"],
+        "AWS_REGION": bind["region"],
+        "AWS_DEFAULT_REGION": bind["region"],
+        "HEARTH_API_URL": bind["apiUrl"],
+        "HEARTH_PROJECT": bind["project"],
+        "_HANDLER": bind["handler"],
+    })
+    environment.update(bind["env"])
+    for name in list(os.environ):
+        if name not in environment:
+            del os.environ[name]
+    os.environ.update(environment)
+    if "TZ" in environment:
+        import time
+
+        time.tzset()
+    os.chdir(bind["taskRoot"])
