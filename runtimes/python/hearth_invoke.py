@@ -34,7 +34,9 @@ class Invocation:
             self._answer(result, context, output)
         except Cancelled:
             self._finish(END, b"", context)
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
             output.flush()
             self._finish(FAIL, fail_payload(describe(error)), context)
         if context._work:
