@@ -7,8 +7,8 @@ export const shimMount = '/var/runtime'
 /** What starts the shim of `build` when the shims lie in `shimFolder`. */
 export function runtimeArgv(build: RuntimeBuild, shimFolder: string): string[] {
   if (build.family === 'node') return [build.executable, join(shimFolder, 'bootstrap.cjs')]
-  // Neither the user's site folder nor a buffer may come between the shim and its output.
-  return [build.executable, '-u', '-s', join(shimFolder, 'bootstrap.py')]
+  // Isolated from its environment and without site-packages: the shim adds what user code may see.
+  return [build.executable, '-I', '-S', join(shimFolder, 'bootstrap.py')]
 }
 
 /** All that a runtime finds before BIND. */
@@ -19,6 +19,5 @@ export function runtimeEnv(build: RuntimeBuild, epoch: string): Record<string, s
     HOME: '/tmp',
     TZ: 'UTC',
     LANG: 'C.UTF-8',
-    ...(build.family === 'python' && { PYTHONPYCACHEPREFIX: '/var/cache/hearth' }),
   }
 }
