@@ -1,0 +1,48 @@
+//! hearth-guest: the launcher of the platform and of its sandboxes, and PID 1 inside each of them. Linux only.
+//!
+//! 1. `up` starts the platform's process without privileges and serves the launcher protocol (up.rs, launcher.rs).
+//! 2. `spawn` gathers what a sandbox needs and forks it (instance.rs, host.rs, cgroup.rs, netns.rs).
+//! 3. The fork builds its root and drops its rights (sandbox.rs, seccomp.rs, landlock.rs), and forks the runtime.
+//! 4. What remains of it supervises the runtime (supervisor.rs, proxy.rs, wire.rs).
+
+mod arguments;
+mod cgroup;
+mod control;
+mod egress;
+mod error;
+mod host;
+mod instance;
+mod landlock;
+mod launcher;
+mod netns;
+mod probe;
+mod proxy;
+mod publish;
+mod request;
+mod sandbox;
+mod seccomp;
+mod supervisor;
+mod sys;
+mod up;
+mod wire;
+
+pub const USAGE: &str =
+    "hearth-guest up [--uid N --gid N] --state DIR [--keep PATH]... [--source PATH]... [--ready PATH]... -- COMMAND...";
+
+fn main() {
+    arguments::remember();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let status = match words.first().map(String::as_str) {
+        Some("up") => up::run(&words[1..]),
+        Some("version") => {
+            println!("hearth-guest {}", env!("CARGO_PKG_VERSION"));
+            Ok(0)
+        }
+        _ => Err(error::Error::Usage { reason: "A command is missing: up or version.".to_string() }),
+    };
+    let code = status.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        1
+    });
+    std::process::exit(code);
+}
