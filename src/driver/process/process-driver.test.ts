@@ -45,7 +45,8 @@ driverContract('process', async (): Promise<DriverHarness | string> => {
     codeFolder: await writeCode(folder),
     breakBoot: () => (isBroken = true),
     leftovers: async () => [
-      ...(await readdir(path.join(folder, 'instances'))),
+      // The launcher's own mount point stays.
+      ...(await readdir(path.join(folder, 'instances'))).filter((name) => name !== '.work'),
       ...(await readdir(path.join(folder, 'run'))),
     ],
     async close() {
