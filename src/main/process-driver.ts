@@ -48,7 +48,6 @@ export async function openProcessDriver(data: string, launcher: Socket, logger: 
   return {
     driver,
     async close() {
-      await driver.close()
       await resolver.close()
       await rm(runFolder, { recursive: true, force: true })
     },

@@ -36,6 +36,9 @@ const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'j
 const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
 const arch: Arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
 
+/** After this long the end itself is what hangs. */
+const endMsMax = 10_000
+
 /** Invocations have ended by then; what is left are idle or stuck connections. */
 const closeMsMax = 1_000
 
@@ -137,8 +140,13 @@ function readTls(): { cert: Buffer; key: Buffer } | null {
   return cert === undefined || key === undefined ? null : { cert: Buffer.from(cert), key: Buffer.from(key) }
 }
 
+/** Undoes everything, newest first. Closing the driver's channel makes the launcher end this process: with its exit already under way,
+ *  signals change nothing. */
 async function end(undo: Undo): Promise<void> {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.removeAllListeners(signal).on(signal, () => {})
+  const timer = setTimeout(() => process.exit(9), endMsMax)
   await undo.run().catch((error: unknown) => logger.error('platform.end.failed', { error }))
+  clearTimeout(timer)
 }
 
 process.on('unhandledRejection', (error) => logger.error('platform.bug', { error }))

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -11,25 +12,31 @@ import { runCli, startPlatform } from '../support/platform.ts'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-up-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
+const program = path.resolve(import.meta.dirname, '../../bin/hearth')
 const fresh = (name: string): string => path.join(folder, name, 'data')
 
-test('ready file and server.json: url, key file, the pid of the platform itself, version; removed data is not needed', async () => {
+test('ready file and server.json: url, key file, the pid of the platform itself, version; both go with a clean end', async () => {
   const data = fresh('ready')
-  const ready = path.join(folder, 'ready/ready.json')
-  mkdirSync(path.dirname(ready), { recursive: true })
-  const platform = await startPlatform({ data, keepData: true, flags: ['--ready-file', ready] })
-  try {
-    const facts = JSON.parse(readFileSync(ready, 'utf8')) as Record<string, unknown>
-    assert.deepEqual(Object.keys(facts), ['url', 'apiKeyFile', 'pid', 'version'])
-    assert.match(String(facts['url']), /^http:\/\/127\.0\.0\.1:\d+$/)
-    assert.equal(facts['apiKeyFile'], path.join(data, 'admin.key'))
-    assert.match(readFileSync(`/proc/${String(facts['pid'])}/cmdline`, 'utf8'), /serve\.ts/)
-    assert.deepEqual(JSON.parse(readFileSync(path.join(data, 'server.json'), 'utf8')), facts)
-    assert.equal((await fetch(`${String(facts['url'])}/readyz`)).status, 200)
-    assert.match(platform.output(), /hth_[a-z0-9]{12}_/)
-  } finally {
-    assert.equal(await platform.stop(), 0)
+  const ready = path.join(folder, 'ready.json')
+  const child = spawn(program, ['up', '--port', '0', '--data', data, '--ready-file', ready], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let output = ''
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  while (!existsSync(ready)) {
+    assert.equal(child.exitCode, null, output)
+    await new Promise((resolve) => setTimeout(resolve, 20))
   }
+  const facts = JSON.parse(readFileSync(ready, 'utf8')) as Record<string, unknown>
+  assert.deepEqual(Object.keys(facts), ['url', 'apiKeyFile', 'pid', 'version'])
+  assert.match(String(facts['url']), /^http:\/\/127\.0\.0\.1:\d+$/)
+  assert.equal(facts['apiKeyFile'], path.join(data, 'admin.key'))
+  assert.match(readFileSync(`/proc/${String(facts['pid'])}/cmdline`, 'utf8'), /serve\.ts/)
+  assert.deepEqual(JSON.parse(readFileSync(path.join(data, 'server.json'), 'utf8')), facts)
+  assert.equal((await fetch(`${String(facts['url'])}/readyz`)).status, 200)
+  assert.match(output, /hth_[a-z0-9]{12}_/)
+  child.kill('SIGTERM')
+  assert.deepEqual(await once(child, 'close'), [0, null])
   assert.equal(existsSync(path.join(data, 'server.json')), false)
   assert.equal(existsSync(path.join(data, 'platform.lock')), false)
 })
@@ -213,7 +220,7 @@ test('doctor: JSON with every feature and whether it is enforced', async () => {
 })
 
 test('bin/hearth: without a Node that can run it, it says what to do', async () => {
-  const child = spawn(path.resolve(import.meta.dirname, '../../bin/hearth'), ['--version'], {
+  const child = spawn(program, ['--version'], {
     env: { HEARTH_NODE: '/bin/true', PATH: process.env['PATH'] },
   })
   let text = ''
