@@ -57,7 +57,7 @@ export function createOutput({ stdout, stderr, env, isJson }: OutputOptions): Ou
     isJson,
     isInteractive: stderr.isTTY === true && !isJson,
     isTerminal: stdout.isTTY === true,
-    columns: stdout.columns ?? 100,
+    columns: widthOf(stdout),
     result: (text) => {
       clear()
       stdout.write(text)
@@ -77,12 +77,17 @@ export function createOutput({ stdout, stderr, env, isJson }: OutputOptions): Ou
     status: (text) => {
       clear()
       if (stderr.isTTY !== true || isJson || text === '') return
-      stderr.write(text.slice(0, (stderr.columns ?? 100) - 1))
+      stderr.write(text.slice(0, widthOf(stderr) - 1))
       hasStatus = true
     },
     paint: painter(stdout),
     paintNote: painter(stderr),
   }
+}
+
+/** A terminal that does not know its width says 0. */
+function widthOf(sink: Sink): number {
+  return sink.columns === undefined || sink.columns === 0 ? 100 : sink.columns
 }
 
 /** Rows under headings, columns as wide as their widest cell. Colours do not count. */

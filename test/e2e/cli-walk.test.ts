@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
+import type { Command } from '../../src/cli/command.ts'
 import { commands } from '../../src/cli/commands.ts'
 import { machineCommands } from '../../src/main/commands.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
@@ -45,11 +46,13 @@ async function walk(
 test('help: the program, each group and each command', { skip: noTerminal }, async () => {
   await walk(['--help'], /Usage: hearth[^]*Commands:[^]*Exit codes/)
   await walk(['--version'], /^\d+\.\d+\.\d+/)
-  for (const { name, summary } of [...machineCommands, ...commands]) {
+  const all = [...machineCommands, ...commands]
+  const check = async ({ name, summary }: Command): Promise<void> => {
     const { text } = await walk([...name.split(' '), '--help'], new RegExp(`Usage: hearth ${name}`))
     // Long lines are folded at the width of the terminal.
     assert.ok(text.replaceAll(/\s+/g, ' ').includes(summary.replaceAll(/\s+/g, ' ')), name)
   }
+  while (all.length > 0) await Promise.all(all.splice(0, 6).map(check))
 })
 
 test('functions: from a starter to deletion', { skip: noTerminal }, async () => {
