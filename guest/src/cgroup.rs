@@ -102,6 +102,7 @@ impl Cgroups {
                 Err(error) => all.problems.push(error.to_string()),
             }
         }
+        all.v1.iter().chain(&all.v2).for_each(Place::sweep);
         all
     }
 
@@ -146,6 +147,14 @@ impl Cgroups {
 
     pub fn has(&self, controller: Controller) -> bool {
         self.v2_controllers.contains(&controller) || self.v1.iter().any(|place| place.controllers.contains(&controller))
+    }
+
+    pub fn version_of(&self, controller: Controller) -> &'static str {
+        if self.v2_controllers.contains(&controller) {
+            "v2"
+        } else {
+            "v1"
+        }
     }
 
     pub fn can_freeze(&self) -> bool {
@@ -196,9 +205,29 @@ impl Place {
         }
         let dir = sys::openat(libc::AT_FDCWD, &path, libc::O_DIRECTORY | libc::O_RDONLY, 0)
             .at(step, || format!("open the cgroup \"{path}\""))?;
+        sys::try_lock(dir.as_raw_fd()).at(step, || format!("lock the cgroup \"{path}\""))?;
         let place = Place { path, dir, controllers };
         place.clear();
         Ok(place)
+    }
+
+    /// Removes the folders of other launchers that were killed and not started again. A living one holds a lock on its own.
+    fn sweep(&self) {
+        let Some((root, own)) = self.path.rsplit_once('/') else { return };
+        for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = format!("{root}/{name}");
+            let is_theirs = name != own && name.strip_prefix("hearth-").is_some_and(|id| id.len() == 12);
+            if !is_theirs {
+                continue;
+            }
+            let Ok(dir) = sys::openat(libc::AT_FDCWD, &path, libc::O_DIRECTORY | libc::O_RDONLY, 0) else { continue };
+            if sys::try_lock(dir.as_raw_fd()).is_ok() {
+                let left = Place { path, dir, controllers: Vec::new() };
+                left.clear();
+                let _ = fs::remove_dir(&left.path);
+            }
+        }
     }
 
     /// Kills and removes what a predecessor left. Gives up after 3 s: `make` then says which folder exists.

@@ -170,7 +170,11 @@ impl Instance {
 
     /// The kernel's out-of-memory killer takes the runtime, not PID 1. Done here, because a child inherits it at a fork.
     fn protect_supervisor(&self) {
-        let _ = std::fs::write(format!("/proc/{}/oom_score_adj", self.pid), "-1000");
+        let file = format!("/proc/{}/oom_score_adj", self.pid);
+        // Below 0 takes CAP_SYS_RESOURCE, which root lacks in some containers; 0 is still 500 below the runtime.
+        if std::fs::write(&file, "-1000").is_err() {
+            let _ = std::fs::write(&file, "0");
+        }
     }
 
     /// How it ended, once PID 1 was reaped with `reaped`.

@@ -23,6 +23,8 @@ const FREEZE_MS_MAX: u64 = 2_000;
 const REMOVE_MS_MAX: u64 = 2_000;
 /// Grace of the platform's process when its socket closed, and of sandboxes at the end.
 const END_MS_MAX: u64 = 5_000;
+/// When a platform that closed its socket and lives on is told to end.
+const REMIND_MS: u64 = 500;
 
 /* Tokens of epoll: the kind in the low byte, an instance's serial above. */
 const CONTROL: u64 = 0;
@@ -453,34 +455,25 @@ impl Launcher {
     // ---- probe
 
     fn start_probe(&mut self, id: u64) -> Result<Option<Value>, Error> {
-        match &mut self.probe {
-            Some(probe) => probe.requests.push(id),
-            None => {
-                self.last_serial += 1;
-                let request = probe::request(self.last_serial);
-                let made = request.and_then(|(request, channels, report)| {
-                    let instance = self.make(&request, &channels)?;
-                    instance.is_probe = true;
-                    Ok(report)
-                });
-                match made {
-                    Ok(report) => self.probe = Some(probe::Probe { requests: vec![id], report: Some(report) }),
-                    Err(error) => {
-                        self.probe = Some(probe::Probe { requests: vec![id], report: None });
-                        self.finish_probe(&error);
-                    }
-                }
-            }
+        if let Some(probe) = &mut self.probe {
+            probe.requests.push(id);
+            return Ok(None);
         }
+        let (request, channels, report) = probe::request(self.last_serial + 1, &self.host)?;
+        self.make(&request, &channels)?.is_probe = true;
+        self.probe = Some(probe::Probe { requests: vec![id], report });
         Ok(None)
     }
 
+    /// Its sandbox has ended; without findings it had not started, for `failure`.
     fn finish_probe(&mut self, failure: &Error) {
         let Some(probe) = self.probe.take() else { return };
-        let findings = probe.read();
-        let body = probe::describe(&self.host, &self.cgroups, findings.as_ref(), failure);
+        let body = probe.read().map(|findings| probe::describe(&self.host, &self.cgroups, &findings));
         for id in probe.requests {
-            self.control.reply(Some(id), body.clone());
+            match &body {
+                Some(body) => self.control.reply(Some(id), body.clone()),
+                None => self.control.fail(Some(id), failure),
+            }
         }
     }
 
@@ -503,10 +496,10 @@ impl Launcher {
     }
 
     fn end_all(&mut self) -> io::Result<()> {
-        let deadline = Instant::now() + Duration::from_millis(END_MS_MAX);
-        if self.platform_exit.is_none() {
-            let _ = sys::kill(self.platform, libc::SIGTERM);
-        }
+        let now = Instant::now();
+        let deadline = now + Duration::from_millis(END_MS_MAX);
+        // A socket closes a moment before its process has ended.
+        let mut remind_at = Some(now + Duration::from_millis(REMIND_MS));
         self.control.is_closed = true;
         self.epoll.remove(self.control.fd());
         self.instances.values_mut().for_each(Instance::kill);
@@ -514,6 +507,10 @@ impl Launcher {
             let is_done = self.instances.is_empty() && self.removals.is_empty() && self.platform_exit.is_some();
             if is_done {
                 break;
+            }
+            if self.platform_exit.is_none() && remind_at.is_some_and(|at| Instant::now() >= at) {
+                remind_at = None;
+                let _ = sys::kill(self.platform, libc::SIGTERM);
             }
             for (token, _) in self.epoll.wait(5)? {
                 match token & 0xff {

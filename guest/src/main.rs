@@ -14,6 +14,7 @@ mod host;
 mod instance;
 mod landlock;
 mod launcher;
+mod netlink;
 mod netns;
 mod probe;
 mod proxy;
@@ -34,6 +35,8 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let status = match words.first().map(String::as_str) {
         Some("up") => up::run(&words[1..]),
+        // The runtime of a probe's sandbox.
+        Some("selftest") => probe::selftest(),
         Some("version") => {
             println!("hearth-guest {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

@@ -96,8 +96,8 @@ fn egress_answer(text: &str) -> Answer {
 
 /// The helper: answers until the launcher closes the socket.
 fn help(socket: RawFd, id: &str) -> ! {
-    let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
     let _ = sys::close_all_but(&mut vec![0, 1, 2, socket]);
+    // Ends with the socket alone, so that it can clean up even after a launcher that was killed.
     let _ = sys::set_signal_mask(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
     sys::set_name("hearth-netns");
     crate::arguments::scrub();
@@ -108,7 +108,10 @@ fn help(socket: RawFd, id: &str) -> ! {
     let mut buffer = [0u8; 256];
     loop {
         let (count, network) = match sys::receive_message(socket, &mut buffer) {
-            Ok((0, _)) => sys::exit(0),
+            Ok((0, _)) => {
+                egress.close();
+                sys::exit(0)
+            }
             Ok(message) => message,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => sys::exit(1),

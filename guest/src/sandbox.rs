@@ -297,17 +297,26 @@ fn fill_dev(child: &mut Child) -> io::Result<()> {
 }
 
 fn mount_proc(child: &mut Child) -> io::Result<()> {
-    // Read-only as a whole: writing /proc/sys is what matters, and the rest is seldom written.
-    let attributes = sys::READ_ONLY | sys::MOUNT_ATTR_NOEXEC;
+    let attributes = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
     let proc = sys::new_mount("proc", &[("hidepid", "invisible")], attributes)
         .or_else(|_| sys::new_mount("proc", &[("hidepid", "2")], attributes))
         .or_else(|_| sys::new_mount("proc", &[], attributes))?;
     sys::move_mount(proc.as_raw_fd(), libc::AT_FDCWD, "proc")?;
+    offer_to_oom_killer()?;
+    // Read-only as a whole: writing /proc/sys is what matters, and the rest is seldom written.
+    sys::mount_setattr(proc.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)?;
     for (name, is_dir) in child.plan.proc_masked {
         let mask = if *is_dir { "mnt" } else { "dev/null" };
         sys::mount(mask, &format!("proc/{name}"), "", libc::MS_BIND, "")?;
     }
     Ok(())
+}
+
+/// When memory runs out, the runtime and its children go first: before their supervisor, which the launcher takes out again once
+/// the runtime is forked, and before the platform, should the whole machine run out.
+fn offer_to_oom_killer() -> io::Result<()> {
+    let file = sys::openat(libc::AT_FDCWD, "proc/self/oom_score_adj", libc::O_WRONLY, 0)?;
+    sys::write(file.as_raw_fd(), b"500").map(drop)
 }
 
 fn mount_tmp(child: &mut Child) -> io::Result<()> {

@@ -307,6 +307,12 @@ pub fn receive_message(socket: RawFd, bytes: &mut [u8]) -> io::Result<(usize, Op
     }
 }
 
+/// Takes a lock that the kernel lets go when every copy of the descriptor is closed. EAGAIN: somebody else has it.
+pub fn try_lock(fd: RawFd) -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    check_int(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}
+
 // ---- mounts
 
 /// A detached copy of the tree at `path`; closing it unmounts it, unless it was moved somewhere.

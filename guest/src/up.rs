@@ -129,9 +129,8 @@ fn lock_state(path: &str) -> Result<OwnedFd, Error> {
         .at("start", || format!("open the data folder \"{path}\""))?;
     let deadline = Instant::now() + Duration::from_millis(LOCK_MS_MAX);
     loop {
-        // SAFETY: takes plain numbers.
-        match sys::check_int(unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-            Ok(_) => return Ok(folder),
+        match sys::try_lock(folder.as_raw_fd()) {
+            Ok(()) => return Ok(folder),
             Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
             Err(_) => return Err(Error::Busy { path: path.to_string() }),
         }

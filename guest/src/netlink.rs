@@ -1,0 +1,184 @@
+//! The few rtnetlink requests that `network: egress` needs. Running `ip` takes 4 ms a call, this 0.1.
+//! Source: Linux rtnetlink(7); veth's nested peer as in drivers/net/veth.c.
+
+use crate::sys;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+const NLMSG_ERROR: u16 = 2;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const HEADER_BYTES: usize = 16;
+
+/// A routing socket of the network namespace that it was opened in.
+pub struct Netlink(OwnedFd);
+
+impl Netlink {
+    pub fn open() -> io::Result<Netlink> {
+        sys::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE).map(Netlink)
+    }
+
+    /// Makes a pair: `name` here, `peer` in the namespace `network`.
+    pub fn add_veth(&self, name: &str, peer: &str, network: RawFd) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+        message.link_header(0, 0);
+        message.text(IFLA_IFNAME, name);
+        message.nested(IFLA_LINKINFO, |info| {
+            info.text(IFLA_INFO_KIND, "veth");
+            info.nested(IFLA_INFO_DATA, |data| {
+                data.nested(VETH_INFO_PEER, |end| {
+                    end.link_header(0, 0);
+                    end.text(IFLA_IFNAME, peer);
+                    end.attribute(IFLA_NET_NS_FD, &(network as u32).to_ne_bytes());
+                });
+            });
+        });
+        self.request(message)
+    }
+
+    pub fn set_up(&self, index: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0);
+        message.link_header(index, libc::IFF_UP as u32);
+        self.request(message)
+    }
+
+    /// Gives an interface one address, alone in its network (/32).
+    pub fn add_address(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+        message.bytes(&[libc::AF_INET as u8, 32, 0, 0]);
+        message.bytes(&index.to_ne_bytes());
+        message.attribute(IFA_LOCAL, &address.octets());
+        message.attribute(IFA_ADDRESS, &address.octets());
+        self.request(message)
+    }
+
+    /// A route to one address on the interface itself, or to everywhere (`to` None) by a gateway.
+    pub fn add_route(&self, index: u32, to: Option<Ipv4Addr>, gateway: Option<Ipv4Addr>) -> io::Result<()> {
+        const TABLE_MAIN: u8 = 254;
+        const PROTOCOL_STATIC: u8 = 4;
+        const SCOPE_LINK: u8 = 253;
+        const TYPE_UNICAST: u8 = 1;
+        let mut message = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+        let (bits, scope) = (if to.is_some() { 32 } else { 0 }, if gateway.is_some() { 0 } else { SCOPE_LINK });
+        message.bytes(&[libc::AF_INET as u8, bits, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, scope, TYPE_UNICAST, 0, 0, 0, 0]);
+        if let Some(to) = to {
+            message.attribute(RTA_DST, &to.octets());
+        }
+        if let Some(gateway) = gateway {
+            message.attribute(RTA_GATEWAY, &gateway.octets());
+        }
+        message.attribute(RTA_OIF, &index.to_ne_bytes());
+        self.request(message)
+    }
+
+    /// Sends one request and waits for its acknowledgement.
+    fn request(&self, message: Message) -> io::Result<()> {
+        sys::send(self.0.as_raw_fd(), &message.finish())?;
+        let mut answer = [0u8; 1024];
+        let count = sys::read(self.0.as_raw_fd(), &mut answer)?;
+        let is_answer = count >= HEADER_BYTES + 4 && u16::from_ne_bytes([answer[4], answer[5]]) == NLMSG_ERROR;
+        if !is_answer {
+            return Err(io::Error::from_raw_os_error(libc::EPROTO));
+        }
+        match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(-errno)),
+        }
+    }
+}
+
+/// Number of an interface of the namespace this process is in.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let name = sys::c(name)?;
+    // SAFETY: `name` is NUL-terminated and lives over the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+struct Message(Vec<u8>);
+
+impl Message {
+    fn new(kind: u16, flags: u16) -> Message {
+        let mut message = Message(Vec::with_capacity(256));
+        // The length is set by `finish`; sequence and port are of no use with one request at a time.
+        message.bytes(&[0; 4]);
+        message.bytes(&kind.to_ne_bytes());
+        message.bytes(&(flags | NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+        message.bytes(&[0; 8]);
+        message
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// struct ifinfomsg; flags that are set are also the ones that change.
+    fn link_header(&mut self, index: u32, flags: u32) {
+        self.bytes(&[0; 4]);
+        self.bytes(&index.to_ne_bytes());
+        self.bytes(&flags.to_ne_bytes());
+        self.bytes(&flags.to_ne_bytes());
+    }
+
+    fn attribute(&mut self, kind: u16, value: &[u8]) {
+        self.nested(kind, |inside| inside.bytes(value));
+    }
+
+    fn text(&mut self, kind: u16, value: &str) {
+        self.nested(kind, |inside| {
+            inside.bytes(value.as_bytes());
+            inside.bytes(&[0]);
+        });
+    }
+
+    fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Message)) {
+        let start = self.0.len();
+        self.bytes(&[0; 2]);
+        self.bytes(&kind.to_ne_bytes());
+        fill(self);
+        let length = (self.0.len() - start) as u16;
+        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let length = self.0.len() as u32;
+        self.0[..4].copy_from_slice(&length.to_ne_bytes());
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_padded_but_their_length_is_not() {
+        let mut message = Message::new(RTM_NEWLINK, 0);
+        message.text(IFLA_IFNAME, "eth0");
+        let bytes = message.finish();
+        assert_eq!(bytes.len(), HEADER_BYTES + 12);
+        assert_eq!(bytes[..4], 28u32.to_ne_bytes());
+        assert_eq!(bytes[16..18], 9u16.to_ne_bytes());
+        assert_eq!(&bytes[20..28], b"eth0\0\0\0\0");
+    }
+}
