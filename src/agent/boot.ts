@@ -52,7 +52,9 @@ export async function bootInstance(context: BootContext, build: RuntimeBuild): P
     context.logger.debug('instance.boot.done', { instanceId: id, runtime: build.id, bootMs: greetedMs - fromMs })
     return instance
   } catch (error) {
-    await undo.run()
+    await undo.run().catch((cause: unknown) => {
+      context.logger.error('instance.boot.undo.failed', { instanceId: id, error: String(cause) })
+    })
     throw error
   }
 }

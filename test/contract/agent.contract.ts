@@ -291,6 +291,23 @@ export function agentContract(name: string, openRig: OpenRig): void {
           )
         })
 
+      test('100 invocations of which some crash: every one has exactly one outcome, and nothing is left over', async () => {
+        const rig = open({ handler: sleeper, seed: 7, faults: { crashRate: 0.2 } })
+        const version = versionOf({ freezeAfterMs: 50, keepAliveMs: 500 })
+        const running = Array.from({ length: 100 }, (_, n) => rig.begin(version, { ms: n % 7 }))
+        for (let n = 0; n < 40; n++) await rig.advance(50)
+        const outcomes = await Promise.all(running.map(async ({ done }) => (await done).result.outcome))
+        assert.deepEqual(
+          [...new Set(outcomes)].toSorted((a, b) => a.localeCompare(b)),
+          ['crashed', 'succeeded'],
+        )
+        assert.equal(rig.recorded.length, 100)
+        await rig.advance(1_000)
+        await rig.advance(1_000)
+        const { freeMib, memoryMib } = await rig.agent.status()
+        assert.deepEqual([freeMib, rig.driver.alive.size], [memoryMib, 0])
+      })
+
       test('crash while idle: the next start says crash', async () => {
         const rig = open({ faults: { crashAfterMs: 50 } })
         const version = versionOf()

@@ -10,6 +10,8 @@ export interface FakeDriverOptions {
   readonly handler?: FakeHandler
   readonly clock?: Clock
   readonly faults?: FakeFaults
+  /** For the faults that strike at random: the same seed strikes the same invocations. */
+  readonly seed?: number
   /** Sum of `memoryMib` over bound sandboxes; more is `capacity`. Default: no bound. */
   readonly memoryMib?: number
 }
@@ -27,6 +29,7 @@ export class FakeDriver implements Driver {
   readonly #handler: FakeHandler
   readonly #clock: Clock
   readonly #memoryMib: number
+  readonly #random: () => number
   readonly #alive = new Map<string, FakeSandbox>()
   #boots = 0
 
@@ -35,6 +38,7 @@ export class FakeDriver implements Driver {
     this.#clock = options.clock ?? systemClock
     this.faults = options.faults ?? {}
     this.#memoryMib = options.memoryMib ?? Infinity
+    this.#random = seeded(options.seed ?? 1)
   }
 
   /** Sandboxes that are alive now, by instance id. */
@@ -62,6 +66,7 @@ export class FakeDriver implements Driver {
       faults: this.faults,
       clock: this.#clock,
       handler: this.#handler,
+      random: this.#random,
       host: { runtime: host, supervisor: hostSupervisor },
       guest: { runtime: guest, supervisor: guestSupervisor },
       reserve: (bind) => this.#reserve(spec.instanceId, bind),
@@ -110,5 +115,16 @@ export class FakeDriver implements Driver {
     for (const [id, sandbox] of this.#alive) if (id !== instanceId) usedMib += sandbox.boundMib
     if (usedMib > this.#memoryMib)
       throw new AppError('capacity', `Cannot bind instance "${instanceId}": ${this.#memoryMib} MiB are taken.`)
+  }
+}
+
+/** Numbers in [0, 1), the same for the same seed (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
 }

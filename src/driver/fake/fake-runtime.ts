@@ -33,6 +33,7 @@ export interface FakeRuntimeOptions {
   readonly clock: Clock
   readonly faults: FakeFaults
   readonly handler: FakeHandler
+  readonly random: () => number
   readonly exit: (exit: Exit) => void
   readonly onReady: () => void
 }
@@ -92,6 +93,8 @@ export class FakeRuntime {
     if (faults.protocolGarbage === true) return this.peer.raw(Buffer.from('not a frame, and long enough for one'))
     if (faults.exitOnInvoke !== undefined) return this.#options.exit(faults.exitOnInvoke)
     if (faults.hangOnInvoke === true) return
+    if (faults.crashRate !== undefined && this.#options.random() < faults.crashRate)
+      return this.#options.exit({ code: null, signal: 'SIGSEGV', oom: false })
     void this.#run(invocation)
   }
 

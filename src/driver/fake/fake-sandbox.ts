@@ -12,6 +12,7 @@ export interface FakeSandboxOptions {
   readonly faults: FakeFaults
   readonly clock: Clock
   readonly handler: FakeHandler
+  readonly random: () => number
   readonly host: { runtime: Duplex; supervisor: Duplex }
   readonly guest: { runtime: Duplex; supervisor: Duplex }
   /** Throws capacity. */
@@ -50,6 +51,7 @@ export class FakeSandbox implements Sandbox {
             clock,
             faults,
             handler: options.handler,
+            random: options.random,
             exit: (exit) => this.crash(exit),
             onReady: () => this.#crashLater(),
           })

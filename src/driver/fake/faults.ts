@@ -22,6 +22,8 @@ export interface FakeFaults {
   exitOnInvoke?: Exit
   /** The runtime ends this long after READY, busy or not. */
   crashAfterMs?: number
+  /** Part of the invocations, 0 to 1, at which the runtime ends; which ones follows from the driver's `seed`. */
+  crashRate?: number
   /** Bytes that are no frame, sent when an invocation comes in. */
   protocolGarbage?: boolean
   /** What `stats` says. */

@@ -16,7 +16,7 @@ import type { Logger } from '../../domain/logger.ts'
 import { Undo } from '../../domain/undo.ts'
 import { ChannelListener } from './channel-listener.ts'
 import { exitOf, LauncherClient, type Reply } from './launcher-client.ts'
-import { runtimeArgv, runtimeEnv, shimMount } from './runtime-command.ts'
+import { inSandbox, runtimeArgv, runtimeEnv, shimMount } from './runtime-command.ts'
 import { UidRange } from './uid-range.ts'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -83,8 +83,9 @@ export class ProcessDriver implements Driver {
     try {
       return await inTime(booting, spec.instanceId, options)
     } catch (error) {
+      await this.#undo(undo, spec.instanceId)
       // What still comes up after the deadline must go as well.
-      void booting.catch(() => {}).then(() => undo.run())
+      void booting.then((late) => late.kill()).catch(() => this.#undo(undo, spec.instanceId))
       throw error
     }
   }
@@ -118,8 +119,8 @@ export class ProcessDriver implements Driver {
       channel: channel.path,
       supervisor: supervisor.path,
       uid,
-      argv: runtimeArgv(runtime, shimMount),
-      env: runtimeEnv(runtime, spec.epoch),
+      argv: runtimeArgv(inSandbox(runtime), shimMount),
+      env: runtimeEnv(inSandbox(runtime), spec.epoch),
       binds: this.#binds(spec),
       etc: this.#options.etcFolder,
       pidsMax: this.#options.pidsMax ?? pidsMaxDefault,
@@ -130,6 +131,12 @@ export class ProcessDriver implements Driver {
     return this.#adopt(instanceId, channels, uid)
   }
 
+  async #undo(undo: Undo, instanceId: string): Promise<void> {
+    await undo.run().catch((cause: unknown) => {
+      this.#options.logger.error('driver.boot.undo.failed', { instanceId, error: String(cause) })
+    })
+  }
+
   async #listen(name: string, undo: Undo): Promise<ChannelListener> {
     const listener = await ChannelListener.listen(join(this.#options.runFolder, name))
     undo.add(name, () => listener.close())
@@ -138,7 +145,7 @@ export class ProcessDriver implements Driver {
 
   #binds({ runtime }: BootSpec): { source: string; target: string }[] {
     const binds = [{ source: join(this.#options.shimFolder, runtime.family), target: shimMount }]
-    if (runtime.prefix !== '') binds.push({ source: runtime.prefix, target: runtime.prefix })
+    if (runtime.prefix !== '') binds.push({ source: runtime.prefix, target: inSandbox(runtime).prefix })
     return binds
   }
 
