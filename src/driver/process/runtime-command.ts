@@ -4,13 +4,13 @@ import { dirname, join, relative } from 'node:path'
 /** Where the shims are seen in a sandbox. */
 export const shimMount = '/var/runtime'
 
-/** Where an interpreter that does not lie under /usr is seen in a sandbox. Not at its own path: that may be below /tmp, which is the sandbox's
- *  own, and would name the machine's users. */
+/** Where an interpreter is seen whose own path belongs to the sandbox, e.g. in a clone below /tmp. */
 const runtimeMount = '/runtime'
+const sandboxOwn = /^\/(tmp|var|opt|etc|proc|dev)(\/|$)/
 
-/** `build` as a sandbox sees it. Node does not care where it lies; Python finds its library from its executable. */
+/** `build` as a sandbox sees it: at its own path where that is free, since a Python may know its library by its path alone. */
 export function inSandbox(build: RuntimeBuild): RuntimeBuild {
-  if (build.prefix === '') return build
+  if (!sandboxOwn.test(build.prefix)) return build
   return { ...build, prefix: runtimeMount, executable: join(runtimeMount, relative(build.prefix, build.executable)) }
 }
 
@@ -29,5 +29,6 @@ export function runtimeEnv(build: RuntimeBuild, epoch: string): Record<string, s
     HOME: '/tmp',
     TZ: 'UTC',
     LANG: 'C.UTF-8',
+    ...(build.prefix === runtimeMount && { LD_LIBRARY_PATH: `${runtimeMount}/lib` }),
   }
 }
