@@ -123,7 +123,7 @@ struct Child<'a> {
 type Step = fn(&mut Child) -> io::Result<()>;
 
 /// The supervisor's way, in order.
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 14] = [
     ("parent", die_with_parent),
     ("cgroup.join", join_cgroups),
     ("network", enter_network),
@@ -136,16 +136,12 @@ const STEPS: [(&str, Step); 12] = [
     ("names", set_names),
     ("limits", set_limits),
     ("platform-api", listen),
+    ("no_new_privs", no_new_privileges),
+    ("seccomp", install_filter),
 ];
 
 /// The runtime's way from its fork to its exec.
-const RUNTIME_STEPS: [(&str, Step); 5] = [
-    ("user", give_up_user),
-    ("no_new_privs", no_new_privileges),
-    ("landlock", fence_files),
-    ("cwd", enter_task),
-    ("seccomp", install_filter),
-];
+const RUNTIME_STEPS: [(&str, Step); 3] = [("user", give_up_user), ("landlock", fence_files), ("cwd", enter_task)];
 
 /// Runs in the forked child and never returns.
 pub fn run(plan: &Plan) -> ! {
@@ -372,14 +368,23 @@ fn listen(child: &mut Child) -> io::Result<()> {
     Ok(())
 }
 
+/// Nothing that is exec'd from here on can gain a right: no capability is left to gain, and none is given.
+fn no_new_privileges(_: &mut Child) -> io::Result<()> {
+    sys::drop_bounding_set()?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// The last step that both have in common, so that the kernel compiles one filter. What is left to do is not on its list.
+fn install_filter(child: &mut Child) -> io::Result<()> {
+    child.plan.filter.install()
+}
+
 /// The supervisor gives up what the runtime gave up.
 fn retire(child: &mut Child) -> io::Result<()> {
     give_up_user(child)?;
     // A change of user clears it.
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)?;
-    sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
-    no_new_privileges(child)?;
-    install_filter(child)
+    sys::prctl(libc::PR_SET_DUMPABLE, 0)
 }
 
 // ---- the runtime's steps
@@ -395,15 +400,10 @@ fn run_runtime(child: &mut Child, out: RawFd, err: RawFd) -> ! {
 }
 
 fn give_up_user(child: &mut Child) -> io::Result<()> {
-    sys::drop_bounding_set()?;
     if child.plan.changes_user {
         sys::become_user(child.plan.uid, child.plan.gid)?;
     }
     sys::drop_capabilities()
-}
-
-fn no_new_privileges(_: &mut Child) -> io::Result<()> {
-    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
 fn fence_files(child: &mut Child) -> io::Result<()> {
@@ -412,10 +412,6 @@ fn fence_files(child: &mut Child) -> io::Result<()> {
 
 fn enter_task(_: &mut Child) -> io::Result<()> {
     sys::chdir("/var/task").or_else(|_| sys::chdir("/"))
-}
-
-fn install_filter(child: &mut Child) -> io::Result<()> {
-    child.plan.filter.install()
 }
 
 fn exec(plan: &Plan, out: RawFd, err: RawFd) -> io::Result<()> {
