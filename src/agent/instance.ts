@@ -295,11 +295,11 @@ export class Instance {
     })
   }
 
-  #onLinkClosed(error: WireError | Error | null): void {
+  #onLinkClosed(why: WireError | Error | null): void {
     this.#isLinkClosed = true
-    this.#greet.reject(new Error(error?.message ?? 'The runtime closed its channel.'))
+    this.#greet.reject(new Error(why?.message ?? 'The runtime closed its channel.'))
     if (this.isDead) return
-    if (error instanceof WireError) return this.#die({ exit: null, breach: error.message })
+    if (why instanceof WireError) return this.#die({ exit: null, breach: why.message })
     if (this.#exit !== null) return this.#die({ exit: this.#exit, breach: null })
     this.#options.clock.schedule(exitGraceMs, () => {
       if (!this.isDead) void this.sandbox.kill().catch(() => {})

@@ -25,122 +25,125 @@ export interface DriverHarness {
 export function driverContract(name: string, open: () => Promise<DriverHarness | string>): void {
   describe(`driver contract: ${name}`, async () => {
     const opened = await open()
-    if (typeof opened === 'string') return void test(`skipped: ${opened}`, { skip: opened }, () => {})
-    const harness = opened
-    let count = 0
-    const boot = async (): Promise<Booted> => bootOne(harness, `t-${process.pid}-${count++}`)
-    before(async () => {
-      const probe = await harness.driver.probe()
-      assert.ok(probe.works, probe.detail)
-    })
-    after(async () => harness.close())
+    if (typeof opened === 'string') test(`skipped: ${opened}`, { skip: opened }, () => {})
+    else contractTests(opened)
+  })
+}
 
-    test('boot: the runtime says HELLO with the epoch and is alive until killed', async () => {
-      const { sandbox, hello } = await boot()
-      assert.equal(hello.role, 'runtime')
-      const exit = await sandbox.kill()
-      assert.ok(exit.signal !== null || exit.code !== null)
-      await nothingLeft(harness)
-    })
+function contractTests(harness: DriverHarness): void {
+  let count = 0
+  const boot = async (): Promise<Booted> => bootOne(harness, `t-${process.pid}-${count++}`)
+  before(async () => {
+    const probe = await harness.driver.probe()
+    assert.ok(probe.works, probe.detail)
+  })
+  after(async () => harness.close())
 
-    test('bind: READY, then invocations are answered', async () => {
-      const booted = await boot()
-      await bind(harness, booted)
-      assert.deepEqual(JSON.parse(await invoke(booted, { n: 1 })), { n: 1 })
-      assert.deepEqual(JSON.parse(await invoke(booted, { n: 2 })), { n: 2 })
-      await assert.rejects(invoke(booted, { throw: 'on purpose' }), /on purpose/)
-      await booted.sandbox.kill()
-    })
+  test('boot: the runtime says HELLO with the epoch and is alive until killed', async () => {
+    const { sandbox, hello } = await boot()
+    assert.equal(hello.role, 'runtime')
+    const exit = await sandbox.kill()
+    assert.ok(exit.signal !== null || exit.code !== null)
+    await nothingLeft(harness)
+  })
 
-    const { pause: mayPause, enforced } = harness.driver.capabilities
-    const noPause = mayPause ? false : 'this driver cannot pause'
-    const unlimited = enforced.some((each) => each.feature === 'memory_limit' && !each.enforced)
-    const noStats = unlimited ? 'this driver does not measure memory' : false
+  test('bind: READY, then invocations are answered', async () => {
+    const booted = await boot()
+    await bind(harness, booted)
+    assert.deepEqual(JSON.parse(await invoke(booted, { n: 1 })), { n: 1 })
+    assert.deepEqual(JSON.parse(await invoke(booted, { n: 2 })), { n: 2 })
+    await assert.rejects(invoke(booted, { throw: 'on purpose' }), /on purpose/)
+    await booted.sandbox.kill()
+  })
 
-    test('pause: nothing is answered until resume', { skip: noPause }, async () => {
-      const booted = await boot()
-      await bind(harness, booted)
-      await booted.sandbox.pause()
-      let isAnswered = false
-      const answer = invoke(booted, { n: 3 }).then((text) => {
-        isAnswered = true
-        return text
-      })
-      await pause(150)
-      assert.equal(isAnswered, false)
-      await booted.sandbox.resume()
-      assert.deepEqual(JSON.parse(await answer), { n: 3 })
-      await booted.sandbox.kill()
-    })
+  const { pause: mayPause, enforced } = harness.driver.capabilities
+  const noPause = mayPause ? false : 'this driver cannot pause'
+  const unlimited = enforced.some((each) => each.feature === 'memory_limit' && !each.enforced)
+  const noStats = unlimited ? 'this driver does not measure memory' : false
 
-    test('pause: a paused sandbox can be killed', { skip: noPause }, async () => {
-      const booted = await boot()
-      await booted.sandbox.pause()
-      await booted.sandbox.kill()
-      await nothingLeft(harness)
+  test('pause: nothing is answered until resume', { skip: noPause }, async () => {
+    const booted = await boot()
+    await bind(harness, booted)
+    await booted.sandbox.pause()
+    let isAnswered = false
+    const answer = invoke(booted, { n: 3 }).then((text) => {
+      isAnswered = true
+      return text
     })
+    await pause(150)
+    assert.equal(isAnswered, false)
+    await booted.sandbox.resume()
+    assert.deepEqual(JSON.parse(await answer), { n: 3 })
+    await booted.sandbox.kill()
+  })
 
-    test('stats: memory in use, peak not below it', { skip: noStats }, async () => {
-      const booted = await boot()
-      await bind(harness, booted)
-      const usage = await booted.sandbox.stats()
-      assert.ok(usage.memoryBytes > 0 && usage.memoryPeakBytes >= usage.memoryBytes, JSON.stringify(usage))
-      assert.equal(usage.ephemeralFull, false)
-      await booted.sandbox.kill()
-    })
+  test('pause: a paused sandbox can be killed', { skip: noPause }, async () => {
+    const booted = await boot()
+    await booted.sandbox.pause()
+    await booted.sandbox.kill()
+    await nothingLeft(harness)
+  })
 
-    test('kill: twice is as good as once', async () => {
-      const { sandbox } = await boot()
-      const [first, second] = await Promise.all([sandbox.kill(), sandbox.kill()])
-      assert.deepEqual(first, second)
-      assert.deepEqual(await sandbox.kill(), first)
-      assert.deepEqual(await sandbox.exited, first)
-    })
+  test('stats: memory in use, peak not below it', { skip: noStats }, async () => {
+    const booted = await boot()
+    await bind(harness, booted)
+    const usage = await booted.sandbox.stats()
+    assert.ok(usage.memoryBytes > 0 && usage.memoryPeakBytes >= usage.memoryBytes, JSON.stringify(usage))
+    assert.equal(usage.ephemeralFull, false)
+    await booted.sandbox.kill()
+  })
 
-    test('exit: the code of a runtime that ends by itself is reported', async () => {
-      const booted = await boot()
-      await bind(harness, booted)
-      invoke(booted, { exit: 7 }).catch(() => {})
-      const exit = await booted.sandbox.exited
-      assert.deepEqual(exit, { code: 7, signal: null, oom: false })
-      await booted.sandbox.kill()
-      await nothingLeft(harness)
-    })
+  test('kill: twice is as good as once', async () => {
+    const { sandbox } = await boot()
+    const [first, second] = await Promise.all([sandbox.kill(), sandbox.kill()])
+    assert.deepEqual(first, second)
+    assert.deepEqual(await sandbox.kill(), first)
+    assert.deepEqual(await sandbox.exited, first)
+  })
 
-    test('boot: one that fails throws driver_failed and leaves nothing', async (context) => {
-      if (harness.breakBoot === null) return context.skip('a failing boot cannot be arranged here')
-      harness.breakBoot()
-      await assert.rejects(boot(), { code: 'driver_failed' })
-      await nothingLeft(harness)
-      const { sandbox } = await boot()
-      await sandbox.kill()
-    })
+  test('exit: the code of a runtime that ends by itself is reported', async () => {
+    const booted = await boot()
+    await bind(harness, booted)
+    invoke(booted, { exit: 7 }).catch(() => {})
+    const exit = await booted.sandbox.exited
+    assert.deepEqual(exit, { code: 7, signal: null, oom: false })
+    await booted.sandbox.kill()
+    await nothingLeft(harness)
+  })
 
-    test('boot: a deadline in the past throws timeout and leaves nothing', async () => {
-      const spec = { instanceId: `late-${process.pid}`, epoch: 'late', runtime: harness.build }
-      const folder = join(harness.folder, spec.instanceId)
-      await assert.rejects(harness.driver.boot({ ...spec, folder }, { deadlineMs: Date.now() - 1 }), {
-        code: 'timeout',
-      })
-      await nothingLeft(harness)
-    })
+  test('boot: one that fails throws driver_failed and leaves nothing', async (context) => {
+    if (harness.breakBoot === null) return context.skip('a failing boot cannot be arranged here')
+    harness.breakBoot()
+    await assert.rejects(boot(), { code: 'driver_failed' })
+    await nothingLeft(harness)
+    const { sandbox } = await boot()
+    await sandbox.kill()
+  })
 
-    test('two sandboxes: each answers for itself, and one outlives the other', async () => {
-      const [one, two] = await Promise.all([boot(), boot()])
-      await Promise.all([bind(harness, one), bind(harness, two)])
-      await one.sandbox.kill()
-      assert.deepEqual(JSON.parse(await invoke(two, { n: 4 })), { n: 4 })
-      await two.sandbox.kill()
-      await nothingLeft(harness)
+  test('boot: a deadline in the past throws timeout and leaves nothing', async () => {
+    const spec = { instanceId: `late-${process.pid}`, epoch: 'late', runtime: harness.build }
+    const folder = join(harness.folder, spec.instanceId)
+    await assert.rejects(harness.driver.boot({ ...spec, folder }, { deadlineMs: Date.now() - 1 }), {
+      code: 'timeout',
     })
+    await nothingLeft(harness)
+  })
 
-    test('recover: a live handle is found or killed, a dead one is null', async () => {
-      const { sandbox } = await boot()
-      const found = await harness.driver.recover(sandbox.handle)
-      if (found === null) await sandbox.exited
-      await sandbox.kill()
-      assert.equal(await harness.driver.recover(sandbox.handle), null)
-    })
+  test('two sandboxes: each answers for itself, and one outlives the other', async () => {
+    const [one, two] = await Promise.all([boot(), boot()])
+    await Promise.all([bind(harness, one), bind(harness, two)])
+    await one.sandbox.kill()
+    assert.deepEqual(JSON.parse(await invoke(two, { n: 4 })), { n: 4 })
+    await two.sandbox.kill()
+    await nothingLeft(harness)
+  })
+
+  test('recover: a live handle is found or killed, a dead one is null', async () => {
+    const { sandbox } = await boot()
+    const found = await harness.driver.recover(sandbox.handle)
+    if (found === null) await sandbox.exited
+    await sandbox.kill()
+    assert.equal(await harness.driver.recover(sandbox.handle), null)
   })
 }
 
