@@ -18,6 +18,7 @@ interface ResolverOptions {
   /** Sources that may ask; anything else is dropped, so this is never an open resolver. Default: the sandboxes' range. */
   readonly isSandbox?: (address: string) => boolean
   readonly lookup?: Lookup
+  /** Where to listen; default loopback, to which the launcher's rules translate what sandboxes ask. */
   readonly host?: string
 }
 
@@ -48,7 +49,7 @@ export async function startResolver(options: ResolverOptions): Promise<Resolver>
   socket.on('error', (error) => options.logger.error('resolver.failed', { error: String(error) }))
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject)
-    socket.bind(0, options.host ?? '0.0.0.0', () => {
+    socket.bind(0, options.host ?? '127.0.0.1', () => {
       socket.off('error', reject)
       resolve()
     })
