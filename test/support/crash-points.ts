@@ -54,10 +54,14 @@ async function deployAndInvoke(platform: Platform, name: string, onAcknowledged:
   }
 }
 
-/** Everything a platform on `data` could have left on this machine: processes, mounts, cgroups, instance folders. */
+/** Everything (but the launcher's empty mount point) that a platform on `data` could have left on this machine: processes, mounts, cgroups, instance folders. */
 export function leftovers(data: string): string[] {
   const instances = path.join(data, 'instances')
-  const folders = existsSync(instances) ? readdirSync(instances).map((name) => `folder instances/${name}`) : []
+  const folders = existsSync(instances)
+    ? readdirSync(instances)
+        .filter((name) => name !== '.work')
+        .map((name) => `folder instances/${name}`)
+    : []
   return [...processesOf(data), ...mountsOf(data), ...cgroupsOf(data), ...folders]
 }
 
