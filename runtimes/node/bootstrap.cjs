@@ -8,6 +8,7 @@ const net = require('node:net')
 const path = require('node:path')
 const { useBytecode } = require('./bytecode.cjs')
 const { describe, failText } = require('./errors.cjs')
+const { fitHeap } = require('./heap.cjs')
 const { Invocation } = require('./invocation.cjs')
 const { loadHandler } = require('./loader.cjs')
 const { redirectOutput } = require('./output.cjs')
@@ -88,6 +89,7 @@ async function start(message) {
     else {
       if (message.cacheRoot !== null) useBytecode(message.taskRoot, message.cacheRoot)
       handler = await loadHandler(message.taskRoot, message.handler)
+      fitHeap(message.memoryMib)
     }
   } catch (error) {
     writer.send(Type.fail, 0, 0, failText(describe(error), 'code_load'))

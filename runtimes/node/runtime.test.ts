@@ -480,6 +480,22 @@ describe('Node runtime: handlers', () => {
   })
 })
 
+describe('Node runtime: memory', () => {
+  const garbage = `
+const fs = require('node:fs')
+const things = (n) => Array.from({ length: 20_000 }, (_, k) => ({ k, s: 'text' + n + k }))
+const live = Array.from({ length: 15 }, (_, n) => things(n))
+exports.handler = async () => {
+  for (let round = 0; round < 30; round++) Array.from({ length: 6 }, (_, n) => things(n + round))
+  return { live: live.length, peakMib: Number(/VmHWM:\\s+(\\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]) / 1024 }
+}`
+  test('a handler with 30 MB live and much garbage stays below a limit of 256 MiB', async () => {
+    const subject = await start({ 'index.js': garbage })
+    const { peakMib } = await subject.json<{ peakMib: number }>()
+    assert.ok(peakMib < 256, `${peakMib} MiB`)
+  })
+})
+
 describe('Node runtime: the end', () => {
   test('process.exit in a handler is an exit', async () => {
     const subject = await start({ 'index.js': styles })
