@@ -13,8 +13,8 @@ interface World {
   readonly admission: Admission
   readonly events: string[]
   readonly rejections: Rejection[]
-  gate(name: string, concurrency: number): FunctionGate
-  candidate(name: string, options?: { deadlineMs?: number; priority?: number; bytes?: number }): Probe
+  readonly gate: (name: string, concurrency: number) => FunctionGate
+  readonly candidate: (name: string, options?: { deadlineMs?: number; priority?: number; bytes?: number }) => Probe
 }
 
 function world(quota = 1_000): World {
@@ -28,7 +28,7 @@ function world(quota = 1_000): World {
     events,
     rejections,
     gate(name, concurrency) {
-      const gate = admission.gate(`default/${name}`, new FunctionFigures())
+      const gate = admission.gate({ project: 'default', name }, new FunctionFigures())
       gate.concurrency = concurrency
       return gate
     },

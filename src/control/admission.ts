@@ -16,7 +16,8 @@ export interface Candidate {
   /** 0 (first) to 5 (last). */
   readonly priority: number
   readonly bytes: number
-  onRun(): void
+  /** `hasWaited`: not at once on entering. */
+  onRun(hasWaited: boolean): void
   onExpired(): void
   onRejected(rejection: Rejection): void
 }
@@ -41,13 +42,13 @@ const serviceMsDefault = 100
 
 /** Slots and queue of one function. */
 export class FunctionGate {
-  readonly key: string
+  readonly project: ProjectSlots
   readonly figures: FunctionFigures
   readonly #owner: Admission
   readonly #queues: Candidate[][] = Array.from({ length: priorities }, () => [])
+  readonly #versionsSeen = new Set<number>()
+  #lastVersion = 0
   concurrency = 1
-  /** Version that ran last since the platform started; 0 before the first. */
-  lastVersion = 0
   running = 0
   waiting = 0
   waitingBytes = 0
@@ -56,16 +57,25 @@ export class FunctionGate {
   #timer: Timer | null = null
   #timerDue = Infinity
 
-  constructor(owner: Admission, key: string, figures: FunctionFigures) {
+  constructor(owner: Admission, project: ProjectSlots, figures: FunctionFigures) {
     this.#owner = owner
-    this.key = key
+    this.project = project
     this.figures = figures
+  }
+
+  /** Whether this is the first that is heard of Version `number` since the platform started. */
+  isNew(number: number): boolean {
+    if (number === this.#lastVersion) return false
+    this.#lastVersion = number
+    if (this.#versionsSeen.has(number)) return false
+    this.#versionsSeen.add(number)
+    return true
   }
 
   /** Runs `candidate` now, lets it wait, or refuses it; before returning. */
   enter(candidate: Candidate): void {
-    if (this.waiting === 0 && !this.isBlocked && this.running < this.concurrency && this.#owner.hasSlot(this))
-      return this.#run(candidate)
+    if (this.waiting === 0 && !this.isBlocked && this.running < this.concurrency && this.project.hasSlot())
+      return this.#run(candidate, false)
     if (candidate.deadline <= this.#owner.clock.nowMs()) return candidate.onExpired()
     const countMax = Math.max(queueMin, this.concurrency * queueRoundsMax)
     if (this.waiting >= countMax || this.waitingBytes + candidate.bytes > queueBytesMax)
@@ -78,7 +88,7 @@ export class FunctionGate {
   leave(): void {
     this.running--
     this.figures.running = this.running
-    this.#owner.freed(this)
+    this.project.freed(this)
     this.pump()
   }
 
@@ -89,7 +99,7 @@ export class FunctionGate {
     this.isBlocked = true
     this.#queues[candidate.priority]?.unshift(candidate)
     this.#added(candidate)
-    this.#owner.freed(this)
+    this.project.freed(this)
     this.#owner.blocked(this)
   }
 
@@ -105,19 +115,19 @@ export class FunctionGate {
 
   /** Gives free slots to whoever waits, in order; expired work is dropped at the door. */
   pump(): void {
-    while (this.waiting > 0 && !this.isBlocked && this.running < this.concurrency && this.#owner.hasSlot(this)) {
+    while (this.waiting > 0 && !this.isBlocked && this.running < this.concurrency && this.project.hasSlot()) {
       const candidate = this.#shift()
       if (candidate === null) return
       if (candidate.deadline <= this.#owner.clock.nowMs()) candidate.onExpired()
-      else this.#run(candidate)
+      else this.#run(candidate, true)
     }
   }
 
-  #run(candidate: Candidate): void {
+  #run(candidate: Candidate, hasWaited: boolean): void {
     this.running++
     this.figures.running = this.running
-    this.#owner.taken(this)
-    candidate.onRun()
+    this.project.running++
+    candidate.onRun(hasWaited)
   }
 
   #shift(): Candidate | null {
@@ -176,11 +186,33 @@ export class FunctionGate {
   }
 }
 
-/** All gates of this control, the quota that functions of one project share, and who waits for the node. */
+/** The quota that all functions of one project share. */
+export class ProjectSlots {
+  running = 0
+  readonly gates = new Map<string, FunctionGate>()
+  readonly #max: () => number
+
+  constructor(max: () => number) {
+    this.#max = max
+  }
+
+  hasSlot(): boolean {
+    return this.running < this.#max()
+  }
+
+  /** A slot of `gate` is free. At the quota it may be for another function of the project: O(functions), only then. */
+  freed(gate: FunctionGate): void {
+    const wasFull = !this.hasSlot()
+    this.running--
+    if (!wasFull) return
+    for (const other of this.gates.values()) if (other !== gate && other.waiting > 0) other.pump()
+  }
+}
+
+/** All gates of this control, and who waits for the node. */
 export class Admission {
   readonly clock: Clock
-  readonly #gates = new Map<string, FunctionGate>()
-  readonly #projectRunning = new Map<string, number>()
+  readonly #projects = new Map<string, ProjectSlots>()
   readonly #blocked = new Set<FunctionGate>()
   readonly #quotaOf: (project: string) => number
   #retry: Timer | null = null
@@ -190,17 +222,18 @@ export class Admission {
     this.#quotaOf = quotaOf
   }
 
-  gate(key: string, figures: FunctionFigures): FunctionGate {
-    const known = this.#gates.get(key)
+  gate({ project, name }: { project: string; name: string }, figures: FunctionFigures): FunctionGate {
+    const slots = this.#slotsOf(project)
+    const known = slots.gates.get(name)
     if (known !== undefined) return known
-    const gate = new FunctionGate(this, key, figures)
-    this.#gates.set(key, gate)
+    const gate = new FunctionGate(this, slots, figures)
+    slots.gates.set(name, gate)
     return gate
   }
 
-  forget(key: string): void {
-    const gate = this.#gates.get(key)
-    if (gate !== undefined && gate.running === 0 && gate.waiting === 0) this.#gates.delete(key)
+  /** The function is gone: whoever still runs or waits keeps the gate alive for itself. */
+  forget({ project, name }: { project: string; name: string }): void {
+    this.#slotsOf(project).gates.delete(name)
   }
 
   /** The node has room again, or may have: whoever it refused is tried once more. */
@@ -212,38 +245,20 @@ export class Admission {
     for (const gate of gates) gate.pump()
   }
 
-  hasSlot(gate: FunctionGate): boolean {
-    const project = projectOf(gate.key)
-    return (this.#projectRunning.get(project) ?? 0) < this.#quotaOf(project)
-  }
-
-  taken(gate: FunctionGate): void {
-    const project = projectOf(gate.key)
-    this.#projectRunning.set(project, (this.#projectRunning.get(project) ?? 0) + 1)
-  }
-
-  freed(gate: FunctionGate): void {
-    const project = projectOf(gate.key)
-    const running = this.#projectRunning.get(project) ?? 1
-    this.#projectRunning.set(project, running - 1)
-    if (running >= this.#quotaOf(project)) this.#pumpOthers(project, gate)
-  }
-
   blocked(gate: FunctionGate): void {
     this.#blocked.add(gate)
-    this.#retry ??= this.clock.schedule(capacityRetryMs, () => {
+    if (this.#retry !== null) return
+    this.#retry = this.clock.schedule(capacityRetryMs, () => {
       this.#retry = null
       this.nodeChanged()
     })
   }
 
-  /** The project was at its quota: a slot that became free may be for another of its functions. O(functions), only then. */
-  #pumpOthers(project: string, but: FunctionGate): void {
-    for (const gate of this.#gates.values())
-      if (gate !== but && gate.waiting > 0 && projectOf(gate.key) === project) gate.pump()
+  #slotsOf(project: string): ProjectSlots {
+    const known = this.#projects.get(project)
+    if (known !== undefined) return known
+    const slots = new ProjectSlots(() => this.#quotaOf(project))
+    this.#projects.set(project, slots)
+    return slots
   }
-}
-
-function projectOf(key: string): string {
-  return key.slice(0, key.indexOf('/'))
 }

@@ -1,27 +1,27 @@
 import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { Caller, Control } from '../domain/control.ts'
-import { AppError, invalid } from '../domain/error.ts'
+import type { Control } from '../domain/control.ts'
 import type { Arch } from '../domain/function.ts'
-import { namePattern } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
-import { defaultProject, defaultQuotas } from '../domain/project.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { Store } from '../domain/store.ts'
 import { Admission } from './admission.ts'
+import { aliasesApi } from './aliases.ts'
 import { Functions } from './functions.ts'
 import { idSource } from './ids.ts'
+import { invocationsApi } from './invocations.ts'
 import { Invoker } from './invoke.ts'
-import { isInstallationAdmin, Keys } from './keys.ts'
+import { Keys } from './keys.ts'
 import { Metrics } from './metrics.ts'
 import { singleNode } from './placement.ts'
+import { Projects } from './projects.ts'
 import type { ReceiptLog } from './receipts.ts'
 import { allows, demand, forbidden } from './scopes.ts'
 import { Secrets } from './secrets.ts'
 import { Stats } from './stats.ts'
 import type { Vault } from './vault.ts'
-import { notFound, VersionCache } from './versions.ts'
+import { demandFunction, VersionCache } from './versions.ts'
 
 export interface ControlOptions {
   readonly store: Store
@@ -38,48 +38,23 @@ export interface ControlOptions {
   readonly version: string
 }
 
-const projectPattern = /^[a-z0-9][a-z0-9-]{0,38}$/
-
 /** Everything the HTTP API can ask for, over the parts handed in. Makes the default project on first use. */
 export async function createControl(options: ControlOptions): Promise<Control> {
-  const { store, agent, artifacts, clock, logger, receipts, vault } = options
-  const quotas = new Map((await ensureProjects(store)).map((project) => [project.name, project.quotas]))
+  const { store, agent, clock, receipts, vault } = options
+  const projects = await Projects.open(store)
   const stats = new Stats()
   const versions = new VersionCache(store)
   const keys = new Keys({ store, vault, clock })
-  const secrets = new Secrets({ store, vault, agent })
-  const admission = new Admission({
-    clock,
-    quotaOf: (project) => (quotas.get(project) ?? defaultQuotas).concurrencyMax,
-  })
-  const functions = new Functions({ ...options, versions, admission, stats })
-  const newId = idSource(clock)
+  const admission = new Admission({ clock, quotaOf: (project) => projects.quotasOf(project).concurrencyMax })
+  const placement = singleNode(agent)
   const invoker = new Invoker({
-    versions,
-    admission,
-    placement: singleNode(agent),
-    stats,
-    receipts,
-    clock,
-    logger,
-    newId,
+    ...options,
+    ...{ versions, admission, placement, stats },
+    newId: idSource(),
     startedAt: clock.nowMs(),
   })
-  const metrics = new Metrics({
-    stats,
-    agent,
-    version: options.version,
-    losses: () => receipts.losses().droppedReceipts,
-  })
-  const stopWatching = agent.watch((event) => {
-    if (event.type !== 'cache') admission.nodeChanged()
-  })
-  let isDraining = false
-
-  const demandFunction = async (caller: Caller, scope: string, name: string): Promise<void> => {
-    demand(caller, scope)
-    if (!namePattern.test(name) || (await store.functions.get(caller.project, name)) === null) throw notFound(name)
-  }
+  const losses = (): number => receipts.losses().droppedReceipts
+  const metrics = new Metrics({ stats, agent, version: options.version, losses })
 
   return {
     authenticate: async (token) => keys.authenticate(token),
@@ -91,37 +66,30 @@ export async function createControl(options: ControlOptions): Promise<Control> {
       return versions.resolve(caller.project, name, qualifier).then(() => undefined)
     },
     invoke: (request, done) => invoker.invoke(request, done),
-    functions: functions.api,
-    aliases: {
-      async set(caller, functionName, name, version) {
-        demand(caller, 'functions:write')
-        if (!namePattern.test(name) || /^\d+$/.test(name))
-          throw invalid('alias', name, '1 to 64 letters, digits, "-" or "_", not a number')
-        const audit = {
-          actor: caller.actor,
-          action: 'alias.set',
-          target: `${functionName}:${name}`,
-          detail: { version },
-        }
-        const alias = await store.aliases.set({ project: caller.project, functionName, name, version }, audit)
-        versions.forget(caller.project, functionName)
-        return alias
-      },
-      async list(caller, functionName) {
-        await demandFunction(caller, 'functions:read', functionName)
-        return store.aliases.list(caller.project, functionName)
-      },
-      async delete(caller, functionName, name) {
-        demand(caller, 'functions:write')
-        await store.aliases.delete(caller.project, functionName, name, {
-          actor: caller.actor,
-          action: 'alias.delete',
-          target: `${functionName}:${name}`,
-          detail: {},
-        })
-        versions.forget(caller.project, functionName)
-      },
+    ...invocationsApi({ store, invoker, receipts }),
+    functions: new Functions({ ...options, versions, admission, stats }).api,
+    aliases: aliasesApi({ store, versions }),
+    secrets: new Secrets({ store, vault, agent }).api,
+    keys: keys.api,
+    projects: projects.api,
+    ...files(options),
+    async audit(caller, page) {
+      demand(caller, 'audit:read')
+      return store.audit.list(caller.project, page)
     },
+    metrics: async (caller) => metrics.text(caller),
+    ...lifecycle(agent, admission),
+  }
+}
+
+/** What artifacts, logs, runtimes and nodes have: other parts know it all, here is who may ask. */
+function files({
+  artifacts,
+  agent,
+  runtimes,
+  store,
+}: ControlOptions): Pick<Control, 'artifacts' | 'logs' | 'runtimes' | 'nodes'> {
+  return {
     artifacts: {
       async put(caller, source, expect) {
         demand(caller, 'functions:write')
@@ -132,76 +100,33 @@ export async function createControl(options: ControlOptions): Promise<Control> {
         return artifacts.stat(digest)
       },
     },
-    async invocation(caller, id) {
-      const receipt = invoker.active.get(id)?.view() ?? (await receipts.find(id))
-      const needed = receipt === null ? 'functions:read' : `invoke:${receipt.function}`
-      if (!allows(caller.scopes, 'functions:read') && !allows(caller.scopes, needed)) throw forbidden('functions:read')
-      if (receipt === null || receipt.project !== caller.project)
-        throw new AppError('not_found', `There is no invocation "${id}".`)
-      return receipt
-    },
-    async invocations(caller, functionName, limit) {
-      await demandFunction(caller, 'functions:read', functionName)
-      return receipts.recent(caller.project, functionName, limit)
-    },
-    async cancel(caller, id) {
-      const run = invoker.active.get(id)
-      const isOwn = run !== undefined && run.request.caller.project === caller.project
-      if (!allows(caller.scopes, isOwn ? `invoke:${run.request.functionName}` : 'functions:write'))
-        throw forbidden('functions:write')
-      if (isOwn) run.cancel('cancelled by request')
-      return isOwn
-    },
     logs: {
-      async tail(caller, functionName, lines) {
-        await demandFunction(caller, 'logs:read', functionName)
-        return agent.logs.tail(caller.project, functionName, lines)
+      async tail(caller, name, lines) {
+        await demandFunction(store, { caller, scope: 'logs:read', name })
+        return agent.logs.tail(caller.project, name, lines)
       },
-      async follow(caller, functionName, settings) {
-        await demandFunction(caller, 'logs:read', functionName)
-        return agent.logs.follow(caller.project, functionName, settings)
+      async follow(caller, name, settings) {
+        await demandFunction(store, { caller, scope: 'logs:read', name })
+        return agent.logs.follow(caller.project, name, settings)
       },
     },
     async runtimes(caller) {
       demand(caller, 'functions:read')
-      return options.runtimes.list()
+      return runtimes.list()
     },
     async nodes(caller) {
       demand(caller, 'nodes:read')
       return [await agent.status()]
     },
-    secrets: secrets.api,
-    keys: {
-      create: async (caller, input) => keys.create(caller, input),
-      list: async (caller) => keys.list(caller),
-      revoke: async (caller, id) => keys.revoke(caller, id),
-    },
-    projects: {
-      async create(caller, name) {
-        if (!isInstallationAdmin(caller)) throw forbidden('admin')
-        if (!projectPattern.test(name)) throw invalid('name', name, '1 to 39 lower-case letters, digits or "-"')
-        const project = await store.projects.create(name, defaultQuotas, {
-          actor: caller.actor,
-          action: 'project.create',
-          target: name,
-          detail: {},
-        })
-        quotas.set(project.name, project.quotas)
-        return project
-      },
-      async list(caller) {
-        if (!isInstallationAdmin(caller)) throw forbidden('admin')
-        return store.projects.list()
-      },
-    },
-    async audit(caller, page) {
-      demand(caller, 'audit:read')
-      return store.audit.list(caller.project, page)
-    },
-    async metrics(caller) {
-      demand(caller, 'metrics:read')
-      return metrics.text()
-    },
+  }
+}
+
+function lifecycle(agent: Agent, admission: Admission): Pick<Control, 'ready' | 'drain'> {
+  let isDraining = false
+  const stopWatching = agent.watch((event) => {
+    if (event.type !== 'cache') admission.nodeChanged()
+  })
+  return {
     async ready() {
       if (isDraining) return { ready: false, detail: 'draining' }
       const { ok, detail } = await agent.health()
@@ -209,19 +134,8 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     },
     async drain(deadline) {
       isDraining = true
-      stopWatching()
       await agent.drain(deadline)
+      stopWatching()
     },
   }
-}
-
-async function ensureProjects(store: Store): ReturnType<Store['projects']['list']> {
-  if ((await store.projects.get(defaultProject)) === null)
-    await store.projects.create(defaultProject, defaultQuotas, {
-      actor: 'system',
-      action: 'project.create',
-      target: defaultProject,
-      detail: {},
-    })
-  return store.projects.list()
 }

@@ -56,7 +56,12 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
 
 /** Digest over what a Version may reach: network, secrets, permissions and isolation. */
 export function policyDigest({ network, secrets, permissions, isolation }: FunctionConfig): Digest {
-  const policy = JSON.stringify([network, Object.entries(secrets).sort(), [...permissions].sort(), isolation])
+  const policy = JSON.stringify([
+    network,
+    Object.entries(secrets).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    permissions.toSorted((a, b) => (a < b ? -1 : 1)),
+    isolation,
+  ])
   return `sha256:${createHash('sha256').update(policy).digest('hex')}`
 }
 

@@ -141,7 +141,7 @@ export class Functions {
       versions.forget(project, name)
       await agent.evict({ project, functionName: name })
       await agent.logs.delete(project, name)
-      admission.forget(`${project}/${name}`)
+      admission.forget({ project, name })
       stats.forget(project, name)
     })
   }
@@ -195,7 +195,7 @@ export class Functions {
   }
 
   #view(record: FunctionRecord, version: Version): FunctionView {
-    return { record, version, stats: this.#options.stats.of(record.project, record.name).view() }
+    return { record, version, stats: this.#options.stats.view(record.project, record.name) }
   }
 
   #context(caller: Caller): { caller: Caller; arch: Arch; hasVm: boolean } {

@@ -1,22 +1,21 @@
 import { randomFillSync } from 'node:crypto'
-import type { Clock } from '../domain/clock.ts'
 
 const randomBytesPerId = 10
-const pool = Buffer.allocUnsafeSlow(randomBytesPerId * 1024)
+const poolBytes = randomBytesPerId * 1024
 const hex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
 
 /** Makes UUIDv7 invocation ids: the first 48 bits are epoch ms, by which receipts are found again. Random bytes are drawn a kilo-id at a time:
  *  a system call for each id would cost more than the rest of it. Source: RFC 9562 section 5.7. */
-export function idSource(clock: Clock): () => string {
-  let at = pool.length
+export function idSource(): (nowMs: number) => string {
+  const pool = Buffer.allocUnsafeSlow(poolBytes)
+  let at = poolBytes
   let lastMs = -1
   let timeText = ''
-  return () => {
-    if (at === pool.length) {
+  return (nowMs) => {
+    if (at === poolBytes) {
       randomFillSync(pool)
       at = 0
     }
-    const nowMs = clock.nowMs()
     if (nowMs !== lastMs) {
       lastMs = nowMs
       const text = Math.max(0, Math.floor(nowMs)).toString(16).padStart(12, '0')

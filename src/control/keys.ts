@@ -1,22 +1,33 @@
+import { timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../domain/clock.ts'
-import type { Caller } from '../domain/control.ts'
-import { AppError } from '../domain/error.ts'
+import type { Caller, Control } from '../domain/control.ts'
 import type { Key } from '../domain/project.ts'
 import type { Store } from '../domain/store.ts'
-import { allows, demand, forbidden, grantable } from './scopes.ts'
+import { demandProject } from './projects.ts'
+import { demand, grantable } from './scopes.ts'
 import { newKeyId, type Vault } from './vault.ts'
 
-/** Unknown key ids stay known as unknown this long, so that guessing does not reach the store each time. */
+/** A token that was revoked stays known as such this long, so that its holder does not reach the store each time. */
 const unknownMs = 5_000
 const unknownMax = 10_000
+/** `hth_` and the 12 characters of a key id. */
+const idStart = 4
+const idEnd = 16
+
+interface Known {
+  readonly caller: Caller
+  readonly token: Buffer
+}
 
 /** Credentials: bearer tokens to Callers, from memory once seen. */
 export class Keys {
   readonly #store: Store
   readonly #vault: Vault
   readonly #clock: Clock
-  readonly #callers = new Map<string, Caller>()
+  readonly #known = new Map<string, Known>()
   readonly #unknown = new Map<string, number>()
+  /** Raised at each revocation: a lookup that began before it must not fill the cache with what it read. */
+  #epoch = 0
 
   constructor({ store, vault, clock }: { store: Store; vault: Vault; clock: Clock }) {
     this.#store = store
@@ -24,12 +35,13 @@ export class Keys {
     this.#clock = clock
   }
 
-  /** The Caller, null for a token that is not valid, undefined when the store must be asked. The secret is compared in constant time. */
+  /** The Caller, null for a token that is not valid, undefined when the store must be asked. The secret is compared in constant time:
+   *  with the kept token of a known key (0.3 us), else with the one derived from the master key (4 us). */
   cached(token: string): Caller | null | undefined {
+    const known = this.#known.get(token.slice(idStart, idEnd))
+    if (known !== undefined) return isSame(token, known.token) ? known.caller : null
     const id = this.#vault.verifyToken(token)
     if (id === null) return null
-    const caller = this.#callers.get(id)
-    if (caller !== undefined) return caller
     const until = this.#unknown.get(id)
     return until !== undefined && until > this.#clock.nowMs() ? null : undefined
   }
@@ -38,6 +50,7 @@ export class Keys {
     const cached = this.cached(token)
     if (cached !== undefined) return cached
     const id = this.#vault.verifyToken(token)
+    const epoch = this.#epoch
     const key = id === null ? null : await this.#store.keys.get(id)
     if (key === null || key.revokedAt !== null) {
       if (this.#unknown.size >= unknownMax) this.#unknown.clear()
@@ -45,17 +58,28 @@ export class Keys {
       return null
     }
     const caller: Caller = { actor: key.id, project: key.project, scopes: key.scopes }
-    this.#callers.set(key.id, caller)
+    if (epoch === this.#epoch) this.#known.set(key.id, { caller, token: Buffer.from(token) })
     return caller
   }
 
-  async create(
+  get api(): Control['keys'] {
+    return {
+      create: async (caller, input) => this.#create(caller, input),
+      list: async (caller) => {
+        demand(caller, 'keys:write')
+        return this.#store.keys.list(caller.project)
+      },
+      revoke: async (caller, id) => this.#revoke(caller, id),
+    }
+  }
+
+  async #create(
     caller: Caller,
     input: { name: string; scopes: readonly string[]; project?: string },
   ): Promise<{ key: Key; token: string }> {
     demand(caller, 'keys:write')
     const project = input.project ?? caller.project
-    if (project !== caller.project) await this.#demandOtherProject(caller, project)
+    await demandProject(this.#store, caller, project)
     const scopes = grantable(caller, input.scopes, 'scopes')
     const id = newKeyId()
     const audit = { actor: caller.actor, action: 'key.create', target: id, detail: { name: input.name, scopes } }
@@ -64,28 +88,17 @@ export class Keys {
     return { key, token: this.#vault.tokenFor(id) }
   }
 
-  async list(caller: Caller): Promise<readonly Key[]> {
-    demand(caller, 'keys:write')
-    return this.#store.keys.list(caller.project)
-  }
-
-  async revoke(caller: Caller, id: string): Promise<Key> {
+  async #revoke(caller: Caller, id: string): Promise<Key> {
     demand(caller, 'keys:write')
     const audit = { actor: caller.actor, action: 'key.revoke', target: id, detail: {} }
     const key = await this.#store.keys.revoke(caller.project, id, audit)
-    this.#callers.delete(id)
+    this.#epoch++
+    this.#known.delete(id)
     return key
-  }
-
-  /** Keys of another project are for the administrator of the installation: an admin of the default project. */
-  async #demandOtherProject(caller: Caller, project: string): Promise<void> {
-    if (!isInstallationAdmin(caller)) throw forbidden('admin')
-    if ((await this.#store.projects.get(project)) === null)
-      throw new AppError('not_found', `There is no project "${project}".`)
   }
 }
 
-/** Projects are made and entered by an admin of the default project only. */
-export function isInstallationAdmin(caller: Caller): boolean {
-  return caller.project === 'default' && allows(caller.scopes, 'admin')
+function isSame(token: string, kept: Buffer): boolean {
+  const given = Buffer.from(token)
+  return given.length === kept.length && timingSafeEqual(given, kept)
 }

@@ -55,7 +55,9 @@ export class FunctionFigures {
   }
 }
 
-/** Figures of all functions, by project and name. */
+const unused = new FunctionFigures()
+
+/** Figures of all functions that were invoked, by project and name. */
 export class Stats {
   readonly #byFunction = new Map<string, { project: string; name: string; figures: FunctionFigures }>()
 
@@ -66,6 +68,11 @@ export class Stats {
     const figures = new FunctionFigures()
     this.#byFunction.set(key, { project, name, figures })
     return figures
+  }
+
+  /** Figures for people; looking makes no entry. */
+  view(project: string, name: string): FunctionStats {
+    return (this.#byFunction.get(`${project}/${name}`)?.figures ?? unused).view()
   }
 
   forget(project: string, name: string): void {

@@ -1,7 +1,9 @@
+import type { Caller } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { FunctionRecord, Version } from '../domain/function.ts'
 import { namePattern } from '../domain/limits.ts'
 import type { Store } from '../domain/store.ts'
+import { demand } from './scopes.ts'
 
 interface Entry {
   readonly record: FunctionRecord
@@ -84,4 +86,13 @@ function qualifierKey(qualifier: string | null): string {
 
 export function notFound(name: string): AppError {
   return new AppError('not_found', `There is no function "${name}".`)
+}
+
+/** Throws forbidden before it looks, then not_found. */
+export async function demandFunction(
+  store: Store,
+  { caller, scope, name }: { caller: Caller; scope: string; name: string },
+): Promise<void> {
+  demand(caller, scope)
+  if (!namePattern.test(name) || (await store.functions.get(caller.project, name)) === null) throw notFound(name)
 }

@@ -1,0 +1,52 @@
+import type { Caller, Control } from '../domain/control.ts'
+import { AppError } from '../domain/error.ts'
+import type { Receipt } from '../domain/invocation.ts'
+import type { Store } from '../domain/store.ts'
+import type { Invoker } from './invoke.ts'
+import type { ReceiptLog } from './receipts.ts'
+import type { Run } from './run.ts'
+import { allows, forbidden } from './scopes.ts'
+import { demandFunction } from './versions.ts'
+
+interface Options {
+  readonly store: Store
+  readonly invoker: Invoker
+  readonly receipts: ReceiptLog
+}
+
+/** Receipts of what ran, runs or waits; whoever may invoke a function may see and cancel its invocations. */
+export function invocationsApi(options: Options): Pick<Control, 'invocation' | 'invocations' | 'cancel'> {
+  return {
+    async invocation(caller, id) {
+      const found = await find(options, { caller, id, scope: 'functions:read' })
+      return found.run === null ? found.receipt : found.run.view()
+    },
+    async invocations(caller, functionName, limit) {
+      await demandFunction(options.store, { caller, scope: 'functions:read', name: functionName })
+      return options.receipts.recent(caller.project, functionName, limit)
+    },
+    async cancel(caller, id) {
+      const { run } = await find(options, { caller, id, scope: 'functions:write' })
+      run?.cancel('cancelled by request')
+      return run !== null
+    },
+  }
+}
+
+/** Throws forbidden, in the same words whether or not there is such an invocation, and not_found inside the scope. */
+async function find(
+  { invoker, receipts }: Options,
+  { caller, id, scope }: { caller: Caller; id: string; scope: string },
+): Promise<{ run: Run; receipt: null } | { run: null; receipt: Receipt }> {
+  const active = invoker.active.find(id)
+  const run = active?.request.caller.project === caller.project ? active : null
+  const found = run === null ? await receipts.find(id) : null
+  const receipt = found?.project === caller.project ? found : null
+  const functionName = run?.request.functionName ?? receipt?.function
+  const isAllowed =
+    allows(caller.scopes, scope) || (functionName !== undefined && allows(caller.scopes, `invoke:${functionName}`))
+  if (!isAllowed) throw forbidden(scope)
+  if (run !== null) return { run, receipt: null }
+  if (receipt !== null) return { run: null, receipt }
+  throw new AppError('not_found', `There is no invocation "${id}".`)
+}

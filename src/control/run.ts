@@ -1,0 +1,340 @@
+import type { Agent, AttemptResult, ExecuteCall, ExecuteUp } from '../domain/agent.ts'
+import type { Clock } from '../domain/clock.ts'
+import type { InvokeReply, InvokeRequest } from '../domain/control.ts'
+import type { Version } from '../domain/function.ts'
+import type { ColdCause, FunctionError, Phase, Receipt } from '../domain/invocation.ts'
+import { limits } from '../domain/limits.ts'
+import type { ActiveRuns, Linked } from './active-runs.ts'
+import type { Candidate, FunctionGate, Rejection } from './admission.ts'
+import type { Placement } from './placement.ts'
+
+/** What a Run needs of the Invoker around it. */
+export interface RunHost {
+  readonly clock: Clock
+  readonly placement: Placement
+  readonly receipts: { append(receipt: Receipt): void }
+  readonly active: ActiveRuns<Run>
+  readonly newId: (nowMs: number) => string
+  coldHint(gate: FunctionGate, version: Version): ColdCause | null
+}
+
+/*
+ *   new --version known--> queued --slot--> running --result--> done
+ *                            ^                 |
+ *                            \---no capacity---/   (cancel and the deadline lead to done from anywhere)
+ */
+type RunState = 'new' | 'queued' | 'running' | 'done'
+
+/** How an Invocation ends that no Instance answered. */
+interface Unanswered {
+  readonly outcome: 'expired' | 'rejected' | 'cancelled'
+  readonly errorType: string
+  readonly message: string
+  readonly rejection: Rejection | null
+}
+
+const emptyBody = new Uint8Array(0)
+const noPhases: readonly Phase[] = []
+/** The consumer's credit is given back in steps, as on the wire. */
+const creditStepBytes = 65_536
+/** A wait shorter than this is the price of the clock. */
+const queueMsMin = 0.05
+
+/** One Invocation from acceptance to its receipt. */
+export class Run implements Candidate, Linked<Run> {
+  readonly id: string
+  readonly request: InvokeRequest
+  previous: Run | null = null
+  next: Run | null = null
+  deadline: number
+  readonly #host: RunHost
+  readonly #done: (reply: InvokeReply) => void
+  /** Epoch ms. */
+  readonly #acceptedAt: number
+  readonly #acceptedMs: number
+  #version: Version | null = null
+  #gate: FunctionGate | null = null
+  #agent: Agent | null = null
+  #call: ExecuteCall | null = null
+  #coldHint: ColdCause | null = null
+  #state: RunState = 'new'
+  #cancelReason: string | null = null
+  #queuedMs = 0
+  #admittedMs = 0
+  #instance: string | null = null
+  #head: InvokeReply['head'] = null
+  #chunks: Uint8Array[] = []
+  #bytes = 0
+  #owedCredit = 0
+
+  constructor(host: RunHost, request: InvokeRequest, done: (reply: InvokeReply) => void) {
+    this.#host = host
+    this.request = request
+    this.#done = done
+    this.#acceptedAt = host.clock.nowMs()
+    this.#acceptedMs = host.clock.monotonicMs()
+    this.id = host.newId(this.#acceptedAt)
+    this.deadline = request.deadline ?? Infinity
+    host.active.add(this)
+  }
+
+  get priority(): number {
+    return this.request.priority
+  }
+
+  get bytes(): number {
+    return this.request.payload.length
+  }
+
+  admit(version: Version, gate: FunctionGate): void {
+    if (this.#state === 'done') return
+    this.#version = version
+    this.#gate = gate
+    this.#coldHint = this.#host.coldHint(gate, version)
+    this.deadline = Math.min(this.deadline, this.#acceptedAt + version.config.timeoutMs)
+    gate.concurrency = version.config.concurrency
+    this.#state = 'queued'
+    this.#queuedMs = this.#host.clock.monotonicMs()
+    if (this.deadline <= this.#acceptedAt) return this.onExpired()
+    gate.enter(this)
+  }
+
+  onRun(hasWaited: boolean): void {
+    const version = this.#version
+    if (version === null) return
+    this.#admittedMs = hasWaited ? this.#host.clock.monotonicMs() : this.#queuedMs
+    this.#state = 'running'
+    this.#agent = this.#host.placement.pick(version)
+    const { contentType, traceparent, wantLogTail, payload } = this.request
+    const call = this.#agent.execute(
+      {
+        invocationId: this.id,
+        version,
+        ownerEpoch: 1,
+        acceptedAt: this.#acceptedAt,
+        deadline: this.deadline,
+        contentType,
+        traceparent,
+        coldHint: this.#coldHint,
+        wantLogTail,
+      },
+      (frame) => this.#receive(frame),
+    )
+    // An agent may answer before `execute` returns.
+    if (!this.#isRunning()) return
+    this.#call = call
+    call.send({ type: 'data', chunk: payload, last: true })
+  }
+
+  onExpired(): void {
+    const message = 'The deadline passed before the invocation could start.'
+    this.#finish({ outcome: 'expired', errorType: 'Hearth.Expired', message, rejection: null })
+  }
+
+  onRejected(rejection: Rejection): void {
+    const what =
+      rejection.kind === 'own_limit'
+        ? 'All slots are in use and the queue is full'
+        : 'The node has no memory for another Instance and the queue is full'
+    this.#reject(`${what}: try again in ${Math.ceil(rejection.retryAfterMs / 1000)} s.`, rejection)
+  }
+
+  rejectUnresolved(message: string): void {
+    this.#reject(message, { kind: 'capacity', resource: 'function', cause: 'unresolved', retryAfterMs: 1_000 })
+  }
+
+  cancel(reason: string): void {
+    if (this.#state === 'done' || this.#cancelReason !== null) return
+    this.#cancelReason = reason
+    if (this.#call !== null) return this.#call.send({ type: 'cancel', reason })
+    this.#gate?.withdraw(this)
+    this.#finishCancelled(reason)
+  }
+
+  /** What `GET /v1/invocations/{id}` shows before the end. */
+  view(): Receipt {
+    const state = this.#state !== 'running' ? 'queued' : this.#instance === null ? 'starting' : 'running'
+    return {
+      ...this.#receipt(null, { phases: noPhases, error: null }),
+      state,
+      endedAt: null,
+      effect: state === 'running' ? 'may_have_committed' : 'never_started',
+    }
+  }
+
+  #receive(frame: ExecuteUp): void {
+    if (this.#state === 'done') return
+    switch (frame.type) {
+      case 'data':
+        return this.#receiveData(frame.chunk)
+      case 'head':
+        this.#head = { status: frame.status, headers: frame.headers }
+        return
+      case 'started':
+        this.#instance = frame.instance
+        return
+      case 'result':
+        return this.#receiveResult(frame.result)
+    }
+  }
+
+  #receiveData(chunk: Uint8Array): void {
+    this.#bytes += chunk.length
+    // An agent stops at the same limit; one that does not must not fill our memory.
+    if (this.#bytes > limits.payloadBytesMax) {
+      this.#chunks = []
+      return this.cancel('response too large')
+    }
+    this.#chunks.push(chunk)
+    this.#owedCredit += chunk.length
+    if (this.#owedCredit < creditStepBytes) return
+    this.#call?.send({ type: 'credit', bytes: this.#owedCredit })
+    this.#owedCredit = 0
+  }
+
+  #receiveResult(result: AttemptResult): void {
+    const gate = this.#gate
+    if (gate === null) return
+    if (result.refused === null) {
+      this.#reply(this.#bytes > limits.payloadBytesMax ? tooLarge(result) : result)
+      return gate.leave()
+    }
+    this.#call = null
+    if (this.#cancelReason === null && result.refused.code === 'capacity') {
+      this.#state = 'queued'
+      return gate.park(this)
+    }
+    if (this.#cancelReason === null) this.#refuse(result.refused)
+    else this.#finishCancelled(this.#cancelReason)
+    gate.leave()
+  }
+
+  #refuse({ code, message, retryAfterMs }: NonNullable<AttemptResult['refused']>): void {
+    const resource = code === 'draining' ? 'node' : 'function'
+    this.#reject(message, { kind: 'capacity', resource, cause: code, retryAfterMs })
+  }
+
+  #reject(message: string, rejection: Rejection): void {
+    this.#finish({ outcome: 'rejected', errorType: 'Hearth.Rejected', message, rejection })
+  }
+
+  #finishCancelled(reason: string): void {
+    const message = `Cancelled: ${reason}.`
+    this.#finish({ outcome: 'cancelled', errorType: 'Hearth.Cancelled', message, rejection: null })
+  }
+
+  #isRunning(): boolean {
+    return this.#state === 'running'
+  }
+
+  /** Ends it with the agent's result. */
+  #reply(result: AttemptResult): void {
+    const phases = this.#phases(result.phases)
+    const isGood = result.outcome === 'succeeded'
+    this.#end(this.#receipt(result, { phases, error: result.error }))
+    this.#done({
+      invocationId: this.id,
+      outcome: result.outcome,
+      effect: result.effect,
+      version: this.#version?.number ?? 0,
+      start: result.start,
+      coldCause: result.coldCause,
+      crashReason: result.crashReason,
+      phases,
+      error: result.error,
+      rejection: null,
+      logTail: result.logTail,
+      head: isGood ? this.#head : null,
+      body: isGood ? this.#body() : emptyBody,
+    })
+  }
+
+  /** Ends it without an attempt. */
+  #finish({ outcome, errorType, message, rejection }: Unanswered): void {
+    if (this.#state === 'done') return
+    const error = { errorType, errorMessage: message, stackTrace: [] }
+    const phases = this.#phases(noPhases)
+    this.#end({ ...this.#receipt(null, { phases, error }), outcome })
+    this.#done({
+      invocationId: this.id,
+      outcome,
+      effect: 'never_started',
+      version: this.#version?.number ?? 0,
+      start: null,
+      coldCause: null,
+      crashReason: null,
+      phases,
+      error,
+      rejection,
+      logTail: null,
+      head: null,
+      body: emptyBody,
+    })
+  }
+
+  #end(receipt: Receipt): void {
+    this.#state = 'done'
+    this.#host.active.remove(this)
+    if (this.#gate === null) return
+    this.#gate.figures.ended(receipt.outcome ?? 'rejected', receipt.durationMs, receipt.coldCause)
+    this.#host.receipts.append(receipt)
+  }
+
+  #body(): Uint8Array {
+    const [first] = this.#chunks
+    if (first === undefined) return emptyBody
+    return this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks, this.#bytes)
+  }
+
+  /** The control's own phases before the agent's. */
+  #phases(own: readonly Phase[]): readonly Phase[] {
+    const { clock } = this.#host
+    const admitMs = (this.#queuedMs > 0 ? this.#queuedMs : clock.monotonicMs()) - this.#acceptedMs
+    const phases: Phase[] = [{ phase: 'admit', startMs: 0, durationMs: admitMs, source: 'none', bytes: 0 }]
+    if (this.#queuedMs > 0) {
+      const waitedMs = (this.#admittedMs > 0 ? this.#admittedMs : clock.monotonicMs()) - this.#queuedMs
+      if (waitedMs >= queueMsMin)
+        phases.push({ phase: 'queue', startMs: admitMs, durationMs: waitedMs, source: 'none', bytes: 0 })
+    }
+    for (const phase of own) phases.push(phase)
+    return phases
+  }
+
+  #receipt(
+    result: AttemptResult | null,
+    { phases, error }: { phases: readonly Phase[]; error: FunctionError | null },
+  ): Receipt {
+    const { caller, functionName, payload } = this.request
+    return {
+      id: this.id,
+      project: caller.project,
+      function: functionName,
+      version: this.#version?.number ?? 0,
+      state: 'done',
+      outcome: result?.outcome ?? null,
+      effect: result?.effect ?? 'never_started',
+      createdAt: this.#acceptedAt,
+      deadline: Number.isFinite(this.deadline) ? this.deadline : this.#acceptedAt,
+      attempts: result === null || result.attempt === null ? [] : [result.attempt],
+      endedAt: this.#host.clock.nowMs(),
+      phases,
+      durationMs: result?.durationMs ?? 0,
+      start: result?.start ?? null,
+      coldCause: result?.coldCause ?? null,
+      crashReason: result?.crashReason ?? null,
+      memoryPeakMib: result?.memoryPeakMib ?? 0,
+      bytesFetched: 0,
+      ephemeralBytesPeak: result?.ephemeralBytesPeak ?? 0,
+      storageOps: 0,
+      requestBytes: payload.length,
+      responseBytes: this.#bytes,
+      error,
+    }
+  }
+}
+
+function tooLarge(result: AttemptResult): AttemptResult {
+  const errorMessage = `Response payload size exceeded ${limits.payloadBytesMax} bytes.`
+  const error = { errorType: 'Function.ResponseSizeTooLarge', errorMessage, stackTrace: [] }
+  return { ...result, outcome: 'failed', error, crashReason: null }
+}
