@@ -75,6 +75,8 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   #bytesOut = 0
   #startedAt = 0
   #runFromMs = -1
+  /** Handler time, once it has ended. */
+  durationMs = 0
   #cancelReason: string | null = null
   #end: End | null = null
   #tail: string | null
@@ -269,6 +271,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     const endedAt = this.#host.clock.nowMs()
     const wasRunning = this.state !== 'waiting' && this.state !== 'loading'
     const durationMs = wasRunning ? endedMs - this.#runFromMs : 0
+    this.durationMs = durationMs
     this.state = 'done'
     if (instance !== null) {
       instance.flushOutput()

@@ -1,3 +1,4 @@
+import type { AttemptResult } from '../domain/agent.ts'
 import type { Exit } from '../domain/driver.ts'
 import { toAppError } from '../domain/error.ts'
 import type { CrashReason, FunctionError } from '../domain/invocation.ts'
@@ -64,6 +65,10 @@ export function initError({ phase, ...error }: FunctionError & { phase?: string 
 /** A start that failed on the platform's side. */
 export function startFailed(thrown: unknown): Failure {
   return failure('init_error', 'Hearth.StartFailed', toAppError(thrown).message)
+}
+
+export function noMemory(key: string, memoryMib: number): NonNullable<AttemptResult['refused']> {
+  return { code: 'capacity', message: `This node has no ${memoryMib} MiB left for ${key}.`, retryAfterMs: 1_000 }
 }
 
 function failure(crashReason: CrashReason, errorType: string, errorMessage: string): Failure {

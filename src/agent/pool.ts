@@ -158,7 +158,7 @@ export class Pool implements InstanceOwner {
     instance.state = 'booted'
     const claim = this.#claims.shift()
     if (claim !== undefined) claim.onInstance(instance, 'boot')
-    else if (this.#isClosed || this.#ready.length >= Math.max(1, this.#options.size)) void instance.kill()
+    else if (this.#isClosed || this.#ready.length >= this.#options.size) void instance.kill()
     else this.#keep(instance)
     this.#options.slots.give()
   }

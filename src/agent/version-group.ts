@@ -4,8 +4,9 @@ import type { Clock } from '../domain/clock.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import type { ColdCause } from '../domain/invocation.ts'
 import type { Logger } from '../domain/logger.ts'
+import { Demand } from './demand.ts'
 import type { Execution, Fate } from './execution.ts'
-import type { Death, Failure } from './failures.ts'
+import { noMemory, type Death, type Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { frozenMib, restAction } from './rest-policy.ts'
@@ -47,6 +48,7 @@ export class VersionGroup implements InstanceOwner {
   /** Instances whose last invocation failed: they serve again once they have shown that they are not about to exit. */
   #settling = 0
   readonly #backoff = new Backoff()
+  readonly #demand = new Demand()
   readonly #causes: ColdCauses
   #prepared = { min: 0, untilMs: 0 }
 
@@ -91,6 +93,7 @@ export class VersionGroup implements InstanceOwner {
     }
     if (instance.isDead) return
     if (instance.state === 'binding') return this.#abandon(execution.start)
+    this.#demand.served(execution.durationMs, instance.idleSinceMs)
     if (fate === 'discard') return this.discard(instance, 'crash')
     if (fate === 'keep' || instance.isRetired || this.version.config.reuse === 'never') this.#free(instance)
     else this.#freeIfAlive(instance)
@@ -127,14 +130,16 @@ export class VersionGroup implements InstanceOwner {
   pump(): void {
     this.#trimStarts()
     while (this.#uncommitted() < this.#wanted()) {
-      if (this.#backoff.isOn(this.#host.clock.monotonicMs())) return this.#refuseBackoff()
-      if (!this.#host.reserve(this)) return this.#refuseCapacity()
+      const nowMs = this.#host.clock.monotonicMs()
+      if (this.#backoff.isOn(nowMs)) return this.#refuse(this.#backoff.refusal(this.key, nowMs))
+      if (!this.#host.reserve(this)) return this.#refuse(noMemory(this.key, this.version.config.memoryMib))
       this.#beginStart()
     }
   }
 
   /** Freezes and reaps what was idle long enough; returns when to look again. */
   sweep(nowMs: number): number {
+    if (this.#waiting.length > 0) this.pump()
     let next = Infinity
     for (const instance of [...this.#idle]) next = Math.min(next, this.#sweepOne(instance, nowMs))
     return next
@@ -292,27 +297,22 @@ export class VersionGroup implements InstanceOwner {
   }
 
   #uncommitted(): number {
-    let count = 0
-    for (const start of this.#starts) if (start.execution === null) count++
-    return count
+    return [...this.#starts].filter((start) => start.execution === null).length
   }
 
   #wanted(): number {
     const { min, untilMs } = this.#prepared
-    const waiting = Math.max(0, this.#waiting.length - this.#settling)
-    if (min === 0 || this.#host.clock.monotonicMs() > untilMs) return waiting
+    const nowMs = this.#host.clock.monotonicMs()
+    const soon = this.#settling + this.#demand.servedSoon(this.live.size, nowMs)
+    const waiting = Math.max(0, this.#waiting.length - soon)
+    if (waiting < this.#waiting.length) this.#host.sweepAt(nowMs + Demand.recheckMs + 1)
+    if (min === 0 || nowMs > untilMs) return waiting
     return Math.max(waiting, min - this.live.size)
   }
 
-  #refuseBackoff(): void {
-    if (this.live.size > 0 || this.#starts.size > 0) return
-    this.refuseAll(this.#backoff.refusal(this.key, this.#host.clock.monotonicMs()))
-  }
-
-  #refuseCapacity(): void {
-    if (this.live.size > 0 || this.#starts.size > 0) return
-    const message = `This node has no ${this.version.config.memoryMib} MiB left for ${this.key}.`
-    this.refuseAll({ code: 'capacity', message, retryAfterMs: 1_000 })
+  /** Nobody can be started. Whoever waits may still be served by an Instance that is there, or fails now. */
+  #refuse(refused: Parameters<Execution['refuse']>[0]): void {
+    if (this.live.size === 0 && this.#starts.size === 0) this.refuseAll(refused)
   }
 
   #sweepOne(instance: Instance, nowMs: number): number {

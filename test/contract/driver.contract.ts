@@ -38,7 +38,11 @@ function contractTests(harness: DriverHarness): void {
     assert.ok(probe.works, probe.detail)
   })
   after(async () => harness.close())
+  lifeTests(harness, boot)
+  endTests(harness, boot)
+}
 
+function lifeTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
   test('boot: the runtime says HELLO with the epoch and is alive until killed', async () => {
     const { sandbox, hello } = await boot()
     assert.equal(hello.role, 'runtime')
@@ -92,7 +96,9 @@ function contractTests(harness: DriverHarness): void {
     assert.equal(usage.ephemeralFull, false)
     await booted.sandbox.kill()
   })
+}
 
+function endTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
   test('kill: twice is as good as once', async () => {
     const { sandbox } = await boot()
     const [first, second] = await Promise.all([sandbox.kill(), sandbox.kill()])
