@@ -12,6 +12,7 @@ const benches: Record<string, () => Promise<{ default: Bench }>> = {
   P1: () => import('./p1-warm.ts'),
   P2: () => import('./p2-p3-cold.ts'),
   P6: () => import('./p6-memory.ts'),
+  stall: () => import('./stall.ts'),
   P10: () => import('./p10-install.ts'),
   rivals: () => import('./rivals.ts'),
 }
