@@ -194,7 +194,8 @@ fn enter_empty_namespace() -> io::Result<()> {
     sys::move_mount(root.as_raw_fd(), libc::AT_FDCWD, "/")?;
     sys::fchdir(root.as_raw_fd())?;
     // The root of a machine that runs from its initramfs cannot be left by pivot_root, only covered.
-    sys::pivot_into_cwd().or_else(|_| sys::chroot_to_cwd())
+    let left = sys::pivot_root(".", ".").and_then(|()| sys::unmount(".")).and_then(|()| sys::chdir("/"));
+    left.or_else(|_| sys::chroot_to_cwd())
 }
 
 /// Root in a user namespace that holds our own uid alone.

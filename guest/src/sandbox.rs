@@ -319,11 +319,14 @@ fn mount_tmp(child: &mut Child) -> io::Result<()> {
     sys::move_mount(child.plan.tmp.as_raw_fd(), libc::AT_FDCWD, "tmp")
 }
 
+/// The old root is the empty, read-only tmpfs that every sandbox starts from. It stays, on /mnt: unmounting it would wait for
+/// the kernel's other CPUs, 0.1 to 0.3 ms of a start.
 fn enter_root(child: &mut Child) -> io::Result<()> {
     if let Some(root) = child.root.take() {
         sys::mount_setattr(root.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)?;
     }
-    sys::pivot_into_cwd()
+    sys::pivot_root(".", "mnt")?;
+    sys::chdir("/")
 }
 
 fn set_names(_: &mut Child) -> io::Result<()> {

@@ -405,13 +405,11 @@ pub fn unmount(path: &str) -> io::Result<()> {
     check_int(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }).map(drop)
 }
 
-/// Makes the working directory the root, and the old root goes.
-pub fn pivot_into_cwd() -> io::Result<()> {
-    let dot = c(".")?;
+/// Makes `new` the root of this mount namespace, and moves the old root to `old` below it.
+pub fn pivot_root(new: &str, old: &str) -> io::Result<()> {
+    let (new, old) = (c(new)?, c(old)?);
     // SAFETY: both paths are NUL-terminated and live over the call.
-    check(unsafe { libc::syscall(libc::SYS_pivot_root, dot.as_ptr(), dot.as_ptr()) })?;
-    unmount(".")?;
-    chdir("/")
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, new.as_ptr(), old.as_ptr()) }).map(drop)
 }
 
 pub fn chdir(path: &str) -> io::Result<()> {
