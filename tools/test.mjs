@@ -11,15 +11,13 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const node = path.join(root, 'node_modules/.bin/node')
 const fileTimeoutMs = 300_000
 
-/** Unit tests share one process; end-to-end tests get a process a file, few at a time, since some of them measure. */
-const stages = [
-  {
-    title: 'unit',
-    files: ['src', 'sdk', 'tools', 'runtimes', 'test/contract', 'test/support'],
-    flags: [`--test-concurrency=${os.availableParallelism()}`],
-  },
-  { title: 'end to end', files: ['test/e2e'], flags: ['--test-concurrency=1'] },
-]
+/** In this order, with the sandbox program's own tests in between. */
+const stages = {
+  unit: ['src', 'sdk', 'tools', 'runtimes', 'test/contract', 'test/support'],
+  'end to end': ['test/e2e'],
+}
+/** One file after the other: some measure stalls of a few milliseconds, which a neighbour on the same cores would cause. */
+const concurrency = '--test-concurrency=1'
 
 const totals = { tests: 0, suites: 0, pass: 0, fail: 0, cancelled: 0, skipped: 0, todo: 0, duration_ms: 0 }
 const cargo = { passed: 0, failed: 0 }
@@ -29,7 +27,7 @@ function setUp() {
   if (setup.status !== 0) process.exit(1)
 }
 
-async function nodeTests(title, files, flags) {
+async function nodeTests(title, files) {
   if (files.length === 0) return true
   console.log(`\n== ${title}: ${files.length} files`)
   const args = [
@@ -37,7 +35,7 @@ async function nodeTests(title, files, flags) {
     '--test-reporter=spec',
     `--test-timeout=${fileTimeoutMs}`,
     '--disable-warning=ExperimentalWarning',
-    ...flags,
+    concurrency,
     ...files,
   ]
   let counted = false
@@ -122,12 +120,11 @@ async function main() {
   setUp()
   const chosen = process.argv.slice(2)
   const passed = []
-  if (chosen.length > 0) passed.push(await nodeTests('chosen', chosen, ['--test-concurrency=1']))
+  if (chosen.length > 0) passed.push(await nodeTests('chosen', chosen))
   else {
-    const [unit, e2e] = stages
-    passed.push(await nodeTests(unit.title, filesOf(unit.files), unit.flags))
+    passed.push(await nodeTests('unit', filesOf(stages.unit)))
     passed.push(process.platform !== 'linux' || (await guestTests()))
-    passed.push(await nodeTests(e2e.title, filesOf(e2e.files), e2e.flags))
+    passed.push(await nodeTests('end to end', filesOf(stages['end to end'])))
   }
   console.log()
   for (const [name, value] of Object.entries(totals)) console.log(`\u2139 ${name} ${value}`)
