@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { deployFiles, invoke } from './functions.ts'
@@ -65,13 +66,19 @@ export function leftovers(data: string): string[] {
   return [...processesOf(data), ...mountsOf(data), ...cgroupsOf(data), ...folders]
 }
 
+/** Name of the platform's cgroups: docs/reference/launcher-protocol.md, "Starting". */
+function groupOf(data: string): string {
+  return `hearth-${createHash('sha256').update(data).digest('hex').slice(0, 12)}`
+}
+
 function processesOf(data: string): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((pid) => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-        return line.includes(data) || line.includes('/var/runtime/bootstrap') ? [`process ${pid}: ${line}`] : []
+        const isOurs = line.includes(data) || readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(groupOf(data))
+        return isOurs ? [`process ${pid}: ${line}`] : []
       } catch {
         // The process ended between readdir and read: not a leftover.
         return []
@@ -86,10 +93,8 @@ function mountsOf(data: string): string[] {
     .map((line) => `mount ${line}`)
 }
 
-/** Instance cgroups below any `hearth-*` group; other platforms on this machine would show here too, so tests run one at a time. */
-function cgroupsOf(_data: string): string[] {
-  const found = execFileSync('find', ['/sys/fs/cgroup', '-maxdepth', '4', '-type', 'd', '-path', '*/hearth-*/*'], {
-    encoding: 'utf8',
-  }).trim()
+function cgroupsOf(data: string): string[] {
+  const args = ['/sys/fs/cgroup', '-maxdepth', '4', '-type', 'd', '-path', `*/${groupOf(data)}/*`]
+  const found = execFileSync('find', args, { encoding: 'utf8' }).trim()
   return found === '' ? [] : found.split('\n').map((line) => `cgroup ${line}`)
 }
