@@ -87,7 +87,8 @@ export const configKeys = {
     value: 'FILE',
     default: '',
     defaultText: '<data>/master.key',
-    about: 'Key file (0600) that secrets and API keys hang on; made at the first start.',
+    about:
+      'Key file (0600, of the user the platform runs as) that secrets and API keys hang on; made at the first start.',
   },
   logLevel: {
     type: 'choice',

@@ -72,7 +72,7 @@ async function start(undo: Undo): Promise<void> {
     outcomes: { record: () => {} },
     logger,
     folders: { instances: data('instances'), logs: data('logs') },
-    memoryMib: config.memoryMib === 0 ? Math.floor((os.totalmem() / 2 ** 20) * 0.75) : config.memoryMib,
+    memoryMib: config.memoryMib === 0 ? Math.floor((machineMemoryMib() * 3) / 4) : config.memoryMib,
     poolSize: config.poolSize,
     names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
   })
@@ -100,6 +100,13 @@ async function start(undo: Undo): Promise<void> {
   )
   await announce({ url, newKey, status }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
+}
+
+/** What this process may count on: the machine's memory, or less where a container has a limit. */
+function machineMemoryMib(): number {
+  const constrained = process.constrainedMemory()
+  const bytes = constrained > 0 ? Math.min(os.totalmem(), constrained) : os.totalmem()
+  return bytes / 2 ** 20
 }
 
 /** Tells everybody who waits or looks for the platform that it serves: server.json, the ready file, the log, the terminal. */

@@ -53,7 +53,7 @@ function serveCommand(options: ServeOptions): readonly string[] {
 
 function becomeLauncher(serve: readonly string[], { config, user, runtimes }: ServeOptions): never {
   const keep = [appRoot, config.data, path.dirname(process.execPath)]
-  if (config.readyFile !== '') keep.push(path.dirname(config.readyFile))
+  for (const file of [config.readyFile, config.masterKeyFile]) if (file !== '') keep.push(path.dirname(file))
   const args = [
     'up',
     ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),
