@@ -72,7 +72,7 @@ impl Host {
             sys::mount_setattr(work.as_raw_fd(), 0, libc::MS_SHARED, false)
                 .at("instances", || "share the mount of the instances".to_string())?;
         }
-        let spawn_base = if has_namespaces { Some(SpawnBase::make()?) } else { None };
+        let spawn_base = if has_namespaces { Some(SpawnBase::make(options.is_root)?) } else { None };
         let sources = options.sources.iter().map(|path| real_path(path)).collect();
         let (root_links, root_folders) = root_entries();
         let is_there =
@@ -150,7 +150,7 @@ impl Host {
 
 impl SpawnBase {
     /// A child makes the namespace; a descriptor keeps it when the child is gone.
-    fn make() -> Result<SpawnBase, Error> {
+    fn make(is_root: bool) -> Result<SpawnBase, Error> {
         let make = || -> io::Result<SpawnBase> {
             let own = sys::openat(libc::AT_FDCWD, "/proc/self/ns/mnt", libc::O_RDONLY, 0)?;
             let root = sys::openat(libc::AT_FDCWD, "/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
@@ -159,7 +159,7 @@ impl SpawnBase {
             if pid == 0 {
                 // Else the read below would wait for ourselves.
                 drop(to_child);
-                let made = enter_empty_namespace();
+                let made = enter_empty_namespace(is_root);
                 let code = made.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
                 let _ = sys::write(from_parent.as_raw_fd(), &[code as u8]);
                 let _ = sys::read(from_parent.as_raw_fd(), &mut [0]);
@@ -187,12 +187,20 @@ impl SpawnBase {
     }
 }
 
-fn enter_empty_namespace() -> io::Result<()> {
+/// In a user namespace the kernel mounts a new /proc only where one is in sight already, so there it is not quite empty; the
+/// sandbox then unmounts what it started from.
+fn enter_empty_namespace(is_root: bool) -> io::Result<()> {
     sys::unshare(libc::CLONE_NEWNS)?;
     sys::mount("", "/", "", libc::MS_PRIVATE | libc::MS_REC, "")?;
-    let root = sys::new_mount("tmpfs", &[("size", "4k"), ("mode", "755")], sys::READ_ONLY | sys::MOUNT_ATTR_NOEXEC)?;
+    let root = sys::new_mount("tmpfs", &[("size", "4k"), ("mode", "755")], sys::MOUNT_ATTR_NOSUID)?;
+    let proc = if is_root { None } else { Some(sys::open_tree(libc::AT_FDCWD, "/proc", true)?) };
     sys::move_mount(root.as_raw_fd(), libc::AT_FDCWD, "/")?;
     sys::fchdir(root.as_raw_fd())?;
+    if let Some(proc) = proc {
+        sys::mkdirat(libc::AT_FDCWD, "proc", 0o755)?;
+        sys::move_mount(proc.as_raw_fd(), libc::AT_FDCWD, "proc")?;
+    }
+    sys::mount_setattr(root.as_raw_fd(), sys::READ_ONLY | sys::MOUNT_ATTR_NOEXEC, 0, false)?;
     // The root of a machine that runs from its initramfs cannot be left by pivot_root, only covered.
     let left = sys::pivot_root(".", ".").and_then(|()| sys::unmount(".")).and_then(|()| sys::chdir("/"));
     left.or_else(|_| sys::chroot_to_cwd())

@@ -116,6 +116,7 @@ impl Instance {
             uid,
             gid: uid,
             changes_user: host.is_root,
+            is_old_root_empty: host.is_root,
             processes_max: (!cgroups.has(crate::cgroup::Controller::Pids)).then_some(request.pids_max),
             filter: &host.filter,
             landlock_abi: host.landlock_abi,

@@ -336,8 +336,8 @@ struct MountAttr {
 }
 
 /// Sets flags and, when `propagation` is not 0, the kind of propagation of a mount.
-pub fn mount_setattr(mount: RawFd, set: u64, propagation: libc::c_ulong, recursive: bool) -> io::Result<()> {
-    let attr = MountAttr { set, propagation: propagation as u64, ..MountAttr::default() };
+pub fn mount_setattr(mount: RawFd, set: u64, propagation: u64, recursive: bool) -> io::Result<()> {
+    let attr = MountAttr { set, propagation, ..MountAttr::default() };
     let flags = libc::AT_EMPTY_PATH as u32 | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: `attr` lives over the call and the size is its size.
     check(unsafe {
