@@ -97,6 +97,8 @@ async function start(message) {
     return exitFlushed(1)
   }
   json(Type.ready, { loadMs: Number(process.hrtime.bigint() - startedAt) / 1e6 })
+  // Before the first handler: one that never yields must not hold back that its module has loaded.
+  writer.flush()
   next()
 }
 
@@ -172,7 +174,7 @@ function unhandled(reason) {
 function exitFlushed(code) {
   writer.flush()
   if (socket.writableLength === 0) process.exit(code)
-  socket.once('drain', () => process.exit(code))
+  socket.write('', () => process.exit(code))
   setTimeout(() => process.exit(code), 1000)
 }
 
