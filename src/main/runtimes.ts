@@ -6,6 +6,7 @@ import { findServer } from '../cli/server.ts'
 import type { Context } from '../cli/context.ts'
 import { AppError } from '../domain/error.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
+import { compilePythonShim } from '../image/python-bytecode.ts'
 import { runtimeCandidates } from '../image/runtime-candidates.ts'
 import { installRuntime } from '../image/runtime-install.ts'
 import { discoverRuntimes, runtimeCatalog } from '../image/runtimes.ts'
@@ -29,7 +30,9 @@ export async function findRuntimes(
     installedFolder,
     bundled: [{ path: process.execPath, family: 'node' }],
   })
-  return discoverRuntimes({ candidates, shimFolder, cacheFile: cacheFile ?? (await ownCacheFile()) })
+  const builds = await discoverRuntimes({ candidates, shimFolder, cacheFile: cacheFile ?? (await ownCacheFile()) })
+  await compilePythonShim(builds, shimFolder)
+  return builds
 }
 
 /** Beside the program; for one that belongs to somebody else, among the caller's own caches. Never in a folder that others write to. */
