@@ -1,15 +1,7 @@
 import { createHash } from 'node:crypto'
-import {
-  routes,
-  type Arguments,
-  type ErrorBody,
-  type LogLine,
-  type ReplyOf,
-  type Route,
-  type RouteId,
-  type Routes,
-} from './contract.ts'
+import { routes, type Route } from './contract.ts'
 import { readEvents } from './sse.ts'
+import type { Arguments, ErrorBody, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
 
 export interface ClientOptions {
   readonly url: string
@@ -115,28 +107,28 @@ class Transport {
     const used = new Set<string>()
     const path = route.path.replace(/\{(\w+)\}/g, (_, name: string) => {
       used.add(name)
-      return encodeURIComponent(String(rest[name]))
+      return encodeURIComponent(textOf(rest[name]))
     })
     const query = new URLSearchParams(
       Object.entries(rest).flatMap(([name, value]) =>
-        used.has(name) || value === undefined ? [] : [[name, String(value)]],
+        used.has(name) || value === undefined ? [] : [[name, textOf(value)]],
       ),
-    )
-    const reply = await this.send(`${path}${query.size > 0 ? `?${query}` : ''}`, {
-      method: route.method,
-      ...bodyOf(body),
-    })
+    ).toString()
+    const reply = await this.send(query === '' ? path : `${path}?${query}`, { method: route.method, ...bodyOf(body) })
     if (!reply.ok) throw await failure(reply)
     if (route.reply === 'none') return undefined
     if (route.reply === 'text') return reply.text()
     return route.reply === 'bytes' ? new Uint8Array(await reply.arrayBuffer()) : reply.json()
   }
 
-  async send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {
+  async send(
+    path: string,
+    { headers, ...init }: Omit<RequestInit, 'headers'> & { headers?: Readonly<Record<string, string>> },
+  ): Promise<Response> {
     try {
       return await this.#fetch(`${this.url}${path}`, {
         ...init,
-        headers: { authorization: `Bearer ${this.#apiKey}`, ...init.headers },
+        headers: { authorization: `Bearer ${this.#apiKey}`, ...headers },
       })
     } catch (cause) {
       if (init.signal?.aborted === true) throw cause
@@ -219,6 +211,11 @@ function bodyOf(body: unknown): { body?: string | Uint8Array<ArrayBuffer>; heade
   return { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
 }
 
+/** A path or query parameter: the table has none but texts, numbers and booleans. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
 async function failure(reply: Response): Promise<HearthError> {
   const text = await reply.text()
   try {
@@ -241,6 +238,8 @@ function codeOf(status: number): string {
     403: 'forbidden',
     404: 'not_found',
     409: 'conflict',
+    413: 'invalid',
+    415: 'invalid',
     429: 'capacity',
     503: 'capacity',
     504: 'timeout',

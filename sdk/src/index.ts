@@ -1,3 +1,5 @@
 export * from './client.ts'
 export * from './contract.ts'
+export * from './invoke-contract.ts'
 export { openapi } from './openapi.ts'
+export * from './types.ts'

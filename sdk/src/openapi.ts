@@ -1,36 +1,20 @@
 import { z } from 'zod'
 import { routes, type Route } from './contract.ts'
+import { invokeReplyHeaders, invokeRequestHeaders, invokeStatuses } from './invoke-contract.ts'
 import { errorBody } from './schemas.ts'
 
 type Json = Record<string, unknown>
+type SchemaOf = (schema: z.ZodType, io: 'input' | 'output') => Json
 
 /** The API as an OpenAPI 3.1 document, made from the contract table. */
 export function openapi(version: string): Json {
   const schemas: Json = {}
   const paths: Record<string, Json> = {}
-  const schemaOf = (schema: z.ZodType, io: 'input' | 'output'): Json =>
-    hoist(z.toJSONSchema(schema, { io, target: 'draft-2020-12', unrepresentable: 'any' }) as Json, schemas)
+  const schemaOf: SchemaOf = (schema, io) =>
+    hoist(z.toJSONSchema(schema, { io, target: 'draft-2020-12', unrepresentable: 'any' }), schemas)
   const error = schemaOf(errorBody, 'output')
   for (const [id, route] of Object.entries<Route>(routes)) {
-    const operation: Json = {
-      operationId: id,
-      summary: route.summary,
-      ...(route.scope === null ? { security: [] } : { description: `Scope: \`${route.scope}\`.` }),
-      parameters: [...parameters(route.params, 'path', schemaOf), ...parameters(route.query, 'query', schemaOf)],
-      ...(route.body === undefined
-        ? {}
-        : { requestBody: { required: id !== 'invoke', content: content(route.body, 'input', schemaOf) } }),
-      responses: {
-        [String(route.status)]: {
-          description: 'Done.',
-          ...(route.reply === 'none' ? {} : { content: content(route.reply, 'output', schemaOf) }),
-        },
-        default: {
-          description: 'Refused or failed; see contracts.md.',
-          content: { 'application/json': { schema: error } },
-        },
-      },
-    }
+    const operation = id === 'invoke' ? invokeOperation(route, schemaOf) : operationOf(id, route, schemaOf)
     paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation }
   }
   return {
@@ -46,16 +30,69 @@ export function openapi(version: string): Json {
     paths,
     components: {
       schemas,
+      responses: {
+        Error: {
+          description: 'Refused or failed; `code` says how.',
+          content: { 'application/json': { schema: error } },
+        },
+      },
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: '`hth_<id>_<secret>`' } },
     },
   }
 }
 
-function parameters(
-  schema: z.ZodObject | undefined,
-  where: 'path' | 'query',
-  schemaOf: (schema: z.ZodType, io: 'input') => Json,
-): Json[] {
+const errorReference = { $ref: '#/components/responses/Error' }
+
+function operationOf(id: string, route: Route, schemaOf: SchemaOf): Json {
+  return {
+    operationId: id,
+    summary: route.summary,
+    ...(route.scope === null ? { security: [] } : { description: `Scope: \`${route.scope}\`.` }),
+    parameters: [...parameters(route.params, 'path', schemaOf), ...parameters(route.query, 'query', schemaOf)],
+    ...(route.body !== undefined && {
+      requestBody: { required: true, content: content(route.body, 'input', schemaOf) },
+    }),
+    responses: {
+      [String(route.status)]: {
+        description: 'Done.',
+        ...(route.reply !== 'none' && { content: content(route.reply, 'output', schemaOf) }),
+      },
+      '4XX': errorReference,
+      '5XX': errorReference,
+    },
+  }
+}
+
+function invokeOperation(route: Route, schemaOf: SchemaOf): Json {
+  const text = { type: 'string' }
+  const headers = Object.fromEntries(
+    invokeReplyHeaders.map(({ name, about }) => [name, { description: about, schema: text }]),
+  )
+  const replies = invokeStatuses.map(({ status, about }) => [
+    String(status),
+    { description: about, headers, content: { '*/*': { schema: {} } } },
+  ])
+  return {
+    operationId: 'invoke',
+    summary: route.summary,
+    description: 'Scope: `invoke:NAME` or `invoke:*`.',
+    parameters: [
+      ...parameters(route.params, 'path', schemaOf),
+      // OpenAPI describes Content-Type by the content of the body.
+      ...invokeRequestHeaders
+        .filter(({ name }) => name !== 'Content-Type')
+        .map(({ name, about }) => ({ name, in: 'header', description: about, required: false, schema: text })),
+    ],
+    requestBody: {
+      required: false,
+      description: 'The event; empty is `{}`.',
+      content: { 'application/json': { schema: {} }, '*/*': { schema: {} } },
+    },
+    responses: { ...Object.fromEntries(replies), '4XX': errorReference, '5XX': errorReference },
+  }
+}
+
+function parameters(schema: z.ZodObject | undefined, where: 'path' | 'query', schemaOf: SchemaOf): Json[] {
   return Object.entries(schema?.shape ?? {}).map(([name, part]) => ({
     name,
     in: where,
@@ -64,11 +101,7 @@ function parameters(
   }))
 }
 
-function content(
-  part: z.ZodType | 'bytes' | 'text' | 'none',
-  io: 'input' | 'output',
-  schemaOf: (schema: z.ZodType, io: 'input' | 'output') => Json,
-): Json {
+function content(part: z.ZodType | 'bytes' | 'text' | 'none', io: 'input' | 'output', schemaOf: SchemaOf): Json {
   if (part === 'bytes') return { '*/*': { schema: {} } }
   if (part === 'text') return { 'text/plain': { schema: { type: 'string' } } }
   return { 'application/json': { schema: part === 'none' ? {} : withoutMeta(schemaOf(part, io)) } }

@@ -14,27 +14,48 @@ export const codeSource = z.strictObject({ artifact: digest }).meta({ id: 'CodeS
 
 /** What a user may set of a Function; ranges are checked by the platform, which names field, value and range. */
 export const configFields = {
-  description: z.string().optional(),
-  runtime: z.string().optional(),
-  handler: z.string().optional(),
-  memoryMib: z.number().optional(),
-  timeoutMs: z.number().optional(),
-  initTimeoutMs: z.number().optional(),
-  concurrency: z.number().optional(),
-  ephemeralMib: z.number().optional(),
-  env: z.record(z.string(), z.string()).optional(),
-  secrets: z.record(z.string(), z.string()).optional(),
-  network: z.string().optional(),
-  isolation: z.string().optional(),
-  reuse: z.string().optional(),
-  arch: z.string().optional(),
-  freezeAfterMs: z.number().optional(),
-  keepAliveMs: z.number().optional(),
-  permissions: z.array(z.string()).optional(),
+  description: z.string().optional().describe('At most 256 characters.'),
+  runtime: z.string().optional().describe('`node`, `python`, or one of `GET /v1/runtimes`; pinned at deploy.'),
+  handler: z.string().optional().describe('FILE.EXPORT, e.g. `index.handler`; `main.handler` for Python.'),
+  memoryMib: z.number().optional().describe('128 to 2048, default 256.'),
+  timeoutMs: z.number().optional().describe('1000 to 300000, default 30000.'),
+  initTimeoutMs: z.number().optional().describe('Limit of one start: 100 to 300000, default 10000.'),
+  concurrency: z.number().optional().describe('Invocations at a time: 1 to 100, default 10.'),
+  ephemeralMib: z.number().optional().describe('Size of /tmp: 64 to 10240, default 512.'),
+  env: z.record(z.string(), z.string()).optional().describe('Names and values together at most 4096 bytes.'),
+  secrets: z
+    .record(z.string(), z.string())
+    .optional()
+    .describe('Environment name to name of a secret; values are looked up when an Instance starts.'),
+  network: z.string().optional().describe('`none` (default) or `egress`.'),
+  isolation: z.string().optional().describe('`auto` (default), `process` or `vm`; `vm` is never downgraded.'),
+  reuse: z
+    .string()
+    .optional()
+    .describe('`sequential` (default), or `never`: each invocation gets an Instance of its own.'),
+  arch: z.string().optional().describe('`x86_64` or `arm64`; default: that of the platform.'),
+  freezeAfterMs: z
+    .number()
+    .optional()
+    .describe('Idle time after which an Instance gets no CPU: 0 to 3600000, default 100.'),
+  keepAliveMs: z
+    .number()
+    .optional()
+    .describe('Idle time after which an Instance is removed: 0 to 86400000, default 600000.'),
+  permissions: z
+    .array(z.string())
+    .optional()
+    .describe("Scopes of the function's own identity towards this API; none by default."),
 }
 
 export const createFunctionBody = z
-  .strictObject({ name: functionName, code: codeSource, ...configFields, runtime: z.string(), handler: z.string() })
+  .strictObject({
+    name: functionName,
+    code: codeSource,
+    ...configFields,
+    runtime: configFields.runtime.unwrap(),
+    handler: configFields.handler.unwrap(),
+  })
   .meta({ id: 'CreateFunction' })
 export const updateFunctionBody = z
   .strictObject({ code: codeSource.optional(), ...configFields })

@@ -1,5 +1,6 @@
 import type { ErrorBody } from '@hearth/sdk'
-import type { AppError, ErrorCode } from '../domain/error.ts'
+import type { IncomingMessage } from 'node:http'
+import { AppError, type AppErrorOptions, type ErrorCode } from '../domain/error.ts'
 
 /** The one table from error codes to HTTP status. A `capacity` of the caller's own limit is told apart by invoke itself (429). */
 export const statusOfCode: Readonly<Record<ErrorCode, number>> = {
@@ -13,6 +14,20 @@ export const statusOfCode: Readonly<Record<ErrorCode, number>> = {
   guest_failed: 502,
   driver_failed: 502,
   internal: 500,
+}
+
+/** An `invalid` request for which HTTP has a narrower status: 405, 413, 415. */
+export class HttpRefusal extends AppError {
+  readonly status: number
+
+  constructor(status: number, message: string, options: AppErrorOptions = {}) {
+    super('invalid', message, options)
+    this.status = status
+  }
+}
+
+export function statusOf(error: AppError): number {
+  return error instanceof HttpRefusal ? error.status : statusOfCode[error.code]
 }
 
 /** What a caller is told of an error; `detail` and `cause` stay with the operator. */
@@ -39,4 +54,21 @@ export function errorHeaders(error: AppError): Record<string, string> {
       'retry-after': String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))),
     }),
   }
+}
+
+/** What is left of a refused request's body is read and dropped when it is no more than this, and the connection goes on. */
+const leftBytesMax = 64 * 1024
+/** A longer one is dropped for this long, so that the client reads the answer before it finds the connection closed. */
+const lingerMs = 2_000
+
+/** Sees to the body of a request that is refused unread; false when the connection must close after the answer. */
+export function leaveBody(request: IncomingMessage): boolean {
+  request.removeAllListeners('data')
+  request.resume()
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
+  if (request.complete || (encoding === undefined && Number(length ?? 0) <= leftBytesMax)) return true
+  const timer = setTimeout(() => request.socket.destroy(), lingerMs)
+  timer.unref()
+  request.once('close', () => clearTimeout(timer))
+  return false
 }

@@ -1,4 +1,5 @@
 import type { InvokeReply } from '../domain/control.ts'
+import type { ErrorCode } from '../domain/error.ts'
 import type { Outcome } from '../domain/invocation.ts'
 
 /** docs/reference/contracts.md, "Invoke": outcome to status. */
@@ -41,10 +42,8 @@ export function replyStatus(reply: InvokeReply): number {
 }
 
 /** Name, value, name, value: the form node:http writes without making an object of it. */
-export function replyHeaders(reply: InvokeReply, bytes: number): string[] {
+export function replyHeaders(reply: InvokeReply, { status, bytes }: { status: number; bytes: number }): string[] {
   const headers = [
-    'Content-Length',
-    String(bytes),
     'Hearth-Invocation-Id',
     reply.invocationId,
     'Hearth-Outcome',
@@ -56,6 +55,8 @@ export function replyHeaders(reply: InvokeReply, bytes: number): string[] {
     'Server-Timing',
     serverTiming(reply),
   ]
+  // These two have no body: a length would make the client wait for one.
+  if (status !== 204 && status !== 304) headers.push('Content-Length', String(bytes))
   if (reply.start !== null)
     headers.push(
       'Hearth-Start',
@@ -80,6 +81,30 @@ export function replyHeaders(reply: InvokeReply, bytes: number): string[] {
   }
   if (!hasType) headers.push('Content-Type', 'application/json')
   return headers
+}
+
+/** What outcomes that are neither a result nor the function's own error look like to a client that knows error codes only. */
+const codeOfOutcome: Readonly<Record<Exclude<Outcome, 'succeeded' | 'failed'>, ErrorCode>> = {
+  timed_out: 'timeout',
+  expired: 'timeout',
+  rejected: 'capacity',
+  cancelled: 'guest_failed',
+  crashed: 'guest_failed',
+}
+
+/** Body of any outcome but `succeeded`: the function's error in Lambda's form; beside it ours, where it was not the function's doing. */
+export function failureBody({ outcome, effect, error, invocationId }: InvokeReply): unknown {
+  const own = {
+    errorType: error?.errorType ?? outcome,
+    errorMessage: error?.errorMessage ?? outcome,
+    stackTrace: error?.stackTrace ?? [],
+  }
+  if (outcome === 'succeeded' || outcome === 'failed') return own
+  const code = codeOfOutcome[outcome]
+  return {
+    error: { code, message: own.errorMessage, retryable: effect === 'never_started', invocationId },
+    ...own,
+  }
 }
 
 function serverTiming({ phases }: InvokeReply): string {

@@ -1,26 +1,33 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
 import type { Caller, Control, InvokeReply, InvokeRequest } from '../domain/control.ts'
-import { AppError, invalid, toAppError } from '../domain/error.ts'
+import { AppError, toAppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { unauthorized, type Authentication } from './auth.ts'
-import { errorBody, errorHeaders, statusOfCode } from './errors.ts'
-import { replyHeaders, replyStatus } from './invoke-reply.ts'
+import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
+import { failureBody, replyHeaders, replyStatus } from './invoke-reply.ts'
+import { parseInvoke } from './invoke-request.ts'
 
 /* The path of an invocation through HTTP: node:http alone, no framework, no promise when everything is in memory. */
 
 const prefix = '/v1/functions/'
 const suffix = '/invoke'
 const emptyEvent = Buffer.from('{}')
-/** A JSON body up to this size is checked here (about 1 ms); a larger one is left to the runtime, so that it cannot stall everybody else's calls. */
-const jsonCheckBytesMax = 256 * 1024
-const priorityDefault = 3
+/** A reply up to this size leaves as text with its head in one write; bytes would take a second buffer and a writev, a sixth of the time of a small reply. */
 const textBytesMax = 16 * 1024
-/** What a client still sends after it was told 413 is read and dropped for this long, so that it can read the answer. */
-const lingerMs = 2_000
+/** Requests and replies of all invocations in memory at a time, beside what functions hold. */
+const heldBytesMax = 512 * 1024 * 1024
+/** A client that takes nothing of its reply for this long is cut. */
+const stallMs = 60_000
+
+export interface InvokeTarget {
+  readonly name: string
+  readonly qualifier: string | null
+}
 
 /** `NAME` or `NAME:QUALIFIER` of an invoke path, percent-decoded; null when `url` is no invoke path. */
-export function invokeTarget(url: string): { name: string; qualifier: string | null } | null {
+export function invokeTarget(url: string): InvokeTarget | null {
   if (!url.startsWith(prefix)) return null
   const query = url.indexOf('?')
   const end = query < 0 ? url.length : query
@@ -32,246 +39,187 @@ export function invokeTarget(url: string): { name: string; qualifier: string | n
   return colon < 0 ? { name: text, qualifier: null } : { name: text.slice(0, colon), qualifier: text.slice(colon + 1) }
 }
 
-export class InvokeRoute {
-  readonly #control: Control
-  readonly #auth: Authentication
-  readonly #logger: Logger
-  readonly #nowMs: () => number
+export interface InvokeRouteOptions {
+  readonly control: Control
+  readonly auth: Authentication
+  readonly logger: Logger
+  readonly nowMs: () => number
+}
 
-  constructor(options: { control: Control; auth: Authentication; logger: Logger; nowMs: () => number }) {
-    this.#control = options.control
-    this.#auth = options.auth
-    this.#logger = options.logger
-    this.#nowMs = options.nowMs
+/** Serves POST /v1/functions/{name}/invoke. */
+export class InvokeRoute {
+  readonly control: Control
+  readonly auth: Authentication
+  readonly logger: Logger
+  readonly nowMs: () => number
+  /** Bytes that clients have sent or not yet taken. */
+  heldBytes = 0
+
+  constructor({ control, auth, logger, nowMs }: InvokeRouteOptions) {
+    this.control = control
+    this.auth = auth
+    this.logger = logger
+    this.nowMs = nowMs
   }
 
-  handle(request: IncomingMessage, response: ServerResponse, target: { name: string; qualifier: string | null }): void {
-    const caller = this.#auth.cached(request)
-    if (caller === null) return this.#refuse(request, response, unauthorized())
-    if (caller !== undefined) {
-      const wait = this.#control.authorizeInvoke(caller, target.name, target.qualifier)
-      if (wait === null) return this.#read(request, response, { ...target, caller })
-      void this.#readAfter(wait, request, response, { ...target, caller })
+  handle(request: IncomingMessage, response: ServerResponse, target: InvokeTarget): void {
+    new Exchange(this, request, response, target).start()
+  }
+}
+
+/*
+ *  start --caller and version in memory--> read body --> invoke --> answer --> closed
+ *     \-----ask the store------------------^      (a client that goes away cancels; a refusal answers from anywhere)
+ */
+class Exchange {
+  readonly #route: InvokeRoute
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  readonly #target: InvokeTarget
+  #caller: Caller | null = null
+  #chunks: Buffer[] = []
+  #bytes = 0
+  #cancel: ((reason: string) => void) | null = null
+  #isAnswered = false
+
+  constructor(route: InvokeRoute, request: IncomingMessage, response: ServerResponse, target: InvokeTarget) {
+    this.#route = route
+    this.#request = request
+    this.#response = response
+    this.#target = target
+  }
+
+  start(): void {
+    const caller = this.#route.auth.cached(this.#request)
+    if (caller === undefined) return void this.#authenticate()
+    if (caller === null) return this.#refuse(unauthorized())
+    this.#authorize(caller)
+  }
+
+  async #authenticate(): Promise<void> {
+    try {
+      this.#authorize(await this.#route.auth.caller(this.#request))
+    } catch (error) {
+      this.#refuse(error)
+    }
+  }
+
+  #authorize(caller: Caller): void {
+    this.#caller = caller
+    const wait = this.#route.control.authorizeInvoke(caller, this.#target.name, this.#target.qualifier)
+    if (wait === null) return this.#read()
+    wait.then(
+      () => this.#read(),
+      (error: unknown) => this.#refuse(error),
+    )
+  }
+
+  #read(): void {
+    const request = this.#request
+    if (Number(request.headers['content-length'] ?? 0) > limits.payloadBytesMax) return this.#refuse(tooLarge())
+    this.#response.on('close', () => this.#closed())
+    request.on('data', (chunk: Buffer) => this.#receive(chunk))
+    request.on('end', () => this.#invoke())
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#isAnswered) return
+    this.#hold(chunk.length)
+    this.#chunks.push(chunk)
+    if (this.#bytes > limits.payloadBytesMax) this.#refuse(tooLarge())
+    else if (this.#route.heldBytes > heldBytesMax) this.#refuse(noMemory())
+  }
+
+  #invoke(): void {
+    if (this.#isAnswered || this.#caller === null) return
+    const [first] = this.#chunks
+    const payload = this.#chunks.length > 1 ? Buffer.concat(this.#chunks, this.#bytes) : (first ?? emptyEvent)
+    this.#chunks = []
+    let asked: InvokeRequest
+    try {
+      asked = parseInvoke(this.#request.headers, {
+        caller: this.#caller,
+        target: this.#target,
+        payload,
+        isEmpty: first === undefined,
+        nowMs: this.#route.nowMs,
+      })
+    } catch (error) {
+      return this.#refuse(error)
+    }
+    const cancel = this.#route.control.invoke(asked, (reply) => this.#answer(reply))
+    if (!this.#isAnswered) this.#cancel = cancel
+  }
+
+  #answer(reply: InvokeReply): void {
+    this.#isAnswered = true
+    const response = this.#response
+    if (response.destroyed) return
+    const body = reply.outcome === 'succeeded' ? reply.body : Buffer.from(JSON.stringify(failureBody(reply)))
+    const status = replyStatus(reply)
+    response.writeHead(status, replyHeaders(reply, { status, bytes: body.length }))
+    if (body.length <= textBytesMax) {
+      response.end(Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1'), 'latin1')
       return
     }
-    void this.#authenticate(request, response, target)
-  }
-
-  async #authenticate(
-    request: IncomingMessage,
-    response: ServerResponse,
-    target: { name: string; qualifier: string | null },
-  ): Promise<void> {
-    try {
-      const caller = await this.#auth.caller(request)
-      await this.#readAfter(this.#control.authorizeInvoke(caller, target.name, target.qualifier), request, response, {
-        ...target,
-        caller,
-      })
-    } catch (error) {
-      this.#refuse(request, response, error)
-    }
-  }
-
-  async #readAfter(
-    wait: Promise<void> | null,
-    request: IncomingMessage,
-    response: ServerResponse,
-    of: Asked,
-  ): Promise<void> {
-    try {
-      await wait
-    } catch (error) {
-      return this.#refuse(request, response, error)
-    }
-    this.#read(request, response, of)
-  }
-
-  #read(request: IncomingMessage, response: ServerResponse, of: Asked): void {
-    const length = Number(request.headers['content-length'] ?? 0)
-    if (length > limits.payloadBytesMax) return this.#tooLarge(request, response)
-    const chunks: Buffer[] = []
-    let bytes = 0
-    request.on('data', (chunk: Buffer) => {
-      bytes += chunk.length
-      if (bytes > limits.payloadBytesMax) {
-        request.removeAllListeners('data')
-        request.removeAllListeners('end')
-        this.#tooLarge(request, response)
-        return
-      }
-      chunks.push(chunk)
-    })
-    request.on('end', () => {
-      const [first] = chunks
-      this.#invoke(request, response, {
-        ...of,
-        payload: first === undefined ? emptyEvent : chunks.length === 1 ? first : Buffer.concat(chunks, bytes),
-        isEmpty: first === undefined,
-      })
-    })
-  }
-
-  #invoke(request: IncomingMessage, response: ServerResponse, of: Asked & { payload: Buffer; isEmpty: boolean }): void {
-    let ask: InvokeRequest
-    try {
-      ask = parse(request, of, this.#nowMs())
-    } catch (error) {
-      return this.#refuse(request, response, error)
-    }
-    let isOver = false
-    const cancel = this.#control.invoke(ask, (reply) => {
-      isOver = true
-      answer(response, reply)
-    })
-    if (isOver) return
-    response.on('close', () => {
-      if (!isOver) cancel('the client closed the connection')
-    })
-  }
-
-  #tooLarge(request: IncomingMessage, response: ServerResponse): void {
-    const error = new AppError('invalid', `The request is larger than ${limits.payloadBytesMax} bytes.`, {
-      field: 'body',
-      allowed: `at most ${limits.payloadBytesMax} bytes`,
-    })
-    this.#send(response, 413, errorHeaders(error), error)
-    linger(request)
-  }
-
-  #refuse(request: IncomingMessage, response: ServerResponse, thrown: unknown): void {
-    const error = toAppError(thrown)
-    if (error.code === 'internal') this.#logger.error('http.invoke.failed', { url: request.url, detail: error.detail })
-    this.#send(response, statusOfCode[error.code], errorHeaders(error), error)
-    if (!request.complete) linger(request)
-  }
-
-  #send(response: ServerResponse, status: number, headers: Record<string, string>, error: AppError): void {
-    if (response.headersSent) return
-    const body = Buffer.from(JSON.stringify(errorBody(error)))
-    response.writeHead(status, { ...headers, 'content-type': 'application/json', 'content-length': body.length })
+    this.#hold(body.length)
+    cutIfStalled(response)
     response.end(body)
   }
-}
 
-interface Asked {
-  readonly name: string
-  readonly qualifier: string | null
-  readonly caller: Caller
-}
+  /** Answers before there is an invocation. */
+  #refuse(thrown: unknown): void {
+    if (this.#isAnswered) return
+    this.#isAnswered = true
+    this.#chunks = []
+    const error = toAppError(thrown)
+    const { method, url } = this.#request
+    if (error.code === 'internal') this.#route.logger.error('http.invoke.failed', { method, url, detail: error.detail })
+    const response = this.#response
+    if (response.destroyed) return
+    const body = JSON.stringify(errorBody(error))
+    const headers = {
+      ...errorHeaders(error),
+      'Hearth-Effect': 'never_started',
+      'Content-Type': 'application/json',
+      'Content-Length': Buffer.byteLength(body),
+    }
+    const isKept = leaveBody(this.#request)
+    response.writeHead(statusOf(error), isKept ? headers : { ...headers, Connection: 'close' })
+    response.end(body)
+  }
 
-function answer(response: ServerResponse, reply: InvokeReply): void {
-  if (response.destroyed) return
-  const body = reply.outcome === 'succeeded' ? reply.body : Buffer.from(JSON.stringify(failureBody(reply)))
-  response.writeHead(replyStatus(reply), replyHeaders(reply, body.length))
-  // A text leaves with its head in one write; bytes take a second buffer and a writev, a sixth of the time of a small reply.
-  if (body.length <= textBytesMax) response.end(latin1(body), 'latin1')
-  else response.end(body)
-}
+  /** The reply has left, or the client has. */
+  #closed(): void {
+    this.#route.heldBytes -= this.#bytes
+    this.#bytes = 0
+    this.#chunks = []
+    if (this.#isAnswered) return
+    this.#isAnswered = true
+    this.#cancel?.('the client closed the connection')
+  }
 
-function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
-}
-
-function failureBody(reply: InvokeReply): unknown {
-  if (reply.outcome === 'failed') return reply.error
-  const { error, rejection } = reply
-  const code =
-    rejection !== null || reply.outcome === 'expired'
-      ? 'capacity'
-      : reply.outcome === 'timed_out'
-        ? 'timeout'
-        : 'guest_failed'
-  return {
-    error: {
-      code,
-      message: error?.errorMessage ?? reply.outcome,
-      retryable: reply.effect === 'never_started',
-      invocationId: reply.invocationId,
-    },
-    errorType: error?.errorType,
-    errorMessage: error?.errorMessage,
-    stackTrace: error?.stackTrace ?? [],
+  #hold(bytes: number): void {
+    this.#bytes += bytes
+    this.#route.heldBytes += bytes
   }
 }
 
-/** Throws invalid, naming the header or the body. */
-function parse(
-  request: IncomingMessage,
-  { caller, name, qualifier, payload, isEmpty }: Asked & { payload: Buffer; isEmpty: boolean },
-  nowMs: number,
-): InvokeRequest {
-  const { headers } = request
-  if (headers['idempotency-key'] !== undefined)
-    throw invalid(
-      'Idempotency-Key',
-      headers['idempotency-key'],
-      'left out',
-      'Idempotency-Key is not supported yet: leave the header out.',
-    )
-  if (headers.prefer !== undefined && /respond-async/i.test(String(headers.prefer)))
-    throw invalid(
-      'Prefer',
-      headers.prefer,
-      'left out',
-      'Prefer: respond-async is not supported yet: leave the header out.',
-    )
-  const contentType = isEmpty ? 'application/json' : (headers['content-type'] ?? 'application/json')
-  if (!isEmpty && payload.length <= jsonCheckBytesMax && isJson(contentType)) checkJson(payload)
-  const log = headers['hearth-log']
-  if (log !== undefined && log !== 'tail' && log !== 'none') throw invalid('Hearth-Log', log, '"tail" or "none"')
-  const traceparent = headers['traceparent']
-  return {
-    caller,
-    functionName: name,
-    qualifier,
-    contentType,
-    payload,
-    deadline: deadlineOf(headers['hearth-deadline-ms'], headers['hearth-timeout-ms'], nowMs),
-    priority: wholeNumber('Hearth-Priority', headers['hearth-priority'], { min: 0, max: 5 }) ?? priorityDefault,
-    traceparent:
-      typeof traceparent === 'string' && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent)
-        ? traceparent
-        : null,
-    wantLogTail: log === 'tail',
-  }
+/** An Instance's stream is no socket and has no timeout: its reader lives on this machine, and as long as its Instance. */
+function cutIfStalled(response: ServerResponse): void {
+  if (response.socket instanceof Socket) response.setTimeout(stallMs, () => response.destroy())
 }
 
-function deadlineOf(
-  absolute: string | string[] | undefined,
-  relative: string | string[] | undefined,
-  nowMs: number,
-): number | null {
-  const at = wholeNumber('Hearth-Deadline-Ms', absolute, { min: 0, max: Number.MAX_SAFE_INTEGER })
-  const within = wholeNumber('Hearth-Timeout-Ms', relative, { min: 0, max: limits.timeoutMs.max })
-  if (at === null && within === null) return null
-  return Math.min(at ?? Infinity, within === null ? Infinity : nowMs + within)
+function tooLarge(): AppError {
+  return new HttpRefusal(413, `The request is larger than ${limits.payloadBytesMax} bytes.`, {
+    field: 'body',
+    allowed: `at most ${limits.payloadBytesMax} bytes`,
+  })
 }
 
-function wholeNumber(
-  header: string,
-  text: string | string[] | undefined,
-  { min, max }: { min: number; max: number },
-): number | null {
-  if (text === undefined) return null
-  const value = typeof text === 'string' && /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= min && value <= max)) throw invalid(header, text, `a whole number from ${min} to ${max}`)
-  return value
-}
-
-function isJson(contentType: string): boolean {
-  return contentType === 'application/json' || /^application\/json\s*;/i.test(contentType)
-}
-
-function checkJson(payload: Buffer): void {
-  try {
-    JSON.parse(payload.toString('utf8'))
-  } catch (error) {
-    throw new AppError('invalid', `The body is not JSON: ${error instanceof Error ? error.message : String(error)}.`, {
-      field: 'body',
-      allowed: 'JSON, or another Content-Type for raw bytes',
-    })
-  }
+function noMemory(): AppError {
+  const message = 'The platform holds as many request and reply bytes as it can: try again in 1 s.'
+  return new AppError('capacity', message, { retryAfterMs: 1_000 })
 }
 
 function decode(segment: string): string {
@@ -281,11 +229,4 @@ function decode(segment: string): string {
     // A broken escape names no function; the name check says so in the usual words.
     return segment
   }
-}
-
-function linger(request: IncomingMessage): void {
-  request.resume()
-  const timer = setTimeout(() => request.socket.destroy(), lingerMs)
-  timer.unref()
-  request.once('close', () => clearTimeout(timer))
 }

@@ -12,10 +12,13 @@ interface LogStream {
   readonly tail: readonly LogLine[]
   readonly follow: (signal: AbortSignal, fromOffset: number | undefined) => Promise<AsyncIterable<LogLine>>
   readonly fromOffset: number | undefined
+  /** Told when the log itself fails: the status has long been sent. */
+  readonly onError: (error: unknown) => void
 }
 
-/** Log lines as server-sent events whose id is the byte offset, until the client goes. Memory: one line and the socket's buffer. */
-export async function streamLogs({ response, tail, follow, fromOffset }: LogStream): Promise<void> {
+/** Starts to send log lines as server-sent events whose id is the byte offset, until the client goes; resolves once the head is sent.
+ *  Memory: one line and the socket's buffer. Throws what `follow` throws. */
+export async function streamLogs({ response, tail, follow, fromOffset, onError }: LogStream): Promise<void> {
   const gone = new AbortController()
   response.once('close', () => gone.abort())
   // Asked before the headers leave, so that an error still has a status.
@@ -26,15 +29,27 @@ export async function streamLogs({ response, tail, follow, fromOffset }: LogStre
     'x-accel-buffering': 'no',
   })
   response.flushHeaders()
+  void pump({ response, tail, lines, gone: gone.signal, onError })
+}
+
+interface Pump {
+  readonly response: ServerResponse
+  readonly tail: readonly LogLine[]
+  readonly lines: AsyncIterable<LogLine>
+  readonly gone: AbortSignal
+  readonly onError: (error: unknown) => void
+}
+
+async function pump({ response, tail, lines, gone, onError }: Pump): Promise<void> {
   const heartbeat = setInterval(() => {
     if (response.writableLength === 0) response.write(': still here\n\n')
   }, heartbeatMs)
   heartbeat.unref()
   try {
-    for (const line of tail) await send(response, line, gone.signal)
-    for await (const line of lines) await send(response, line, gone.signal)
+    for (const line of tail) await send(response, line, gone)
+    for await (const line of lines) await send(response, line, gone)
   } catch (error) {
-    if (!gone.signal.aborted) throw error
+    if (!gone.aborted) onError(error)
   } finally {
     clearInterval(heartbeat)
     response.end()

@@ -1,121 +1,163 @@
 import { openapi, routes, type RouteId } from '@hearth/sdk'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
-import type { Digest } from '../domain/artifact.ts'
-import { parseDigest } from '../domain/artifact.ts'
+import { parseDigest, type Digest } from '../domain/artifact.ts'
 import type { Caller, Control, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
+import type { SecretInfo } from '../domain/project.ts'
 import { streamLogs } from './log-stream.ts'
 import { aliasJson, functionJson, receiptJson, versionJson } from './views.ts'
 
 /** One call, parsed by the contract table. */
-export interface Call<Id extends RouteId = RouteId> {
-  readonly id: Id
+export interface Call {
   readonly caller: Caller
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, unknown>>
   readonly body: unknown
   readonly raw: { readonly request: IncomingMessage; readonly response: ServerResponse; readonly content: Readable }
+  /** For the operator's log: something failed after the answer had begun. */
+  readonly onLateError: (error: unknown) => void
 }
 
 /** Answers a call with the JSON of its reply; `streamed` has answered by itself. */
 export type Handler = (call: Call) => Promise<unknown>
 export const streamed = Symbol('streamed')
 
-type Handlers = Readonly<Record<Exclude<RouteId, 'invoke'>, Handler>>
+/** Every row of the table but `invoke`, which has a path of its own. */
+export type TableRouteId = Exclude<RouteId, 'invoke'>
+export type Handlers = Readonly<Record<TableRouteId, Handler>>
+
+export const tableRoutes = Object.entries(routes).filter(
+  (entry): entry is [TableRouteId, (typeof routes)[TableRouteId]] => entry[0] !== 'invoke',
+)
 
 const tailDefault = 50
+const pageDefault = 50
+const invocationsDefault = 20
 
 /** The contract table bound to the control; scopes are checked there. */
 export function handlers(control: Control, version: string): Handlers {
-  const name = (call: Call): string => call.params['name'] ?? ''
-  const page = ({ query }: Call): { limit: number; cursor?: string } => ({
-    limit: typeof query['limit'] === 'number' ? query['limit'] : 50,
-    ...(typeof query['cursor'] === 'string' && { cursor: query['cursor'] }),
-  })
-  const document = openapi(version)
+  return { ...functionHandlers(control), ...runHandlers(control), ...tenantHandlers(control), ...own(control, version) }
+}
+
+type HandlersOf<Id extends TableRouteId> = Pick<Handlers, Id>
+
+function functionHandlers({
+  functions,
+  aliases,
+  artifacts,
+}: Control): HandlersOf<
+  | 'createFunction'
+  | 'listFunctions'
+  | 'getFunction'
+  | 'updateFunction'
+  | 'deleteFunction'
+  | 'putFunctionCode'
+  | 'listVersions'
+  | 'rollbackFunction'
+  | 'listAliases'
+  | 'setAlias'
+  | 'deleteAlias'
+  | 'putArtifact'
+  | 'headArtifact'
+> {
   return {
     createFunction: async ({ caller, body }) => {
       const { name: functionName, code, ...config } = body as CreateBody
-      return functionJson(
-        await control.functions.create(caller, {
-          name: functionName,
-          code: { artifact: artifactOf(code.artifact) },
-          config: config as never,
-        }),
-      )
+      const created = { name: functionName, code: { artifact: artifactOf(code.artifact) }, config: config as never }
+      return functionJson(await functions.create(caller, created))
     },
     listFunctions: async (call) => {
-      const { items, nextCursor } = await control.functions.list(call.caller, page(call))
+      const { items, nextCursor } = await functions.list(call.caller, page(call))
       return { items: items.map(functionJson), nextCursor }
     },
-    getFunction: async (call) => functionJson(await control.functions.get(call.caller, name(call))),
+    getFunction: async (call) => functionJson(await functions.get(call.caller, name(call))),
     updateFunction: async (call) => {
       const { code, ...config } = call.body as Partial<CreateBody>
       const input: UpdateFunction = {
         config: config as never,
         ...(code !== undefined && { code: { artifact: artifactOf(code.artifact) } }),
       }
-      return functionJson(await control.functions.update(call.caller, name(call), input))
+      return functionJson(await functions.update(call.caller, name(call), input))
     },
-    deleteFunction: async (call) => control.functions.delete(call.caller, name(call)),
+    deleteFunction: async (call) => functions.delete(call.caller, name(call)),
     putFunctionCode: async (call) => {
-      const { digest } = await control.artifacts.put(call.caller, call.raw.content, null)
-      return functionJson(await control.functions.update(call.caller, name(call), { code: { artifact: digest } }))
+      const { digest } = await artifacts.put(call.caller, call.raw.content, null)
+      return functionJson(await functions.update(call.caller, name(call), { code: { artifact: digest } }))
     },
     listVersions: async (call) => {
-      const { items, nextCursor } = await control.functions.versions(call.caller, name(call), page(call))
+      const { items, nextCursor } = await functions.versions(call.caller, name(call), page(call))
       return { items: items.map(versionJson), nextCursor }
     },
-    rollbackFunction: async (call) =>
-      functionJson(
-        await control.functions.rollback(call.caller, name(call), (call.body as { to?: number }).to ?? null),
-      ),
-    listAliases: async (call) => ({ items: (await control.aliases.list(call.caller, name(call))).map(aliasJson) }),
-    setAlias: async (call) =>
-      aliasJson(
-        await control.aliases.set(
-          call.caller,
-          name(call),
-          call.params['alias'] ?? '',
-          (call.body as { version: number }).version,
-        ),
-      ),
-    deleteAlias: async (call) => control.aliases.delete(call.caller, name(call), call.params['alias'] ?? ''),
+    rollbackFunction: async (call) => {
+      const { to } = call.body as { to?: number }
+      return functionJson(await functions.rollback(call.caller, name(call), to ?? null))
+    },
+    listAliases: async (call) => ({ items: (await aliases.list(call.caller, name(call))).map(aliasJson) }),
+    setAlias: async (call) => {
+      const { version } = call.body as { version: number }
+      return aliasJson(await aliases.set(call.caller, name(call), call.params['alias'] ?? '', version))
+    },
+    deleteAlias: async (call) => aliases.delete(call.caller, name(call), call.params['alias'] ?? ''),
+    putArtifact: async ({ caller, params, raw }) =>
+      artifacts.put(caller, raw.content, artifactOf(params['sha256'] ?? '')),
+    headArtifact: async ({ caller, params }) => {
+      if ((await artifacts.stat(caller, artifactOf(params['sha256'] ?? ''))) === null)
+        throw new AppError('not_found', 'There is no such artifact.')
+    },
+  }
+}
+
+function runHandlers(
+  control: Control,
+): HandlersOf<'getLogs' | 'listInvocations' | 'getInvocation' | 'cancelInvocation' | 'listRuntimes' | 'listNodes'> {
+  return {
     getLogs: async (call) => logs(control, call),
     listInvocations: async (call) => {
-      const limit = typeof call.query['limit'] === 'number' ? call.query['limit'] : 20
+      const limit = numberOf(call.query['limit'], invocationsDefault)
       return { items: (await control.invocations(call.caller, name(call), limit)).map(receiptJson) }
     },
     getInvocation: async ({ caller, params }) => receiptJson(await control.invocation(caller, params['id'] ?? '')),
     cancelInvocation: async ({ caller, params }) => ({ cancelled: await control.cancel(caller, params['id'] ?? '') }),
-    putArtifact: async ({ caller, params, raw }) =>
-      control.artifacts.put(caller, raw.content, artifactOf(params['sha256'] ?? '')),
-    headArtifact: async ({ caller, params }) => {
-      if ((await control.artifacts.stat(caller, artifactOf(params['sha256'] ?? ''))) === null)
-        throw new AppError('not_found', 'There is no such artifact.')
-    },
     listRuntimes: async ({ caller }) => ({ items: await control.runtimes(caller) }),
     listNodes: async ({ caller }) => ({ items: await control.nodes(caller) }),
-    listSecrets: async ({ caller }) => ({
-      items: (await control.secrets.list(caller)).map(({ project: _, ...rest }) => rest),
-    }),
+  }
+}
+
+function tenantHandlers(
+  control: Control,
+): HandlersOf<
+  | 'listSecrets'
+  | 'setSecret'
+  | 'deleteSecret'
+  | 'listKeys'
+  | 'createKey'
+  | 'revokeKey'
+  | 'listProjects'
+  | 'createProject'
+  | 'listAudit'
+> {
+  const { secrets, keys, projects } = control
+  return {
+    listSecrets: async ({ caller }) => ({ items: (await secrets.list(caller)).map(secretJson) }),
     setSecret: async (call) => {
-      const { project: _, ...rest } = await control.secrets.set(
-        call.caller,
-        name(call),
-        (call.body as { value: string }).value,
-      )
-      return rest
+      const { value } = call.body as { value: string }
+      return secretJson(await secrets.set(call.caller, name(call), value))
     },
-    deleteSecret: async (call) => control.secrets.delete(call.caller, name(call)),
-    listKeys: async ({ caller }) => ({ items: await control.keys.list(caller) }),
+    deleteSecret: async (call) => secrets.delete(call.caller, name(call)),
+    listKeys: async ({ caller }) => ({ items: await keys.list(caller) }),
     createKey: async ({ caller, body }) =>
-      control.keys.create(caller, body as { name: string; scopes: string[]; project?: string }),
-    revokeKey: async ({ caller, params }) => control.keys.revoke(caller, params['id'] ?? ''),
-    listProjects: async ({ caller }) => ({ items: await control.projects.list(caller) }),
-    createProject: async ({ caller, body }) => control.projects.create(caller, (body as { name: string }).name),
+      keys.create(caller, body as { name: string; scopes: string[]; project?: string }),
+    revokeKey: async ({ caller, params }) => keys.revoke(caller, params['id'] ?? ''),
+    listProjects: async ({ caller }) => ({ items: await projects.list(caller) }),
+    createProject: async ({ caller, body }) => projects.create(caller, (body as { name: string }).name),
     listAudit: async (call) => control.audit(call.caller, page(call)),
+  }
+}
+
+function own(control: Control, version: string): HandlersOf<'healthz' | 'readyz' | 'metrics' | 'openapi'> {
+  const document = openapi(version)
+  return {
     healthz: async () => ({ ok: true }),
     readyz: async ({ raw }) => {
       const state = await control.ready()
@@ -133,9 +175,22 @@ interface CreateBody {
   readonly [field: string]: unknown
 }
 
-export const routeEntries = Object.entries(routes).filter(
-  (entry): entry is [Exclude<RouteId, 'invoke'>, (typeof routes)[Exclude<RouteId, 'invoke'>]] => entry[0] !== 'invoke',
-)
+function name(call: Call): string {
+  return call.params['name'] ?? ''
+}
+
+function page({ query }: Call): { limit: number; cursor?: string } {
+  const { cursor } = query
+  return { limit: numberOf(query['limit'], pageDefault), ...(typeof cursor === 'string' && { cursor }) }
+}
+
+function numberOf(value: unknown, otherwise: number): number {
+  return typeof value === 'number' ? value : otherwise
+}
+
+function secretJson({ project: _project, ...rest }: SecretInfo): Omit<SecretInfo, 'project'> {
+  return rest
+}
 
 function artifactOf(text: string): Digest {
   const digest = parseDigest(text.startsWith('sha256:') ? text : `sha256:${text}`)
@@ -145,20 +200,21 @@ function artifactOf(text: string): Digest {
 
 async function logs(control: Control, call: Call): Promise<unknown> {
   const { request, response } = call.raw
-  const functionName = call.params['name'] ?? ''
   const tail = typeof call.query['tail'] === 'number' ? call.query['tail'] : undefined
-  const wantsStream =
-    call.query['follow'] === 'true' || call.query['follow'] === '1' || request.headers.accept === 'text/event-stream'
-  if (!wantsStream) return { items: await control.logs.tail(call.caller, functionName, tail ?? tailDefault) }
+  const { follow } = call.query
+  const wantsStream = follow === 'true' || follow === '1' || request.headers.accept === 'text/event-stream'
+  const linesOf = async (lines: number) => control.logs.tail(call.caller, name(call), lines)
+  if (!wantsStream || request.method === 'HEAD') return { items: await linesOf(tail ?? tailDefault) }
   const last = request.headers['last-event-id']
   if (last !== undefined && !/^\d{1,15}$/.test(String(last)))
     throw invalid('Last-Event-ID', last, 'the byte offset of a log line')
   await streamLogs({
     response,
-    tail: tail === undefined || last !== undefined ? [] : await control.logs.tail(call.caller, functionName, tail),
+    tail: tail === undefined || last !== undefined ? [] : await linesOf(tail),
     follow: async (signal, fromOffset) =>
-      control.logs.follow(call.caller, functionName, { signal, ...(fromOffset !== undefined && { fromOffset }) }),
+      control.logs.follow(call.caller, name(call), { signal, ...(fromOffset !== undefined && { fromOffset }) }),
     fromOffset: last === undefined ? undefined : Number(last),
+    onError: call.onLateError,
   })
   return streamed
 }

@@ -1,0 +1,161 @@
+import { routes, type Route } from '@hearth/sdk'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
+import type { Caller, Control } from '../domain/control.ts'
+import { AppError, toAppError } from '../domain/error.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { Authentication } from './auth.ts'
+import { check } from './check.ts'
+import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
+import { handlers, streamed, tableRoutes, type Handler } from './routes.ts'
+
+export interface ApiOptions {
+  readonly control: Control
+  readonly auth: Authentication
+  readonly logger: Logger
+  readonly version: string
+}
+
+const nobody: Caller = { actor: 'nobody', project: '', scopes: [] }
+
+/** Binds the contract table to `app`: authentication before the body is read, then schemas, then the handler. */
+export function bindApi(app: FastifyInstance, options: ApiOptions): void {
+  const { auth, logger } = options
+  const run = handlers(options.control, options.version)
+  app.removeAllContentTypeParsers()
+  app.setErrorHandler((thrown, request, reply) => fail(thrown, { request, reply, logger }))
+  app.setNotFoundHandler((request, reply) => notFound(request, reply))
+  const rowsOf = (isBytes: boolean) => tableRoutes.filter(([, row]) => isBytes === (bodyOf(row) === 'bytes'))
+  const bind = (scope: FastifyInstance, isBytes: boolean): void => {
+    for (const [id, row] of rowsOf(isBytes)) bindRoute(scope, { row, handle: run[id], auth, logger })
+  }
+  // Two kinds of body, each with its own reading: one never has to guess by Content-Type what the other would be.
+  void app.register(async (scope) => {
+    scope.addContentTypeParser('application/json', { parseAs: 'string' }, jsonParser(scope))
+    bind(scope, false)
+  })
+  void app.register(async (scope) => {
+    scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+    bind(scope, true)
+  })
+}
+
+interface Binding {
+  readonly row: Route
+  readonly handle: Handler
+  readonly auth: Authentication
+  readonly logger: Logger
+}
+
+function bindRoute(app: FastifyInstance, { row, handle, auth, logger }: Binding): void {
+  const callers = new WeakMap<IncomingMessage, Caller>()
+  app.route({
+    method: row.method,
+    url: row.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+    exposeHeadRoute: row.method === 'GET',
+    onRequest: async (request) => {
+      if (row.scope !== null) callers.set(request.raw, await auth.caller(request.raw))
+    },
+    handler: async (request, reply) => {
+      const body = bodyOf(row)
+      const result = await handle({
+        caller: callers.get(request.raw) ?? nobody,
+        params: check(row.params, request.params, 'path') as Record<string, string>,
+        query: check(row.query, request.query, 'query') as Record<string, unknown>,
+        body: body === 'bytes' ? undefined : check(body, request.body ?? {}, 'body'),
+        raw: {
+          request: request.raw,
+          response: reply.raw,
+          content: body === 'bytes' ? ((request.body ?? request.raw) as Readable) : request.raw,
+        },
+        onLateError: (error) => logLate(logger, request, error),
+      })
+      return answer(reply, row, result)
+    },
+  })
+}
+
+function answer(reply: FastifyReply, row: Route, result: unknown): FastifyReply {
+  if (result === streamed) return reply.hijack()
+  if (row.reply === 'text') return reply.type('text/plain; version=0.0.4').send(result)
+  const status = reply.raw.statusCode === 200 ? row.status : reply.raw.statusCode
+  if (row.reply === 'none') return reply.code(status).send()
+  return reply.code(status).type('application/json').send(JSON.stringify(result))
+}
+
+function bodyOf(row: Route): Route['body'] {
+  return row.body
+}
+
+type Parser = (request: unknown, body: string, done: (error: Error | null, value?: unknown) => void) => void
+
+/** An empty body is none: many clients name a Content-Type even where they send nothing. */
+function jsonParser(app: FastifyInstance): Parser {
+  const parse = app.getDefaultJsonParser('error', 'error') as unknown as Parser
+  return (request, body, done) => {
+    if (body === '') done(null, undefined)
+    else parse(request, body, done)
+  }
+}
+
+interface Failing {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly logger: Logger
+}
+
+function fail(thrown: unknown, { request, reply, logger }: Failing): FastifyReply {
+  const error = fromFastify(thrown)
+  const { method, url } = request
+  if (error.code === 'internal') logger.error('http.request.failed', { method, url, detail: error.detail })
+  if (!leaveBody(request.raw)) void reply.header('connection', 'close')
+  return reply
+    .headers(errorHeaders(error))
+    .code(statusOf(error))
+    .type('application/json')
+    .send(JSON.stringify(errorBody(error)))
+}
+
+function logLate(logger: Logger, { method, url }: FastifyRequest, thrown: unknown): void {
+  const { code, message, detail } = toAppError(thrown)
+  logger.error('http.reply.failed', { method, url, code, message, detail })
+}
+
+/** fastify's own refusals are the caller's fault, in our words. */
+function fromFastify(thrown: unknown): AppError {
+  if (thrown instanceof AppError || !(thrown instanceof Error) || !('statusCode' in thrown)) return toAppError(thrown)
+  switch (thrown.statusCode) {
+    case 413:
+      return new HttpRefusal(413, 'The body is too large for this call.', { field: 'body' })
+    case 415:
+      return new HttpRefusal(415, 'This call takes a JSON body: send "Content-Type: application/json".', {
+        field: 'Content-Type',
+        allowed: 'application/json',
+      })
+    case 400:
+      return new AppError('invalid', `${thrown.message.replace(/\.$/, '')}.`, { field: 'body' })
+    default:
+      return toAppError(thrown)
+  }
+}
+
+const patterns = Object.values<Route>(routes).map(({ method, path }) => ({
+  method,
+  pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+}))
+
+/** A path that exists with other methods says which. */
+function notFound(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const path = request.url.split('?')[0] ?? ''
+  const methods = patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method)
+  const allow = [...new Set(methods.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])))].join(', ')
+  if (!leaveBody(request.raw)) void reply.header('connection', 'close')
+  if (methods.length > 0 && request.method === 'OPTIONS') return reply.code(204).header('allow', allow).send()
+  const what = `There is no ${request.method} ${path.slice(0, 200)}.`
+  if (methods.length > 0) {
+    const error = new HttpRefusal(405, `${what} This path takes ${allow}.`, { field: 'method', allowed: allow })
+    return reply.code(405).header('allow', allow).send(errorBody(error))
+  }
+  return reply.code(404).send(errorBody(new AppError('not_found', `${what} See /openapi.json.`)))
+}
