@@ -79,6 +79,9 @@ export class ProcessDriver implements Driver {
 
   async boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox> {
     const undo = new Undo()
+    // A spawn can be faster than the shortest timer: what is late already must not begin.
+    if (options.deadlineMs <= Date.now() || options.signal?.aborted === true)
+      throw new AppError('timeout', `Cannot boot instance "${spec.instanceId}": the deadline passed.`)
     const booting = this.#boot(spec, undo)
     try {
       return await inTime(booting, spec.instanceId, options)
