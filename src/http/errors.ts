@@ -56,8 +56,9 @@ export function errorHeaders(error: AppError): Record<string, string> {
   }
 }
 
-/** What is left of a refused request's body is read and dropped when it is no more than this, and the connection goes on. */
-const leftBytesMax = 64 * 1024
+/** What is left of a refused request's body is read and dropped when it is no more than this, and the connection goes on: closing it under a client
+ *  that still sends would reset it before the answer is read. */
+const leftBytesMax = 16 * 1024 * 1024
 /** A longer one is dropped for this long, so that the client reads the answer before it finds the connection closed. */
 const lingerMs = 2_000
 
