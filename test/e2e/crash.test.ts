@@ -22,6 +22,11 @@ test('kill -9 at ten seeded points: what was acknowledged is there, what is left
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-crash-'))
   const data = path.join(folder, 'data')
   const survivor = await killAtPoints(data, 10, seed)
+  // The check below would find nothing if it looked in the wrong place.
+  assert.ok(
+    leftovers(data).some((found) => found.startsWith('cgroup')),
+    'a running platform has cgroups',
+  )
   await survivor.kill9()
   const last = await startPlatform({ data, keepData: true })
   await last.stop()

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { deployFiles, invoke } from './functions.ts'
@@ -66,9 +65,11 @@ export function leftovers(data: string): string[] {
   return [...processesOf(data), ...mountsOf(data), ...cgroupsOf(data), ...folders]
 }
 
-/** Name of the platform's cgroups: docs/reference/launcher-protocol.md, "Starting". */
-function groupOf(data: string): string {
-  return `hearth-${createHash('sha256').update(data).digest('hex').slice(0, 12)}`
+/** Name of the platform's cgroups: `identity` in guest/src/up.rs, FNV-1a of the data folder's path. */
+export function groupOf(data: string): string {
+  let hash = 0xcbf29ce484222325n
+  for (const byte of Buffer.from(data)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n)
+  return `hearth-${(hash >> 16n).toString(16).padStart(12, '0')}`
 }
 
 function processesOf(data: string): string[] {
