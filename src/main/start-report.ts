@@ -1,5 +1,6 @@
 import { styleText } from 'node:util'
 import type { AgentStatus } from '../domain/agent.ts'
+import type { EnforcedFeature } from '../domain/driver.ts'
 
 export interface StartFacts {
   readonly url: string
@@ -33,7 +34,21 @@ export function startReport(facts: StartFacts, hasColors: boolean): string {
   ]
   const lost = status.drivers.flatMap(({ enforced }) => enforced).filter(({ enforced }) => !enforced)
   const lines = rows.map(([name, value]) => `  ${name.padEnd(9)} ${value}`)
-  const losses = lost.map(({ feature, detail }) => `  ${paint('yellow', 'not enforced')} ${feature}: ${detail}`)
+  const losses = byReason(lost).map(
+    ([reason, features]) => `  ${paint('yellow', 'not enforced')} ${features.join(', ')}: ${reason}`,
+  )
+  if (losses.length > 0) losses.push('  "hearth doctor" says what helps.')
   const head = `Hearth is ready at ${paint('bold', facts.url)} after ${(facts.startMs / 1000).toFixed(2)} s`
   return `${[head, ...lines, ...losses].join('\n')}\n`
+}
+
+const reasonLengthMax = 120
+
+/** Features that are lost for the same reason, under the first sentence of it. */
+function byReason(lost: readonly EnforcedFeature[]): readonly (readonly [string, readonly string[]])[] {
+  const groups = Map.groupBy(lost, ({ detail }) => {
+    const sentence = detail.replace(/\. .*$/s, '.')
+    return sentence.length > reasonLengthMax ? `${sentence.slice(0, reasonLengthMax)} ...` : sentence
+  })
+  return [...groups].map(([reason, features]) => [reason, features.map(({ feature }) => feature)])
 }

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { startReport, type StartFacts } from './start-report.ts'
+
+const cgroup =
+  'Cannot make the cgroup "/sys/fs/cgroup/x": Permission denied. Cannot make the cgroup "/sys/fs/cgroup/y".'
+const facts: StartFacts = {
+  url: 'http://127.0.0.1:8080',
+  data: '/srv/hearth',
+  apiKeyFile: '/srv/hearth/admin.key',
+  newKey: null,
+  user: 'hearth',
+  startMs: 1234,
+  status: {
+    node: 'n',
+    arch: 'x86_64',
+    draining: false,
+    memoryMib: 1,
+    freeMib: 1,
+    runtimes: [],
+    instances: { booted: 0, ready: 0, busy: 0, frozen: 0 },
+    drivers: [
+      {
+        name: 'process',
+        works: true,
+        detail: 'A sandbox was made.',
+        enforced: [
+          { feature: 'seccomp', enforced: true, detail: '' },
+          { feature: 'memory_limit', enforced: false, detail: cgroup },
+          { feature: 'pids_limit', enforced: false, detail: cgroup },
+          { feature: 'own_uid', enforced: false, detail: 'the sandbox ran as uid 1000' },
+        ],
+      },
+    ],
+  },
+}
+
+test('startReport: what is lost is grouped by its reason; a key is shown only when it is new', () => {
+  const text = startReport(facts, false)
+  assert.match(text, /ready at http:\/\/127\.0\.0\.1:8080 after 1\.23 s/)
+  assert.match(
+    text,
+    /not enforced memory_limit, pids_limit: Cannot make the cgroup "\/sys\/fs\/cgroup\/x": Permission denied\.\n/,
+  )
+  assert.match(text, /not enforced own_uid: the sandbox ran as uid 1000\n/)
+  assert.doesNotMatch(text, /seccomp|hth_/)
+  assert.match(
+    startReport({ ...facts, newKey: 'hth_new' }, false),
+    /hth_new {2}\(shown once; kept in \/srv\/hearth\/admin\.key\)/,
+  )
+})
