@@ -562,6 +562,49 @@ mod tests {
         assert_eq!(value_of("frozen x\n", "frozen"), 0);
     }
 
+    /// The v2 backend against plain files: this machine's kernel may have no v2 controllers to try it on.
+    #[test]
+    fn a_v2_group_writes_and_reads_its_files() {
+        let root = std::env::temp_dir().join(format!("hearth-cgroup-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let path = root.to_string_lossy().into_owned();
+        let dir = sys::openat(libc::AT_FDCWD, &path, libc::O_DIRECTORY | libc::O_RDONLY, 0).unwrap();
+        let all = vec![Controller::Memory, Controller::Pids, Controller::Cpu];
+        let place = Place { path, dir, controllers: Vec::new() };
+        let cgroups = Cgroups { v1: Vec::new(), v2: Some(place), v2_controllers: all, problems: Vec::new() };
+        assert_eq!(cgroups.version(), "v2");
+        let mut group = cgroups.make("i-1").unwrap();
+        assert!(group.join_files().unwrap().is_empty() && group.v2_fd().is_some());
+        let file = |name: &str| root.join("i-1").join(name);
+        for (name, text) in [
+            ("memory.max", ""),
+            ("pids.max", ""),
+            ("cpu.weight", ""),
+            ("cgroup.freeze", ""),
+            ("memory.current", "4096\n"),
+            ("memory.peak", "8192\n"),
+            ("memory.events", "low 0\noom 1\noom_kill 2\n"),
+            ("pids.current", "3\n"),
+            ("cpu.stat", "usage_usec 5000\nuser_usec 1\n"),
+            ("cgroup.events", "populated 1\nfrozen 1\n"),
+        ] {
+            fs::write(file(name), text).unwrap();
+        }
+        group.limit_memory(64).unwrap();
+        group.limit_pids(32).unwrap();
+        group.share_cpu(1024).unwrap();
+        group.set_frozen(true).unwrap();
+        let written = ["memory.max", "pids.max", "cpu.weight", "cgroup.freeze"]
+            .map(|name| fs::read_to_string(file(name)).unwrap());
+        assert_eq!(written, ["67108864", "32", "39", "1"]);
+        assert!(group.is_frozen());
+        let wanted = Counters { memory_bytes: 4096, memory_peak_bytes: 8192, cpu_ms: 5, pids: 3, oom_kills: 2 };
+        assert_eq!(group.counters(false), wanted);
+        assert!(!group.remove());
+        fs::remove_dir_all(&root).unwrap();
+        assert!(group.remove());
+    }
+
     #[test]
     fn weight_keeps_the_ends_and_the_order() {
         assert_eq!(weight(2), 1);
