@@ -70,10 +70,17 @@ async function sandboxProgram() {
   const cargo = findCargo() ?? (await installRust())
   if (!isOnPath('cc')) await installLinker()
   const manifest = path.join(crate, 'Cargo.toml')
-  await step('sandbox program', cargo, ['build', '--release', '--locked', '--quiet', '--manifest-path', manifest], {
-    PATH: `${path.dirname(cargo)}${path.delimiter}${process.env.PATH}`,
-    CARGO_TARGET_DIR: path.join(crate, 'target'),
-  })
+  // Cargo looks for it where it is started, not beside the manifest.
+  const config = path.join(crate, '.cargo/config.toml')
+  await step(
+    'sandbox program',
+    cargo,
+    ['build', '--release', '--locked', '--quiet', '--manifest-path', manifest, '--config', config],
+    {
+      PATH: `${path.dirname(cargo)}${path.delimiter}${process.env.PATH}`,
+      CARGO_TARGET_DIR: path.join(crate, 'target'),
+    },
+  )
   writeFileSync(marker, hash)
 }
 

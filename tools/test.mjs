@@ -53,7 +53,9 @@ async function nodeTests(title, files) {
 async function guestTests() {
   console.log('\n== sandbox program: cargo test')
   const cargoProgram = process.env.CARGO ?? 'cargo'
-  const args = ['test', '--release', '--locked', '--quiet', '--manifest-path', path.join(root, 'guest/Cargo.toml')]
+  const guest = path.join(root, 'guest')
+  const args = ['test', '--release', '--locked', '--quiet', '--manifest-path', path.join(guest, 'Cargo.toml')]
+  args.push('--config', path.join(guest, '.cargo/config.toml'))
   const code = await runLines(cargoProgram, args, (line) => {
     const [, passed, failed] = /^test result: \w+\. (\d+) passed; (\d+) failed/.exec(plain(line)) ?? []
     if (passed !== undefined) {
