@@ -1,8 +1,8 @@
 //! hearth-guest: the launcher of the platform and of its sandboxes, and PID 1 inside each of them. Linux only.
 //!
-//! 1. `up` starts the platform's process without privileges and serves the launcher protocol (up.rs, launcher.rs).
-//! 2. `spawn` gathers what a sandbox needs and forks it (instance.rs, host.rs, cgroup.rs, netns.rs).
-//! 3. The fork builds its root and drops its rights (sandbox.rs, seccomp.rs, landlock.rs), and forks the runtime.
+//! 1. `up` starts the platform's process without privileges and serves the launcher protocol (up, launcher).
+//! 2. `spawn` gathers what a sandbox needs and forks it (instance, host, cgroup, netns.rs).
+//! 3. The fork builds its root and drops its rights (sandbox, seccomp, landlock.rs), and forks the runtime.
 //! 4. What remains of it supervises the runtime (supervisor.rs, proxy.rs, wire.rs).
 
 mod arguments;

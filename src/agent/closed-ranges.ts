@@ -1,7 +1,7 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
 /** Address ranges a sandbox never reaches, whatever a name resolves to: this host, private, shared, link-local and metadata, multicast, reserved.
- *  Twin: the nftables rules in guest/src/egress.rs. Source: IANA special-purpose address registries. */
+ *  Twin: the nftables rules in guest/src/egress/rules.rs. Source: IANA special-purpose address registries. */
 export const closedRanges = [
   '0.0.0.0/8',
   '10.0.0.0/8',

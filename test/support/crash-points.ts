@@ -65,7 +65,7 @@ export function leftovers(data: string): string[] {
   return [...processesOf(data), ...mountsOf(data), ...cgroupsOf(data), ...folders]
 }
 
-/** Name of the platform's cgroups: `identity` in guest/src/up.rs, FNV-1a of the data folder's path. */
+/** Name of the platform's cgroups: `identity` in guest/src/up/state.rs, FNV-1a of the data folder's path. */
 export function groupOf(data: string): string {
   let hash = 0xcbf29ce484222325n
   for (const byte of Buffer.from(data)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n)

@@ -4,24 +4,22 @@
 //! nftables table, put in place at the first use, translates addresses, keeps sandboxes from this machine, from one another
 //! and from every network that is not the public one, and leads all name service to the platform's resolver.
 
+mod indexes;
+mod rules;
+
+pub use indexes::Indexes;
+
 use crate::error::{errno_text, Error};
 use crate::netlink::{interface_index, Netlink};
 use crate::sys;
-use std::collections::BTreeSet;
+use rules::Plan;
 use std::fs;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 pub const FIX: &str = "Run: apt-get install nftables";
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
-const FIRST_INDEX: u16 = 2;
-const LAST_INDEX: u16 = 65_000;
-
-/// What no sandbox may reach: private, shared, link-local (with the clouds' metadata), loopback, test, multicast and reserved.
-const CLOSED: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, \
-                      192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
 
 pub struct Request {
     pub serial: u32,
@@ -46,104 +44,6 @@ fn find_nft() -> Option<&'static str> {
     ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"]
         .into_iter()
         .find(|path| fs::metadata(path).is_ok())
-}
-
-/// Numbers of sandboxes with a network; each is an address. Given out in turn, so that one is not soon reused.
-#[derive(Default)]
-pub struct Indexes {
-    used: BTreeSet<u16>,
-    last: u16,
-}
-
-impl Indexes {
-    pub fn take(&mut self) -> Result<u16, Error> {
-        for _ in FIRST_INDEX..=LAST_INDEX {
-            self.last = if self.last >= LAST_INDEX { FIRST_INDEX } else { self.last.max(FIRST_INDEX - 1) + 1 };
-            if self.used.insert(self.last) {
-                return Ok(self.last);
-            }
-        }
-        Err(missing("all addresses are in use"))
-    }
-
-    pub fn give_back(&mut self, index: u16) {
-        self.used.remove(&index);
-    }
-}
-
-/// Names and addresses of one platform.
-struct Plan {
-    /// nftables table, e.g. `hearth-0123456789ab`.
-    table: String,
-    /// Interfaces on the host begin with this, at most 15 characters with the number.
-    prefix: String,
-    /// Second byte of the addresses, 64 to 127.
-    network: u8,
-}
-
-impl Plan {
-    fn new(id: &str) -> Plan {
-        let hash = id.bytes().fold(0u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte));
-        Plan {
-            table: format!("hearth-{id}"),
-            prefix: format!("hth{}x", &id[..id.len().min(6)]),
-            network: 64 + hash % 64,
-        }
-    }
-
-    fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::new(100, self.network, 0, 1)
-    }
-
-    fn address(&self, index: u16) -> Ipv4Addr {
-        let [high, low] = index.to_be_bytes();
-        Ipv4Addr::new(100, self.network, high, low)
-    }
-
-    /// The table as nft reads it; replaces one that is there.
-    fn rules(&self, resolver_port: u16) -> String {
-        let Plan { table, prefix, network } = self;
-        let (names, names_in) = match resolver_port {
-            0 => (String::new(), String::new()),
-            port => (
-                format!(
-                    "iifname \"{prefix}*\" meta l4proto {{ tcp, udp }} th dport 53 dnat ip to 127.0.0.1:{port}\n"
-                ),
-                format!(
-                    "iifname \"{prefix}*\" ip daddr 127.0.0.1 meta l4proto {{ tcp, udp }} th dport {port} ct status dnat accept\n"
-                ),
-            ),
-        };
-        // "hth*" is every Hearth of this machine: their sandboxes are as closed to one another as their own.
-        format!(
-            "table inet {table} {{}}
-delete table inet {table}
-table inet {table} {{
-  set closed {{ type ipv4_addr; flags interval; elements = {{ {CLOSED} }} }}
-  chain prerouting {{
-    type nat hook prerouting priority dstnat - 10; policy accept;
-    {names}  }}
-  chain input {{
-    type filter hook input priority filter - 10; policy accept;
-    {names_in}    iifname \"{prefix}*\" drop
-  }}
-  chain forward {{
-    type filter hook forward priority filter - 10; policy accept;
-    iifname \"{prefix}*\" meta nfproto ipv6 drop
-    iifname \"{prefix}*\" oifname \"hth*\" drop
-    iifname \"{prefix}*\" fib saddr . iif oif missing drop
-    iifname \"{prefix}*\" ip daddr @closed drop
-    oifname \"{prefix}*\" ct state established,related accept
-    oifname \"{prefix}*\" drop
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat - 10; policy accept;
-    ip saddr 100.{network}.0.0/16 oifname != \"hth*\" masquerade
-  }}
-}}
-"
-        )
-    }
 }
 
 pub struct Egress {
@@ -267,38 +167,4 @@ fn run_nft(script: &str) -> Result<(), Failure> {
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().next().unwrap_or("it failed").replace('|', "/");
     Err(Failure::Missing(format!("nft says: {line}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn indexes_go_round_and_are_not_given_twice() {
-        let mut indexes = Indexes::default();
-        assert_eq!((indexes.take(), indexes.take()), (Ok(2), Ok(3)));
-        indexes.give_back(2);
-        assert_eq!(indexes.take(), Ok(4));
-        indexes.last = LAST_INDEX;
-        assert_eq!(indexes.take(), Ok(2));
-        assert_eq!(indexes.take(), Ok(5));
-    }
-
-    #[test]
-    fn plan_keeps_names_short_and_addresses_shared() {
-        let plan = Plan::new("0123456789ab");
-        assert!(format!("{}{:x}", plan.prefix, u16::MAX).len() <= 15);
-        assert_eq!(plan.address(0x1234).octets()[2..], [0x12, 0x34]);
-        assert!((64..128).contains(&plan.gateway().octets()[1]));
-    }
-
-    #[test]
-    fn rules_lead_names_to_the_resolver_only_when_there_is_one() {
-        let plan = Plan::new("0123456789ab");
-        assert!(plan.rules(5300).contains("dnat ip to 127.0.0.1:5300"));
-        assert!(!plan.rules(0).contains("dnat"));
-        for rule in ["169.254.0.0/16", "meta nfproto ipv6 drop", "oifname \"hth*\" drop", "masquerade"] {
-            assert!(plan.rules(0).contains(rule), "{rule}");
-        }
-    }
 }

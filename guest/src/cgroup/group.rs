@@ -1,0 +1,159 @@
+//! The folders of one sandbox in all hierarchies, as one thing to limit, freeze, count and remove.
+
+use super::member::Member;
+use super::{v1, v2, Controller};
+use crate::error::{Context, Error};
+use crate::sys;
+use std::os::fd::{OwnedFd, RawFd};
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub memory_bytes: u64,
+    pub memory_peak_bytes: u64,
+    pub cpu_ms: u64,
+    pub pids: u64,
+    pub oom_kills: u64,
+}
+
+pub struct Group {
+    pub(super) instance: String,
+    pub(super) v1: Vec<(Vec<Controller>, Member)>,
+    pub(super) v2: Option<(Vec<Controller>, Member)>,
+    pub(super) is_removed: bool,
+}
+
+/// Where a controller's files are.
+enum Home<'a> {
+    V1(&'a Member),
+    V2(&'a Member),
+}
+
+impl Group {
+    fn home(&self, controller: Controller) -> Option<Home<'_>> {
+        if let Some((controllers, member)) = &self.v2 {
+            if controllers.contains(&controller) {
+                return Some(Home::V2(member));
+            }
+        }
+        let (_, member) = self.v1.iter().find(|(controllers, _)| controllers.contains(&controller))?;
+        Some(Home::V1(member))
+    }
+
+    /// v2 freezes without a controller, and better than v1.
+    fn freezer(&self) -> Option<Home<'_>> {
+        match &self.v2 {
+            Some((_, member)) => Some(Home::V2(member)),
+            None => self.home(Controller::Freezer),
+        }
+    }
+
+    /// The v2 folder for CLONE_INTO_CGROUP.
+    pub fn v2_fd(&self) -> Option<RawFd> {
+        self.v2.as_ref().map(|(_, member)| member.fd())
+    }
+
+    /// Files that the sandbox's first process writes "0" to.
+    pub fn join_files(&self) -> Result<Vec<OwnedFd>, Error> {
+        let open = |(controllers, member): &(Vec<Controller>, Member)| {
+            let step = controllers.first().map_or("cgroup", |controller| controller.step());
+            sys::openat(member.fd(), "tasks", libc::O_WRONLY, 0).at(step, || "open tasks".to_string())
+        };
+        self.v1.iter().map(open).collect()
+    }
+
+    /// Limits memory with swap. Lowering below what is in use fails with EBUSY on v1, and reclaims or kills on v2.
+    pub fn limit_memory(&self, mib: u64) -> Result<(), Error> {
+        match self.home(Controller::Memory) {
+            Some(Home::V1(member)) => v1::limit_memory(member, mib),
+            Some(Home::V2(member)) => v2::limit_memory(member, mib),
+            None => Ok(()),
+        }
+    }
+
+    pub fn limit_pids(&self, max: u64) -> Result<(), Error> {
+        match self.home(Controller::Pids) {
+            Some(Home::V1(member) | Home::V2(member)) => member.write("cgroup.pids", "pids.max", &max.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// `share` is relative: 1024 for a CPU, as v1 counts.
+    pub fn share_cpu(&self, share: u64) -> Result<(), Error> {
+        match self.home(Controller::Cpu) {
+            Some(Home::V1(member)) => v1::share_cpu(member, share),
+            Some(Home::V2(member)) => v2::share_cpu(member, share),
+            None => Ok(()),
+        }
+    }
+
+    pub fn set_frozen(&self, is_frozen: bool) -> Result<(), Error> {
+        match self.freezer() {
+            Some(Home::V1(member)) => v1::set_frozen(member, is_frozen),
+            Some(Home::V2(member)) => v2::set_frozen(member, is_frozen),
+            None => Err(Error::Missing {
+                feature: "freezer",
+                reason: "there is no cgroup to freeze".to_string(),
+                fix: "Run as root with cgroups mounted.",
+            }),
+        }
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        match self.freezer() {
+            Some(Home::V1(member)) => v1::is_frozen(member),
+            Some(Home::V2(member)) => v2::is_frozen(member),
+            None => false,
+        }
+    }
+
+    /// A v1 freezer holds back even SIGKILL.
+    pub fn thaw_for_kill(&self) {
+        if let Some(Home::V1(member)) = self.freezer() {
+            let _ = v1::set_frozen(member, false);
+        }
+    }
+
+    pub fn oom_kills(&self) -> u64 {
+        match self.home(Controller::Memory) {
+            Some(Home::V1(member)) => v1::oom_kills(member),
+            Some(Home::V2(member)) => v2::oom_kills(member),
+            None => 0,
+        }
+    }
+
+    /// What the sandbox used so far. With `reset_peak` the peak counts from now on.
+    pub fn counters(&self, reset_peak: bool) -> Counters {
+        let (memory_bytes, memory_peak_bytes) = match self.home(Controller::Memory) {
+            Some(Home::V1(member)) => v1::memory(member, reset_peak),
+            Some(Home::V2(member)) => v2::memory(member, reset_peak),
+            None => (0, 0),
+        };
+        let cpu_ms = match (&self.v2, self.home(Controller::Cpuacct)) {
+            (Some((_, member)), _) => v2::cpu_ms(member),
+            (None, Some(Home::V1(member))) => v1::cpu_ms(member),
+            (None, _) => 0,
+        };
+        let pids = match self.home(Controller::Pids) {
+            Some(Home::V1(member) | Home::V2(member)) => member.number("pids.current"),
+            None => 0,
+        };
+        Counters { memory_bytes, memory_peak_bytes, cpu_ms, pids, oom_kills: self.oom_kills() }
+    }
+
+    /// Removes the folders; false while the kernel still holds one.
+    pub fn remove(&mut self) -> bool {
+        let members = self.v1.iter().map(|(_, member)| member).chain(self.v2.as_ref().map(|(_, member)| member));
+        // Each is tried, whatever became of the ones before.
+        let left = members.filter(|member| !member.remove(&self.instance)).count();
+        self.is_removed = left == 0;
+        self.is_removed
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.is_removed {
+            self.remove();
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Numbers of sandboxes with a network.
+
+use super::missing;
+use crate::error::Error;
+use std::collections::BTreeSet;
+
+const FIRST_INDEX: u16 = 2;
+const LAST_INDEX: u16 = 65_000;
+
+/// Each number is an address. Given out in turn, so that one is not soon reused.
+#[derive(Default)]
+pub struct Indexes {
+    used: BTreeSet<u16>,
+    last: u16,
+}
+
+impl Indexes {
+    pub fn take(&mut self) -> Result<u16, Error> {
+        for _ in FIRST_INDEX..=LAST_INDEX {
+            self.last = if self.last >= LAST_INDEX { FIRST_INDEX } else { self.last.max(FIRST_INDEX - 1) + 1 };
+            if self.used.insert(self.last) {
+                return Ok(self.last);
+            }
+        }
+        Err(missing("all addresses are in use"))
+    }
+
+    pub fn give_back(&mut self, index: u16) {
+        self.used.remove(&index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_go_round_and_are_not_given_twice() {
+        let mut indexes = Indexes::default();
+        assert_eq!((indexes.take(), indexes.take()), (Ok(2), Ok(3)));
+        indexes.give_back(2);
+        assert_eq!(indexes.take(), Ok(4));
+        indexes.last = LAST_INDEX;
+        assert_eq!(indexes.take(), Ok(2));
+        assert_eq!(indexes.take(), Ok(5));
+    }
+}

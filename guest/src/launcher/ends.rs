@@ -1,0 +1,124 @@
+//! Starts and ends of sandboxes, as their status pipes and pidfds tell them.
+
+use super::Launcher;
+use crate::error::Error;
+use crate::instance::{Exit, Instance, Phase};
+use crate::probe;
+use crate::sys::{self, Ended};
+use serde_json::{json, Value};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+/// The kernel frees a cgroup a moment after its last process; past this it is left to the next start.
+const REMOVE_MS_MAX: u64 = 2_000;
+
+/// A sandbox whose processes are gone and whose cgroups are not yet.
+pub(super) struct Removal {
+    pub(super) instance: Instance,
+    exit: Exit,
+    deadline: Instant,
+}
+
+impl Launcher {
+    pub(super) fn take_status(&mut self, serial: u32) {
+        let Some(instance) = self.instances.get_mut(&serial) else { return };
+        let has_started = instance.read_status();
+        // A sandbox that failed ends by itself; the pipe's end keeps reporting, so it is watched no more.
+        if instance.failure.is_some() {
+            self.epoll.remove(instance.status.as_raw_fd());
+        }
+        if has_started {
+            let pid = instance.pid;
+            if let Some(id) = instance.spawn_request.take() {
+                self.control.reply(Some(id), json!({ "pid": pid }));
+            }
+        }
+    }
+
+    /// PID 1 has ended, and with it everything in the sandbox.
+    pub(super) fn take_end(&mut self, serial: u32) {
+        let Some(instance) = self.instances.get_mut(&serial) else { return };
+        let Ok(Some((_, reaped))) = sys::reap(instance.pid) else { return };
+        let has_started = instance.read_status();
+        if has_started {
+            if let Some(id) = instance.spawn_request.take() {
+                self.control.reply(Some(id), json!({ "pid": instance.pid }));
+            }
+        }
+        let exit = instance.exit(reaped);
+        instance.phase = Phase::Ending;
+        if let Some(mut instance) = self.instances.remove(&serial) {
+            self.epoll.remove(instance.pidfd.as_raw_fd());
+            self.epoll.remove(instance.status.as_raw_fd());
+            instance.network = None;
+            let deadline = Instant::now() + Duration::from_millis(REMOVE_MS_MAX);
+            self.removals.push(Removal { instance, exit, deadline });
+        }
+    }
+
+    pub(super) fn finish_removals(&mut self) {
+        let now = Instant::now();
+        let mut waiting = Vec::new();
+        for mut removal in std::mem::take(&mut self.removals) {
+            if removal.instance.group.remove() {
+                self.tell_end(removal);
+            } else if now >= removal.deadline {
+                self.control
+                    .log("warn", &format!("The cgroups of instance \"{}\" could not be removed.", removal.instance.id));
+                self.tell_end(removal);
+            } else {
+                waiting.push(removal);
+            }
+        }
+        self.removals = waiting;
+    }
+
+    /// Frees the rest, then tells: the failed spawn, or the exit, and each kill that waited.
+    fn tell_end(&mut self, removal: Removal) {
+        let Removal { instance, exit, .. } = removal;
+        self.serials.remove(&instance.id);
+        if let Some(index) = instance.egress_index {
+            self.egress_indexes.give_back(index);
+        }
+        let (id, failure) = (instance.id.clone(), instance.failure.clone());
+        let (spawn, bind, kills, is_probe) =
+            (instance.spawn_request, instance.bind_request, instance.kill_requests.clone(), instance.is_probe);
+        drop(instance);
+        let failure = failure.unwrap_or_else(|| Error::SandboxDied { instance: id.clone() });
+        if let Some(request) = bind {
+            self.control.fail(Some(request), &Error::UnknownInstance { instance: id.clone() });
+        }
+        let (code, signal) = match exit.ended {
+            Some(Ended::Exited(code)) => (json!(code), Value::Null),
+            Some(Ended::Signalled(signal)) => (Value::Null, json!(sys::signal_name(signal))),
+            None => (Value::Null, Value::Null),
+        };
+        let body = json!({ "code": code, "signal": signal, "oom": exit.is_oom });
+        if is_probe {
+            return self.finish_probe(&failure);
+        }
+        match spawn {
+            Some(request) => self.control.fail(Some(request), &failure),
+            None => {
+                let event =
+                    json!({ "event": "exited", "instance": id, "code": code, "signal": signal, "oom": exit.is_oom });
+                self.control.push(&event);
+            }
+        }
+        for request in kills {
+            self.control.reply(Some(request), body.clone());
+        }
+    }
+
+    /// Its sandbox has ended; without findings it had not started, for `failure`.
+    fn finish_probe(&mut self, failure: &Error) {
+        let Some(probe) = self.probe.take() else { return };
+        let body = probe.read().map(|findings| probe::describe(&self.host, &self.cgroups, &findings));
+        for id in probe.requests {
+            match &body {
+                Some(body) => self.control.reply(Some(id), body.clone()),
+                None => self.control.fail(Some(id), failure),
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Serves the verbs of docs/reference/launcher-protocol.md: one thread, one epoll loop. Nothing in it waits: a start is told by
+//! the sandbox's status pipe, an end by its pidfd, network work is done by the helper.
+
+mod ends;
+mod freezer;
+mod networks;
+mod verbs;
+
+use crate::cgroup::Cgroups;
+use crate::control::Control;
+use crate::egress;
+use crate::host::Host;
+use crate::instance::Instance;
+use crate::netns::Pool;
+use crate::probe;
+use crate::publish::ReadyFiles;
+use crate::sys::{self, Ended, Epoll, Pid};
+use ends::Removal;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Grace of the platform's process when its socket closed, and of sandboxes at the end.
+const END_MS_MAX: u64 = 5_000;
+/// When a platform that closed its socket and lives on is told to end.
+const REMIND_MS: u64 = 500;
+
+/* Tokens of epoll: the kind in the low byte, an instance's serial above. */
+const CONTROL: u64 = 0;
+const SIGNALS: u64 = 1;
+const NETWORKS: u64 = 2;
+const PIDFD: u64 = 3;
+const STATUS: u64 = 4;
+
+fn token(kind: u64, serial: u32) -> u64 {
+    u64::from(serial) << 8 | kind
+}
+
+pub struct Launcher {
+    pub host: Host,
+    pub cgroups: Cgroups,
+    pub control: Control,
+    pub platform: Pid,
+    pub signals: OwnedFd,
+    pub ready_files: ReadyFiles,
+    pool: Option<Pool>,
+    epoll: Epoll,
+    instances: HashMap<u32, Instance>,
+    serials: HashMap<String, u32>,
+    last_serial: u32,
+    removals: Vec<Removal>,
+    egress_indexes: egress::Indexes,
+    probe: Option<probe::Probe>,
+    platform_exit: Option<Ended>,
+}
+
+pub struct Parts {
+    pub host: Host,
+    pub cgroups: Cgroups,
+    pub control: OwnedFd,
+    pub platform: Pid,
+    pub signals: OwnedFd,
+    pub ready_files: ReadyFiles,
+    pub id: String,
+}
+
+impl Launcher {
+    pub fn new(parts: Parts) -> io::Result<Launcher> {
+        let epoll = Epoll::new()?;
+        let control = Control::new(parts.control)?;
+        let pool = if parts.host.has_namespaces { Some(Pool::start(&parts.id)?) } else { None };
+        epoll.add(control.fd(), CONTROL, libc::EPOLLIN)?;
+        epoll.add(parts.signals.as_raw_fd(), SIGNALS, libc::EPOLLIN)?;
+        if let Some(pool) = &pool {
+            epoll.add(pool.fd(), NETWORKS, libc::EPOLLIN)?;
+        }
+        Ok(Launcher {
+            host: parts.host,
+            cgroups: parts.cgroups,
+            control,
+            platform: parts.platform,
+            signals: parts.signals,
+            ready_files: parts.ready_files,
+            pool,
+            epoll,
+            instances: HashMap::new(),
+            serials: HashMap::new(),
+            last_serial: 0,
+            removals: Vec::new(),
+            egress_indexes: egress::Indexes::default(),
+            probe: None,
+            platform_exit: None,
+        })
+    }
+
+    /// Serves until the platform ends or closes its socket; then ends every sandbox. Returns the exit status to take over.
+    pub fn serve(&mut self) -> io::Result<i32> {
+        while self.platform_exit.is_none() && !self.control.is_closed {
+            self.turn()?;
+        }
+        self.end_all()?;
+        Ok(self.platform_exit.map_or(128 + libc::SIGKILL, Ended::status))
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let is_polling =
+            !self.removals.is_empty() || self.instances.values().any(|instance| instance.freezing.is_some());
+        for (token, events) in self.epoll.wait(if is_polling { 1 } else { -1 })? {
+            let serial = (token >> 8) as u32;
+            match token & 0xff {
+                CONTROL => self.talk(events),
+                SIGNALS => self.take_signals(),
+                NETWORKS => self.take_networks(),
+                STATUS => self.take_status(serial),
+                _ => self.take_end(serial),
+            }
+        }
+        self.finish_freezes();
+        self.finish_removals();
+        self.control.send();
+        let events = libc::EPOLLIN | if self.control.has_unsent() { libc::EPOLLOUT } else { 0 };
+        self.epoll.modify(self.control.fd(), CONTROL, events)?;
+        if let Some(pool) = &mut self.pool {
+            pool.refill();
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(info) = sys::next_signal(self.signals.as_raw_fd()) {
+            let signal = info.ssi_signo as i32;
+            // A terminal's Ctrl-C has gone to the whole foreground group, so the platform has it already.
+            const SI_KERNEL: i32 = 0x80;
+            if signal != libc::SIGCHLD && info.ssi_code != SI_KERNEL {
+                let _ = sys::kill(self.platform, signal);
+            }
+        }
+        if self.platform_exit.is_none() {
+            if let Ok(Some((_, ended))) = sys::reap(self.platform) {
+                self.platform_exit = Some(ended);
+            }
+        }
+    }
+
+    fn end_all(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let deadline = now + Duration::from_millis(END_MS_MAX);
+        // A socket closes a moment before its process has ended.
+        let mut remind_at = Some(now + Duration::from_millis(REMIND_MS));
+        self.control.is_closed = true;
+        self.epoll.remove(self.control.fd());
+        self.instances.values_mut().for_each(Instance::kill);
+        while Instant::now() < deadline {
+            let is_done = self.instances.is_empty() && self.removals.is_empty() && self.platform_exit.is_some();
+            if is_done {
+                break;
+            }
+            if self.platform_exit.is_none() && remind_at.is_some_and(|at| Instant::now() >= at) {
+                remind_at = None;
+                let _ = sys::kill(self.platform, libc::SIGTERM);
+            }
+            for (token, _) in self.epoll.wait(5)? {
+                match token & 0xff {
+                    SIGNALS => self.take_signals(),
+                    PIDFD => self.take_end((token >> 8) as u32),
+                    NETWORKS => self.take_networks(),
+                    _ => {}
+                }
+            }
+            self.finish_removals();
+        }
+        if self.platform_exit.is_none() {
+            let _ = sys::kill(self.platform, libc::SIGKILL);
+            self.platform_exit = sys::wait(self.platform).ok();
+        }
+        self.cgroups.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Sockets: connecting, sending, and passing descriptors over them.
+
+use super::{check, check_int, own};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Sends without SIGPIPE.
+pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the kernel reads at most `bytes.len()` bytes of `bytes`.
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    check(sent as libc::c_long).map(|n| n as usize)
+}
+
+pub fn socketpair(kind: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [0; 2];
+    // SAFETY: the kernel fills both descriptors.
+    check_int(unsafe { libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: the kernel has just returned both to us alone.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+pub fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes plain numbers.
+    own(libc::c_long::from(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) }))
+}
+
+/// Connects to a UNIX socket that was opened with O_PATH: no length limit, and the very file that was looked at.
+pub fn connect_unix(target: RawFd) -> io::Result<OwnedFd> {
+    let socket = socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    // SAFETY: all zeroes is a valid `sockaddr_un`.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as u16;
+    let path = format!("/proc/self/fd/{target}");
+    for (to, from) in address.sun_path.iter_mut().zip(path.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let length = std::mem::size_of::<libc::sockaddr_un>() as u32;
+    // SAFETY: `address` lives over the call and `length` is its size.
+    check_int(unsafe { libc::connect(socket.as_raw_fd(), (&address as *const libc::sockaddr_un).cast(), length) })?;
+    Ok(socket)
+}
+
+/// Uid of the process that listens on (or made) the other end.
+pub fn peer_uid(socket: RawFd) -> io::Result<u32> {
+    // SAFETY: all zeroes is a valid `ucred`.
+    let mut peer: libc::ucred = unsafe { std::mem::zeroed() };
+    let mut length = std::mem::size_of::<libc::ucred>() as u32;
+    // SAFETY: `peer` and `length` live over the call and fit together.
+    check_int(unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&mut peer as *mut libc::ucred).cast(),
+            &mut length,
+        )
+    })?;
+    Ok(peer.uid)
+}
+
+/// Sends bytes, and a descriptor when given, as one message.
+pub fn send_message(socket: RawFd, bytes: &[u8], fd: Option<RawFd>) -> io::Result<()> {
+    let mut part = libc::iovec { iov_base: bytes.as_ptr() as *mut libc::c_void, iov_len: bytes.len() };
+    // Room for one descriptor, aligned as a control header must be.
+    let mut control = [0u64; 4];
+    // SAFETY: all zeroes is a valid `msghdr`; every pointer put in lives over the call; the control buffer of 32 bytes holds a
+    // header and one descriptor (24 bytes), which is what the lengths say.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        if let Some(fd) = fd {
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = libc::CMSG_SPACE(4) as _;
+            let header = libc::CMSG_FIRSTHDR(&message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
+        }
+        check(libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL) as libc::c_long).map(drop)
+    }
+}
+
+/// Receives one message and the descriptor that came with it; 0 bytes means the other end is gone.
+pub fn receive_message(socket: RawFd, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let mut control = [0u64; 4];
+    // SAFETY: as in `send_message`; the kernel fills at most the given lengths, and a descriptor it passes is ours alone.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(4) as _;
+        let count = check(libc::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC) as libc::c_long)? as usize;
+        let header = libc::CMSG_FIRSTHDR(&message);
+        let has_fd =
+            !header.is_null() && (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS;
+        let fd = has_fd.then(|| OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()));
+        Ok((count, fd))
+    }
+}

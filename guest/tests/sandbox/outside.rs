@@ -1,0 +1,135 @@
+//! What is watched from outside: kills of the platform and the launcher, and starts without root.
+
+use crate::machine::Machine;
+use crate::support::{eventually, processes_with, Platform};
+use crate::UID;
+use serde_json::{json, Value};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+pub fn kept_paths() -> bool {
+    let machine = Machine::new();
+    fs::set_permissions(&machine.folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let status = machine.up("ready").wait().unwrap();
+    status.success() && machine.ready().is_some()
+}
+
+pub fn platform_killed() -> bool {
+    let machine = Machine::new();
+    let mut launcher = machine.up("wait");
+    eventually("the ready file", || machine.ready().is_some());
+    let ready = machine.ready().unwrap();
+    let started = Instant::now();
+    kill(ready["platform"].as_i64().unwrap() as i32);
+    let status = launcher.wait().unwrap();
+    println!("        ended {} ms after the platform", started.elapsed().as_millis());
+    status.code() == Some(137) && started.elapsed() < Duration::from_secs(5) && nothing_left(&ready)
+}
+
+pub fn launcher_killed() -> bool {
+    let machine = Machine::new();
+    let mut launcher = machine.up("wait");
+    eventually("the ready file", || machine.ready().is_some());
+    let ready = machine.ready().unwrap();
+    kill(launcher.id() as i32);
+    assert_eq!(launcher.wait().unwrap().signal(), Some(libc::SIGKILL));
+    let platform = ready["platform"].as_i64().unwrap();
+    let started = Instant::now();
+    eventually("the end of the sandbox", || processes_with(ready["marker"].as_str().unwrap()).is_empty());
+    eventually("the end of the platform", || fs::metadata(format!("/proc/{platform}")).is_err());
+    println!("        all ended {} ms after the launcher", started.elapsed().as_millis());
+    let next: ExitStatus = machine.up("ready").wait().unwrap();
+    next.success() && nothing_left(&ready)
+}
+
+pub fn without_root() -> bool {
+    let mut machine = Machine::new();
+    machine.uid = UID;
+    std::os::unix::fs::chown(&machine.folder, Some(UID), Some(UID)).unwrap();
+    machine.up("unprivileged").wait().unwrap().success()
+}
+
+fn kill(pid: i32) {
+    // SAFETY: takes plain numbers.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+}
+
+fn nothing_left(ready: &Value) -> bool {
+    let processes = processes_with(ready["marker"].as_str().unwrap());
+    let cgroups = cgroups_of(ready["pids"].as_array().unwrap());
+    if !processes.is_empty() || !cgroups.is_empty() {
+        println!("        left: {processes:?} {cgroups:?}");
+    }
+    processes.is_empty() && cgroups.is_empty()
+}
+
+/// Cgroup folders that the sandboxes were in and that still exist.
+fn cgroups_of(paths: &[Value]) -> Vec<String> {
+    paths.iter().filter_map(Value::as_str).filter(|path| fs::metadata(path).is_ok()).map(str::to_string).collect()
+}
+
+// ---- the platform's side of these
+
+/// What the outer tests watch from outside: not a scenario of its own.
+pub fn stand_in(platform: &mut Platform, what: &str) {
+    let ready = format!("{}/ready", platform.folder.trim_end_matches("/state"));
+    // SAFETY: cannot fail.
+    assert_eq!(unsafe { libc::getuid() }, UID);
+    match what {
+        "unprivileged" => unprivileged(platform),
+        "ready" => {
+            let (text, event) = platform.run("i-1", "hello");
+            assert_eq!((text.as_str(), &event["code"]), ("hello\n", &json!(0)));
+            platform.must("publish", json!({ "path": ready, "content": "{}" }));
+            let refused = platform.ask("publish", json!({ "path": "/etc/hearth-test", "content": "" }));
+            assert_eq!(refused["ok"], false);
+        }
+        "wait" => {
+            let mut sandbox = platform.spawn("i-1", "grandchild");
+            sandbox.wait_for(b'g');
+            let cgroups: Vec<String> = fs::read_to_string(format!("/proc/{}/cgroup", sandbox.pid))
+                .unwrap()
+                .lines()
+                .filter_map(|line| line.split_once("/hearth-"))
+                .map(|(controller, path)| {
+                    let name = controller.split(':').nth(1).filter(|name| !name.is_empty()).unwrap_or("unified");
+                    format!("/sys/fs/cgroup/{name}/hearth-{path}")
+                })
+                .collect();
+            assert!(!cgroups.is_empty());
+            let content = json!({ "platform": std::process::id(), "marker": "13579.246", "pids": cgroups });
+            platform.must("publish", json!({ "path": ready, "content": content.to_string() }));
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+        other => panic!("no scenario \"{other}\""),
+    }
+}
+
+fn unprivileged(platform: &mut Platform) {
+    let reply = platform.ask("probe", json!({}));
+    if reply["ok"] == false {
+        assert_eq!(reply["step"], "private_root", "{reply}");
+        return println!("        no user namespaces here: {}", reply["error"]);
+    }
+    assert_eq!(reply["root"], false);
+    let enforced = |name: &str| {
+        reply["features"].as_array().unwrap().iter().any(|item| item["feature"] == name && item["enforced"] == true)
+    };
+    for name in
+        ["pid_ns", "mount_ns", "net_ns", "user_ns", "private_root", "no_capabilities", "no_new_privs", "seccomp"]
+    {
+        assert!(enforced(name), "{name}: {reply}");
+    }
+    assert!(!enforced("own_uid"));
+    platform.write("code/index.txt", "my code");
+    let mut sandbox = platform.spawn("i-1", "read");
+    sandbox.wait_for(b'e');
+    platform.must("bind", platform.bind_fields("i-1"));
+    sandbox.tell();
+    assert_eq!(sandbox.rest(), "my code  EROFS ENOENT EROFS\n");
+}
