@@ -1,6 +1,6 @@
-import { AppError } from '../../domain/error.ts'
-import type { Exit } from '../../domain/driver.ts'
-import type { Logger } from '../../domain/logger.ts'
+import { AppError } from '../domain/error.ts'
+import type { Exit } from '../domain/driver.ts'
+import type { Logger } from '../domain/logger.ts'
 import type { Duplex } from 'node:stream'
 
 /** One reply line holds at most this; the launcher keeps to it, so more means that it is not the launcher. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Exit } from '../../domain/driver.ts'
-import { silentLogger } from '../../domain/logger.ts'
+import type { Exit } from '../domain/driver.ts'
+import { silentLogger } from '../domain/logger.ts'
 import { LauncherClient } from './launcher-client.ts'
 import { duplexPair, type Duplex } from 'node:stream'
 

@@ -1,4 +1,4 @@
-import { AppError } from '../../domain/error.ts'
+import { AppError } from '../domain/error.ts'
 
 /** Uids for sandboxes: each has one of its own while it lives, so that no two can touch each other by uid. Given out in turn, so that
  *  one just freed rests as long as possible. */
