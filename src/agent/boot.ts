@@ -2,6 +2,7 @@ import { Undo } from '../domain/undo.ts'
 import { AppError } from '../domain/error.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Driver, Sandbox } from '../domain/driver.ts'
+import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { Instance, type InstanceOptions } from './instance.ts'
@@ -34,7 +35,14 @@ export async function bootInstance(context: BootContext, build: RuntimeBuild): P
   try {
     // 1. Sandbox: namespaces, cgroups, private root, runtime started.
     const sandbox = await driver.boot(
-      { instanceId: id, epoch, runtime: build, folder: join(context.instancesFolder, id) },
+      {
+        instanceId: id,
+        epoch,
+        runtime: build,
+        folder: join(context.instancesFolder, id),
+        memoryMib: limits.memoryMib.default,
+        isForSnapshot: false,
+      },
       { deadlineMs: clock.nowMs() + bootMsMax },
     )
     undo.add('sandbox', async () => void (await sandbox.kill()))

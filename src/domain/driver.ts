@@ -1,13 +1,37 @@
 import type { Duplex } from 'node:stream'
 import type { RuntimeBuild } from './runtime.ts'
 import type { NetworkMode } from './function.ts'
+import type { Snapshot, SnapshotKey, SnapshotKind } from './snapshot.ts'
 
 /** What a driver can and cannot do here: data read by the scheduler and shown in `doctor`, `/v1/nodes` and the console. */
 export interface Capabilities {
   readonly snapshots: boolean
   readonly pause: boolean
+  /** An own kernel for each Instance: what `--isolation vm` asks for. */
+  readonly isVm: boolean
+  /** What `bind` takes the code from: an unpacked folder, or an erofs image. */
+  readonly codeForm: 'folder' | 'image'
+  /** Memory is fixed at boot to the smallest of these that holds it (MiB, rising); null where `bind` sets it. */
+  readonly memoryClassesMib: readonly number[] | null
+  /** What runs the machines, once probed; null for drivers without. */
+  readonly vmm: VmmFacts | null
   /** Every isolation feature by name, whether it is enforced here, and the reason when it is not. */
   readonly enforced: readonly EnforcedFeature[]
+}
+
+/** What drivers without machines of their own have in common. */
+export const folderBound = {
+  snapshots: false,
+  isVm: false,
+  codeForm: 'folder',
+  memoryClassesMib: null,
+  vmm: null,
+} as const satisfies Partial<Capabilities>
+
+export interface VmmFacts {
+  readonly name: string
+  readonly version: string
+  readonly accelerator: 'kvm' | 'tcg'
 }
 
 export interface EnforcedFeature {
@@ -32,11 +56,17 @@ export interface BootSpec {
   readonly runtime: RuntimeBuild
   /** 0700 folder of this Instance, made by the driver, removed by `kill`. */
   readonly folder: string
+  /** For drivers with memory classes: one of them. Others start small and leave it to `bind`. */
+  readonly memoryMib: number
+  /** It will be asked for a `snapshot`: its memory is kept where that can be taken from. */
+  readonly isForSnapshot: boolean
 }
 
 /** Limits and files of the Version that an Instance is bound to for life. */
 export interface BindSpec {
   readonly codeFolder: string
+  /** erofs with `task/`, `cache/`, `opt/` of this Version, for drivers whose `codeForm` is `image`; null for others. */
+  readonly codeImage: string | null
   /** Read-only bytecode cache, if the Version has one; seen at /var/cache/hearth. */
   readonly cacheFolder: string | null
   readonly layerFolders: readonly string[]
@@ -97,7 +127,47 @@ export interface Driver {
   /** A sandbox whose runtime has been started; its HELLO comes over `channels.runtime`.
    *  Throws driver_failed (naming the step), timeout (`deadlineMs`, epoch ms, passed), capacity (no uid, no memory). A failed boot leaves nothing behind. */
   boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox>
+  /** What a snapshot taken now of `spec` would be keyed by. With `snapshots` only, as the four below. */
+  snapshotKey?(spec: SnapshotSpec): Promise<SnapshotKey>
+  /** Saves `sandbox`, booted `isForSnapshot` and made quiet over its channels, in `folder`, and ends it.
+   *  Throws driver_failed, capacity (disk full); the folder is removed then. */
+  snapshot?(sandbox: Sandbox, options: { folder: string; kind: SnapshotKind; key: SnapshotKey }): Promise<Snapshot>
+  /** A new sandbox from `snapshot`, with clock, randomness and name of its own: HELLO with `spec.epoch` comes over `channels.runtime` as after a boot.
+   *  Throws driver_failed (naming the step), timeout, capacity. */
+  restore?(
+    snapshot: Snapshot,
+    spec: RestoreSpec,
+    options: { signal?: AbortSignal; deadlineMs: number },
+  ): Promise<Sandbox>
+  /** A process that waits to become a restored machine of `snapshot`: half of a restore's time, paid ahead. */
+  prespawn?(snapshot: Snapshot): Promise<Prespawned>
+  /** Forgets what it holds in memory of a snapshot that will not be restored again. */
+  forgetSnapshot?(snapshot: Snapshot): Promise<void>
   /** The sandbox of a handle if it is still alive, else null; what is left of a dead one is removed. */
   recover(handle: Sandbox['handle']): Promise<Sandbox | null>
   close(): Promise<void>
+}
+
+/** What decides a snapshot's key beside the machine it is made on. */
+export interface SnapshotSpec {
+  readonly runtime: RuntimeBuild
+  readonly memoryMib: number
+  /** Image of the code in it, for a function snapshot. */
+  readonly codeImage: string | null
+}
+
+export interface RestoreSpec {
+  readonly instanceId: string
+  readonly epoch: string
+  readonly runtime: RuntimeBuild
+  readonly folder: string
+  /** The code that a function snapshot has mounted; null for a runtime snapshot, which gets its code by `bind`. */
+  readonly codeImage: string | null
+  readonly prespawned?: Prespawned
+}
+
+export interface Prespawned {
+  readonly snapshotId: string
+  readonly isAlive: boolean
+  kill(): Promise<void>
 }

@@ -14,6 +14,8 @@ export interface DriverHarness {
   readonly folder: string
   /** Code whose handler `index.handler` answers its event, throws for `{throw}`, exits with 7 for `{exit}`. */
   readonly codeFolder: string
+  /** The same as erofs, for drivers that take images. */
+  readonly codeImage: string | null
   /** Makes the next boot fail; null where that cannot be arranged. */
   readonly breakBoot: (() => void) | null
   /** What is left of sandboxes on the machine: processes, cgroups, folders, sockets. Empty when nothing is. */
@@ -127,7 +129,7 @@ function endTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
   })
 
   test('boot: a deadline in the past throws timeout and leaves nothing', async () => {
-    const spec = { instanceId: `late-${process.pid}`, epoch: 'late', runtime: harness.build }
+    const spec = { ...bootBasics, instanceId: `late-${process.pid}`, epoch: 'late', runtime: harness.build }
     const folder = join(harness.folder, spec.instanceId)
     await assert.rejects(harness.driver.boot({ ...spec, folder }, { deadlineMs: Date.now() - 1 }), {
       code: 'timeout',
@@ -153,6 +155,8 @@ function endTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
   })
 }
 
+const bootBasics = { memoryMib: 256, isForSnapshot: false }
+
 interface Booted {
   readonly id: string
   readonly sandbox: Sandbox
@@ -165,7 +169,7 @@ async function bootOne(harness: DriverHarness, id: string): Promise<Booted> {
   const epoch = `epoch-${id}`
   const { driver, build, folder } = harness
   const sandbox = await driver.boot(
-    { instanceId: id, epoch, runtime: build, folder: join(folder, id) },
+    { ...bootBasics, instanceId: id, epoch, runtime: build, folder: join(folder, id) },
     { deadlineMs: Date.now() + 20_000 },
   )
   const configure = { instance: id, nowMs: Date.now(), logBytesPerSecond: 1_000_000 }
@@ -200,9 +204,13 @@ async function bootOne(harness: DriverHarness, id: string): Promise<Booted> {
   })
 }
 
-async function bind({ codeFolder, build }: DriverHarness, { sandbox, link, ready, id }: Booted): Promise<void> {
+async function bind(
+  { codeFolder, codeImage, build }: DriverHarness,
+  { sandbox, link, ready, id }: Booted,
+): Promise<void> {
   const spec: BindSpec = {
     codeFolder,
+    codeImage,
     cacheFolder: null,
     layerFolders: [],
     memoryMib: 256,

@@ -22,6 +22,7 @@ driverContract('fake', async () => {
     build: fakeBuild,
     folder: '/nowhere',
     codeFolder: '/nowhere/code',
+    codeImage: null,
     breakBoot: () => (faults.failBoot = { step: 'cgroup', times: 1 }),
     leftovers: async () => [...driver.alive.keys()],
     close: () => driver.close(),

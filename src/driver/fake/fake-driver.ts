@@ -1,5 +1,6 @@
 import { duplexPair } from 'node:stream'
 import { systemClock, type Clock } from '../../domain/clock.ts'
+import { folderBound } from '../../domain/driver.ts'
 import type { BindSpec, BootSpec, Capabilities, Driver, ProbeResult, Sandbox } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { FakeFaults } from './faults.ts'
@@ -22,7 +23,7 @@ export class FakeDriver implements Driver {
   readonly name = 'fake'
   readonly faults: FakeFaults
   readonly capabilities: Capabilities = {
-    snapshots: false,
+    ...folderBound,
     pause: true,
     enforced: [{ feature: 'isolation', enforced: false, detail: 'functions run inside the platform process' }],
   }

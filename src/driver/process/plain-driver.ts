@@ -11,6 +11,7 @@ import type {
   SandboxChannels,
   Usage,
 } from '../../domain/driver.ts'
+import { folderBound } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import { GuestPeer } from '../guest-peer.ts'
 import { runtimeArgv, runtimeEnv } from './runtime-command.ts'
@@ -31,7 +32,7 @@ const why = 'plain process: no launcher on this system'
 export class PlainDriver implements Driver {
   readonly name = 'process'
   readonly capabilities: Capabilities = {
-    snapshots: false,
+    ...folderBound,
     pause: false,
     enforced: ['private_root', 'pid_ns', 'net_ns', 'own_uid', 'memory_limit', 'pids_limit', 'seccomp'].map(
       (feature) => ({

@@ -43,6 +43,7 @@ driverContract('process', async (): Promise<DriverHarness | string> => {
     },
     folder: path.join(folder, 'instances'),
     codeFolder: await writeCode(folder),
+    codeImage: null,
     breakBoot: () => (isBroken = true),
     leftovers: async () => [
       // The launcher's own mount point stays.
@@ -72,6 +73,7 @@ driverContract('plain processes', async (): Promise<DriverHarness> => {
     },
     folder: path.join(folder, 'instances'),
     codeFolder: await writeCode(folder),
+    codeImage: null,
     breakBoot: () => (isBroken = true),
     leftovers: async () => readdir(path.join(folder, 'instances')),
     async close() {

@@ -11,6 +11,7 @@ import type {
   SandboxChannels,
   Usage,
 } from '../../domain/driver.ts'
+import { folderBound } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { Logger } from '../../domain/logger.ts'
 import { Undo } from '../../domain/undo.ts'
@@ -58,7 +59,7 @@ export class ProcessDriver implements Driver {
   }
 
   get capabilities(): Capabilities {
-    return { snapshots: false, pause: true, enforced: this.#enforced }
+    return { ...folderBound, pause: true, enforced: this.#enforced }
   }
 
   async probe(): Promise<ProbeResult> {
