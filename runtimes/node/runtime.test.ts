@@ -1,43 +1,16 @@
 import assert from 'node:assert/strict'
-import path from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { BindMessage } from '../../src/wire/messages.ts'
+import { readSlowly } from '../support/harness.ts'
+import { nodeHarness } from '../support/runtimes.ts'
 import { codeFolder, InitFailed, Subject } from '../support/subject.ts'
-import { unpackFiles } from '../support/file-pack.ts'
 
-/* The Node runtime, a real process without a sandbox. HEARTH_TEST_NODE names another Node to run it on. */
+/* The Node runtime: starts, handlers, ends. */
 
-const node = process.env['HEARTH_TEST_NODE'] ?? process.execPath
-const bootstrap = path.join(import.meta.dirname, 'bootstrap.cjs')
-const subjects: Subject[] = []
-
-async function start(
-  files: Readonly<Record<string, string | Buffer>>,
-  handler = 'index.handler',
-  rest: Partial<BindMessage> = {},
-): Promise<Subject> {
-  const subject = new Subject([node, bootstrap])
-  subjects.push(subject)
-  await subject.bind(codeFolder(files), handler, rest)
-  return subject
-}
-after(() => {
-  for (const subject of subjects) subject.stop()
-})
-
-/** The failure of a start that must fail. */
-async function startFailure(files: Readonly<Record<string, string>>, handler = 'index.handler') {
-  const error: unknown = await start(files, handler).then(
-    () => null,
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof InitFailed, String(error))
-  return error.failure
-}
+const { spawn, start, startFailure } = nodeHarness()
 
 const { version } = await (async () => {
-  const subject = new Subject([node, bootstrap])
+  const subject = spawn()
   const hello = await subject.hello
   subject.stop()
   return hello
@@ -47,8 +20,7 @@ const stripsTypes = major > 22 || (major === 22 && minor >= 18)
 
 describe('Node runtime: the start', () => {
   test('HELLO names runtime, version and process; READY tells the load time', async () => {
-    const subject = new Subject([node, bootstrap])
-    subjects.push(subject)
+    const subject = spawn()
     const hello = await subject.hello
     assert.equal(hello.runtime, 'node')
     assert.equal(hello.pid, subject.child.pid)
@@ -60,10 +32,10 @@ describe('Node runtime: the start', () => {
     const subject = await start(
       { 'index.js': 'exports.handler = async () => ({ env: process.env, cwd: process.cwd() })' },
       'index.handler',
-      { env: { GREETING: 'grüß dich', TZ: 'Europe/Berlin' } },
+      { env: { GREETING: 'gr\u00fc\u00df dich', TZ: 'Europe/Berlin' } },
     )
     const { env, cwd } = await subject.json<{ env: Record<string, string>; cwd: string }>()
-    assert.equal(env['GREETING'], 'grüß dich')
+    assert.equal(env['GREETING'], 'gr\u00fc\u00df dich')
     assert.equal(env['TZ'], 'Europe/Berlin')
     assert.equal(env['HOME'], '/tmp')
     assert.equal(env['HEARTH_EPOCH'], undefined)
@@ -199,7 +171,7 @@ describe('Node runtime: the start', () => {
     })
 
   test('a failed start tells where, and ends the process with 1', async () => {
-    const subject = new Subject([node, bootstrap])
+    const subject = spawn()
     const code = codeFolder({ 'index.js': 'console.log("loading")\nfunction f() { throw new Error("at load") }\nf()' })
     await assert.rejects(subject.bind(code, 'index.handler'), (error: unknown) => {
       assert.ok(error instanceof InitFailed)
@@ -211,7 +183,7 @@ describe('Node runtime: the start', () => {
   })
 
   test('process.exit while loading is an exit without READY', async () => {
-    const subject = new Subject([node, bootstrap])
+    const subject = spawn()
     await assert.rejects(subject.bind(codeFolder({ 'index.js': 'process.exit(7)' }), 'index.handler'))
     assert.equal(await subject.exited, 7)
   })
@@ -254,7 +226,7 @@ const ways = {
   succeed: (event, context) => { context.succeed('by succeed'); return sleep(50) },
   fail: (event, context) => { context.fail(new Shortage('by fail')); return sleep(50) },
   log: async () => { console.log('one\\ntwo %d', 2); console.error('oops'); process.stdout.write('half'); return 'ok' },
-  logLarge: async () => { console.log('é'.repeat(100_000)); return await new Promise((resolve) => process.stdout.write('end', () => resolve('flushed'))) },
+  logLarge: async () => { console.log('\u00e9'.repeat(100_000)); return await new Promise((resolve) => process.stdout.write('end', () => resolve('flushed'))) },
 }
 exports.handler = (event, context) => ways[event.do](event, context)
 exports.raw = async (event) => ({ isBuffer: Buffer.isBuffer(event), length: event.length })
@@ -280,7 +252,7 @@ describe('Node runtime: handlers', () => {
   }
 
   test('async, plain return, undefined', async () => {
-    assert.deepEqual(await subject.json({ do: 'echo', value: { a: [1, 'ü', null] } }), { a: [1, 'ü', null] })
+    assert.deepEqual(await subject.json({ do: 'echo', value: { a: [1, '\u00fc', null] } }), { a: [1, '\u00fc', null] })
     assert.equal(await subject.json({ do: 'sync', value: 5 }), 5)
     const answer = await subject.call({ do: 'nothing' })
     assert.equal(answer.body.toString(), 'null')
@@ -345,21 +317,7 @@ describe('Node runtime: handlers', () => {
   test('6 MB in and out, through a slow reader', async () => {
     const bytes = 6 * 1024 * 1024
     assert.equal(await subject.json({ do: 'length', pad: 'x'.repeat(bytes - 100) }), bytes - 100)
-    let peakBytes = 0
-    let waitingBytes = 0
-    const answer = await subject.call(
-      { do: 'large', bytes: bytes - 2 },
-      {
-        onData: async (chunk) => {
-          waitingBytes += chunk.length
-          peakBytes = Math.max(peakBytes, waitingBytes)
-          await delay(1)
-          waitingBytes -= chunk.length
-        },
-      },
-    )
-    assert.equal(answer.body.length, bytes)
-    assert.ok(peakBytes <= 262_144)
+    assert.equal(await readSlowly(subject, { do: 'large', bytes: bytes - 2 }), bytes)
   })
 
   test('context: Lambda fields, remaining time, signal', async () => {
@@ -432,7 +390,7 @@ describe('Node runtime: handlers', () => {
       .slice(before)
       .map((piece) => piece.text)
       .join('')
-    assert.equal(text, `${'é'.repeat(100_000)}\nend`)
+    assert.equal(text, `${'\u00e9'.repeat(100_000)}\nend`)
   })
 
   test('context.succeed and context.fail settle', async () => {
@@ -542,142 +500,5 @@ describe('Node runtime: the end', () => {
     const subject = await start({ 'index.js': styles })
     subject.link.close()
     assert.equal(await subject.exited, 0)
-  })
-})
-
-const web = `
-export default {
-  async fetch(request, env, ctx) {
-    const url = new URL(request.url)
-    if (url.pathname === '/stream') {
-      let n = 0
-      return new Response(new ReadableStream({ pull(c) { if (n < 4) c.enqueue(new TextEncoder().encode('part ' + n++ + ';')); else c.close() } }), { status: 202 })
-    }
-    if (url.pathname === '/broken') return new Response(new ReadableStream({ pull(c) { c.error(new TypeError('broke off')) } }))
-    if (url.pathname === '/large') return new Response(Buffer.alloc(3_000_000, 'z'))
-    if (url.pathname === '/none') return new Response(null, { status: 204 })
-    if (url.pathname === '/text') return 'no response'
-    ctx.waitUntil(Promise.resolve())
-    const headers = new Headers({ 'x-method': request.method, 'x-query': url.search, 'x-type': request.headers.get('content-type') ?? '', 'x-env': env.GREETING })
-    headers.append('set-cookie', 'a=1'); headers.append('set-cookie', 'b=2')
-    return new Response(request.body === null ? 'nothing' : await request.text(), { status: 201, headers })
-  },
-}
-`
-
-describe('Node runtime: fetch handlers', () => {
-  let subject: Subject
-  before(async () => {
-    subject = await start({ 'index.mjs': web }, 'index.default', { env: { GREETING: 'hello' } })
-  })
-
-  test('an HTTP event becomes the Request, the Response the answer', async () => {
-    const event = {
-      method: 'put',
-      url: '/things?a=1',
-      headers: { 'content-type': 'text/plain', host: 'shop.test' },
-      body: 'text',
-    }
-    const answer = await subject.call(event)
-    assert.equal(answer.head?.status, 201)
-    const headers = new Map(answer.head.headers)
-    assert.equal(headers.get('x-method'), 'PUT')
-    assert.equal(headers.get('x-query'), '?a=1')
-    assert.equal(headers.get('x-type'), 'text/plain')
-    assert.equal(headers.get('x-env'), 'hello')
-    assert.deepEqual(
-      answer.head.headers.filter(([name]) => name === 'set-cookie').map(([, value]) => value),
-      ['a=1', 'b=2'],
-    )
-    assert.equal(answer.body.toString(), 'text')
-  })
-
-  test('a Lambda URL event does too, with base64 body and cookies', async () => {
-    const event = {
-      version: '2.0',
-      rawPath: '/p',
-      rawQueryString: 'q=2',
-      cookies: ['c=1'],
-      headers: {},
-      requestContext: { http: { method: 'POST', path: '/p' } },
-      body: Buffer.from('encoded').toString('base64'),
-      isBase64Encoded: true,
-    }
-    const answer = await subject.call(event)
-    assert.equal(answer.body.toString(), 'encoded')
-    assert.equal(new Map(answer.head?.headers).get('x-query'), '?q=2')
-  })
-
-  test('anything else is POST / with the payload as body', async () => {
-    const answer = await subject.call({ some: 'event' })
-    assert.equal(answer.body.toString(), '{"some":"event"}')
-    assert.equal(new Map(answer.head?.headers).get('x-type'), 'application/json')
-    assert.equal((await subject.call(Buffer.from('raw'), { contentType: 'text/csv' })).body.toString(), 'raw')
-  })
-
-  test('bodies stream, large ones by credit, none is none, a break is FAIL after HEAD', async () => {
-    const get = (url: string) => subject.call({ method: 'GET', url })
-    const streamed = await get('/stream')
-    assert.deepEqual([streamed.head?.status, streamed.body.toString()], [202, 'part 0;part 1;part 2;part 3;'])
-    assert.equal((await get('/large')).body.length, 3_000_000)
-    assert.deepEqual([(await get('/none')).head?.status, (await get('/none')).body.length], [204, 0])
-    assert.deepEqual((await get('/broken')).error?.errorType, 'TypeError')
-    assert.deepEqual((await get('/text')).error?.errorType, 'Runtime.InvalidResponse')
-  })
-
-  test('index, index.fetch and a plain export fetch are found', async () => {
-    for (const handler of ['index', 'index.fetch'])
-      assert.equal(
-        (await (await start({ 'index.mjs': web }, handler)).call({ method: 'GET', url: '/none' })).head?.status,
-        204,
-      )
-    const plain = await start({ 'index.js': 'exports.fetch = async () => new Response("plain")' }, 'index.fetch')
-    assert.equal((await plain.call()).body.toString(), 'plain')
-  })
-})
-
-describe('Node runtime: compile', () => {
-  const functions = Array.from(
-    { length: 3_000 },
-    (_, n) => `function f${n}(a) { const b = a + ${n}; return b * 2 }`,
-  ).join('\n')
-  const files = {
-    'index.js': `#!/usr/bin/env node\nconst big = require('./lib/big.js')\nexports.handler = async (event) => ({ value: big.run(event.n), late: (await import('./late.mjs')).default, main: require('./lib/small.js') })`,
-    'late.mjs': 'export default "late"',
-    'lib/small.js': 'module.exports = "small"',
-    'lib/big.js': `${functions}\nexports.run = (n) => f7(n)\n`,
-    'unreached.js': `${functions}\n`,
-    'module.mjs': `${functions}\nexport default 1\n`,
-  }
-
-  async function compile(code: string): Promise<Map<string, Buffer>> {
-    const compiler = new Subject([node, bootstrap])
-    subjects.push(compiler)
-    await compiler.bind(code, 'index.handler', { purpose: 'compile' })
-    const answer = await compiler.call({}, { kind: 'compile' })
-    assert.equal(answer.error, null)
-    return unpackFiles(answer.body)
-  }
-
-  test('the pack holds bytecode of what was loaded and of large files beside it, and a start uses it', async () => {
-    const code = codeFolder(files)
-    const pack = await compile(code)
-    assert.deepEqual([...pack.keys()].sort(), ['lib/big.js.v8cache', 'unreached.js.v8cache'])
-    const cacheRoot = codeFolder(Object.fromEntries(pack))
-    const subject = new Subject([node, bootstrap])
-    subjects.push(subject)
-    await subject.bind(code, 'index.handler', { cacheRoot })
-    assert.deepEqual(await subject.json({ n: 1 }), { value: 16, late: 'late', main: 'small' })
-  })
-
-  test('code that does not load is compiled as far as it goes; a cache that V8 refuses is ignored', async () => {
-    const code = codeFolder({ ...files, 'index.js': 'throw new Error("not here")' })
-    const pack = await compile(code)
-    assert.deepEqual([...pack.keys()].sort(), ['lib/big.js.v8cache', 'unreached.js.v8cache'])
-    const cacheRoot = codeFolder({ 'lib/big.js.v8cache': Buffer.alloc(1_000) })
-    const subject = new Subject([node, bootstrap])
-    subjects.push(subject)
-    await subject.bind(codeFolder(files), 'index.handler', { cacheRoot })
-    assert.deepEqual(await subject.json({ n: 1 }), { value: 16, late: 'late', main: 'small' })
   })
 })

@@ -1,60 +1,17 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import path from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { BindMessage } from '../../src/wire/messages.ts'
-import { unpackFiles } from '../support/file-pack.ts'
+import { readSlowly } from '../support/harness.ts'
+import { pythonHarness, pythonMissing as skip } from '../support/runtimes.ts'
 import { codeFolder, InitFailed, Subject } from '../support/subject.ts'
 
-/* The Python runtime, a real process without a sandbox. HEARTH_TEST_PYTHON names another Python to run it on. */
+/* The Python runtime: starts, handlers, ends. */
 
-const python = process.env['HEARTH_TEST_PYTHON'] ?? '/usr/bin/python3'
-const skip = existsSync(python) ? false : `${python} is not installed`
-const bootstrap = path.join(import.meta.dirname, 'bootstrap.py')
-const subjects: Subject[] = []
-
-function spawnSubject(): Subject {
-  const subject = new Subject([python, '-I', '-S', bootstrap])
-  subjects.push(subject)
-  return subject
-}
-
-async function start(
-  files: Readonly<Record<string, string | Buffer>>,
-  handler = 'main.handler',
-  rest: Partial<BindMessage> = {},
-): Promise<Subject> {
-  const subject = spawnSubject()
-  await subject.bind(codeFolder(files), handler, rest)
-  return subject
-}
-after(() => {
-  for (const subject of subjects) subject.stop()
-})
-
-async function startFailure(files: Readonly<Record<string, string>>, handler = 'main.handler') {
-  const error: unknown = await start(files, handler).then(
-    () => null,
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof InitFailed, String(error))
-  return error.failure
-}
-
-test('hearth_wire.py reads, writes and refuses what the golden vectors say', { skip }, () => {
-  const vectors = path.join(import.meta.dirname, '../../test/wire/vectors.json')
-  const { valid, invalid }: { valid: unknown[]; invalid: unknown[] } = JSON.parse(readFileSync(vectors, 'utf8'))
-  const printed = execFileSync(python, ['-B', path.join(import.meta.dirname, 'wire_vectors.py'), vectors], {
-    encoding: 'utf8',
-  })
-  assert.equal(Number(printed), valid.length + invalid.length)
-})
+const { spawn, start, startFailure } = pythonHarness()
 
 describe('Python runtime: the start', { skip }, () => {
   test('HELLO names runtime, version and process; READY tells the load time', async () => {
-    const subject = spawnSubject()
+    const subject = spawn()
     const hello = await subject.hello
     assert.equal(hello.runtime, 'python')
     assert.match(hello.version, /^3\.\d+\.\d+$/)
@@ -68,10 +25,10 @@ describe('Python runtime: the start', { skip }, () => {
 def handler(event, context):
     return {"env": dict(os.environ), "cwd": os.getcwd(), "zone": time.tzname[0]}`
     const subject = await start({ 'main.py': code }, 'main.handler', {
-      env: { GREETING: 'grüß dich', TZ: 'Europe/Berlin' },
+      env: { GREETING: 'gr\u00fc\u00df dich', TZ: 'Europe/Berlin' },
     })
     const { env, cwd, zone } = await subject.json<{ env: Record<string, string>; cwd: string; zone: string }>()
-    assert.equal(env['GREETING'], 'grüß dich')
+    assert.equal(env['GREETING'], 'gr\u00fc\u00df dich')
     assert.equal(env['HOME'], '/tmp')
     assert.equal(env['HEARTH_EPOCH'], undefined)
     assert.equal(env['AWS_LAMBDA_FUNCTION_NAME'], 'subject')
@@ -160,7 +117,7 @@ def handler(event, context):
     })
 
   test('a failed start tells where, and ends the process with 1', async () => {
-    const subject = spawnSubject()
+    const subject = spawn()
     const code = codeFolder({ 'main.py': 'print("loading")\ndef f():\n    raise ValueError("at load")\nf()' })
     await assert.rejects(subject.bind(code, 'main.handler'), (error: unknown) => {
       assert.ok(error instanceof InitFailed)
@@ -173,7 +130,7 @@ def handler(event, context):
   })
 
   test('sys.exit while loading is an exit without READY', async () => {
-    const subject = spawnSubject()
+    const subject = spawn()
     await assert.rejects(subject.bind(codeFolder({ 'main.py': 'import sys\nsys.exit(7)' }), 'main.handler'))
     assert.equal(await subject.exited, 7)
   })
@@ -190,7 +147,7 @@ def parts():
     yield b"two"
 
 def texts():
-    for n in range(3): yield f"zeile {n} ü\\n"
+    for n in range(3): yield f"zeile {n} \u00fc\\n"
 
 async def async_parts():
     for n in range(3):
@@ -248,7 +205,7 @@ def handler(event, context):
         logging.getLogger("app").info("counted %d", 3)
         return "ok"
     if do == "logLarge":
-        print("é" * 100_000)
+        print("\u00e9" * 100_000)
         sys.stdout.buffer.write(b"raw"); return "ok"
     if do == "waitUntil":
         context.wait_until(work)
@@ -283,7 +240,7 @@ describe('Python runtime: handlers', { skip }, () => {
   }
 
   test('results: JSON without a head, None is null, Decimal a number', async () => {
-    assert.deepEqual(await subject.json({ do: 'echo', value: { a: [1, 'ü', null] } }), { a: [1, 'ü', null] })
+    assert.deepEqual(await subject.json({ do: 'echo', value: { a: [1, '\u00fc', null] } }), { a: [1, '\u00fc', null] })
     const answer = await subject.call({ do: 'none' })
     assert.equal(answer.body.toString(), 'null')
     assert.equal(answer.head, null)
@@ -321,7 +278,7 @@ describe('Python runtime: handlers', { skip }, () => {
       ['bytearray', Buffer.from('abc'), octets],
       ['empty', Buffer.alloc(0), octets],
       ['parts', Buffer.from('one,two'), octets],
-      ['texts', Buffer.from('zeile 0 ü\nzeile 1 ü\nzeile 2 ü\n'), text],
+      ['texts', Buffer.from('zeile 0 \u00fc\nzeile 1 \u00fc\nzeile 2 \u00fc\n'), text],
       ['asyncParts', Buffer.from('012'), text],
       ['noParts', Buffer.alloc(0), octets],
     ] as const) {
@@ -346,21 +303,7 @@ describe('Python runtime: handlers', { skip }, () => {
       ['large', bytes - 2],
       ['largeBytes', bytes],
     ] as const) {
-      let peakBytes = 0
-      let waitingBytes = 0
-      const answer = await subject.call(
-        { do: way, bytes: size },
-        {
-          onData: async (chunk) => {
-            waitingBytes += chunk.length
-            peakBytes = Math.max(peakBytes, waitingBytes)
-            await delay(1)
-            waitingBytes -= chunk.length
-          },
-        },
-      )
-      assert.equal(answer.body.length, bytes)
-      assert.ok(peakBytes <= 262_144)
+      assert.equal(await readSlowly(subject, { do: way, bytes: size }), bytes)
     }
   })
 
@@ -405,7 +348,7 @@ describe('Python runtime: handlers', { skip }, () => {
     const before = subject.logs.length
     await subject.call({ do: 'logLarge' })
     const pieces = subject.logs.slice(before)
-    assert.equal(pieces.map((piece) => piece.text).join(''), `${'é'.repeat(100_000)}\nraw`)
+    assert.equal(pieces.map((piece) => piece.text).join(''), `${'\u00e9'.repeat(100_000)}\nraw`)
   })
 
   test('wait_until: the answer first, then callables, coroutines and threads, IDLE at the end', async () => {
@@ -497,56 +440,5 @@ def handler(event, context): return 1`
     const subject = await start({ 'main.py': code })
     subject.link.close()
     assert.equal(await subject.exited, 0)
-  })
-})
-
-describe('Python runtime: compile', { skip }, () => {
-  const files = {
-    'main.py':
-      'from pkg.sub import value\nimport os\nassert os.path.exists(__file__)\ndef handler(e, c): return [value, __file__]',
-    'pkg/__init__.py': '',
-    'pkg/sub.py': 'value = "from source"',
-    'broken.py': 'def (:',
-    'text.txt': 'not code',
-  }
-
-  test('the pack mirrors PYTHONPYCACHEPREFIX, leaves out what does not compile, and a start uses it', async () => {
-    const code = codeFolder(files)
-    const compiler = spawnSubject()
-    await compiler.bind(code, 'main.handler', { purpose: 'compile' })
-    const answer = await compiler.call({}, { kind: 'compile' })
-    assert.equal(answer.error, null)
-    const pack = unpackFiles(answer.body)
-    const tag = String(execFileSync(python, ['-c', 'import sys; print(sys.implementation.cache_tag)'])).trim()
-    const at = code.slice(1)
-    assert.deepEqual(
-      [...pack.keys()],
-      [`${at}/main.${tag}.pyc`, `${at}/pkg/__init__.${tag}.pyc`, `${at}/pkg/sub.${tag}.pyc`],
-    )
-    assert.match(compiler.logged(), /broken\.py does not compile/)
-    // Other words of the same length in the cache show that it is read.
-    const changed = [...pack].map(([name, bytes]): [string, Buffer] => [
-      name,
-      Buffer.from(bytes.toString('latin1').replace('from source', 'from  cache'), 'latin1'),
-    ])
-    const subject = spawnSubject()
-    await subject.bind(code, 'main.handler', { cacheRoot: codeFolder(Object.fromEntries(changed)) })
-    assert.deepEqual(await subject.json(), ['from  cache', `${code}/main.py`])
-  })
-
-  test('a cache of another Python, or a damaged one, is ignored', async () => {
-    const code = codeFolder(files)
-    const compiler = spawnSubject()
-    await compiler.bind(code, 'main.handler', { purpose: 'compile' })
-    const pack = unpackFiles((await compiler.call({}, { kind: 'compile' })).body)
-    for (const damage of [
-      (bytes: Buffer) => Buffer.concat([Buffer.from('abcd'), bytes.subarray(4)]),
-      (bytes: Buffer) => bytes.subarray(0, 20),
-    ]) {
-      const cacheRoot = codeFolder(Object.fromEntries([...pack].map(([name, bytes]) => [name, damage(bytes)])))
-      const subject = spawnSubject()
-      await subject.bind(code, 'main.handler', { cacheRoot })
-      assert.deepEqual(await subject.json(), ['from source', `${code}/main.py`])
-    }
   })
 })
