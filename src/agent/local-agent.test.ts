@@ -1,6 +1,7 @@
+import { agentLifeContract } from '../../test/contract/agent-life.contract.ts'
 import { agentLogsContract } from '../../test/contract/agent-logs.contract.ts'
 import { agentContract } from '../../test/contract/agent.contract.ts'
 import { AgentRig } from '../../test/support/agent-rig.ts'
 
-agentContract('local', (...args) => AgentRig.fake(...args))
-agentLogsContract('local', (...args) => AgentRig.fake(...args))
+for (const contract of [agentContract, agentLifeContract, agentLogsContract])
+  contract('local', (...args) => AgentRig.fake(...args))

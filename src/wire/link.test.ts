@@ -1,134 +1,17 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { Duplex } from 'node:stream'
 import { beforeEach, describe, test } from 'node:test'
 import { setImmediate as tick } from 'node:timers/promises'
 import * as fc from 'fast-check'
 import type { FunctionError } from '../domain/invocation.ts'
-import { encodeFrame, FrameType, type Frame } from './frame.ts'
+import { encodeFrame, FrameType } from './frame.ts'
 import { GuestPeer } from './guest-peer.ts'
-import { HostLink, type InvokeHandlers, type InvokeStream } from './link.ts'
+import type { InvokeStream } from './link.ts'
 import { WireError, type WireErrorKind } from './wire-error.ts'
+import { bind, event, LinkBench } from '../../test/support/link-bench.ts'
 
-/** Two ends of a byte stream in memory. */
-function channelPair(): [Duplex, Duplex] {
-  const ends: Duplex[] = []
-  for (const other of [1, 0])
-    ends.push(
-      new Duplex({
-        read() {},
-        write(chunk: Buffer, _encoding, done) {
-          ends[other]?.push(chunk)
-          done()
-        },
-        final(done) {
-          ends[other]?.push(null)
-          done()
-        },
-      }),
-    )
-  const [host, guest] = ends
-  assert.ok(host !== undefined && guest !== undefined)
-  return [host, guest]
-}
-
-const bind = {
-  function: 'f',
-  version: '1',
-  project: 'default',
-  handler: 'index.handler',
-  memoryMib: 256,
-  timeoutMs: 30_000,
-  env: {},
-  taskRoot: '/var/task',
-  cacheRoot: null,
-  apiUrl: '',
-  region: 'local',
-  accountId: '0',
-  logGroup: 'g',
-  logStream: 's',
-  purpose: 'serve',
-} as const
-const event = { id: 'a', deadlineMs: 1, contentType: 'application/json', traceparent: null, kind: 'invoke' } as const
-
-/** One link with a peer; everything that is called back lands in `calls`. */
-class Bench {
-  readonly calls: unknown[][] = []
-  readonly frames: Frame[] = []
-  readonly host: Duplex
-  readonly peer: GuestPeer
-  readonly link: HostLink
-  opened: Duplex[] = []
-  isServiceOffered = true
-
-  constructor() {
-    const [host, guest] = channelPair()
-    this.host = host
-    this.peer = new GuestPeer(guest, (frame) => this.frames.push(frame))
-    const note =
-      (name: string) =>
-      (...rest: unknown[]) => {
-        this.calls.push([name, ...rest])
-      }
-    this.link = new HostLink(host, {
-      epoch: 'e1',
-      role: 'runtime',
-      handlers: {
-        onHello: note('hello'),
-        onReady: note('ready'),
-        onInitFail: note('initFail'),
-        onLog: (stream, fd, text) => this.calls.push(['log', stream, fd, text.toString()]),
-        onOpen: (_service, stream) => {
-          this.opened.push(stream)
-          return this.isServiceOffered
-        },
-        onClosed: note('closed'),
-      },
-    })
-  }
-
-  async greet(): Promise<void> {
-    this.peer.hello('e1')
-    await tick()
-    this.link.configure({ instance: 'i-1', nowMs: 1, logBytesPerSecond: 1 })
-    this.link.bind(bind)
-    await tick()
-  }
-
-  async ready(): Promise<void> {
-    await this.greet()
-    this.peer.json(FrameType.ready, 0, { loadMs: 1 })
-    await tick()
-    this.calls.length = 0
-    this.frames.length = 0
-  }
-
-  invoke(handlers: Partial<InvokeHandlers> = {}): InvokeStream {
-    return this.link.invoke(event, {
-      onHead: (head) => this.calls.push(['head', head]),
-      onData: (chunk) => this.calls.push(['data', chunk.toString()]),
-      onEnd: (openWork) => this.calls.push(['end', openWork]),
-      onFail: (error, openWork) => this.calls.push(['fail', error, openWork]),
-      onIdle: () => this.calls.push(['idle']),
-      ...handlers,
-    })
-  }
-
-  get closedBy(): WireErrorKind | null | undefined {
-    const closed = this.calls.filter(([name]) => name === 'closed')
-    assert.ok(closed.length <= 1, 'onClosed was called twice')
-    const error = closed[0]?.[1]
-    return closed.length === 0 ? undefined : error instanceof WireError ? error.kind : null
-  }
-
-  sent(type: FrameType): Frame[] {
-    return this.frames.filter((frame) => frame.type === type)
-  }
-}
-
-let bench: Bench
+let bench: LinkBench
 beforeEach(() => {
-  bench = new Bench()
+  bench = new LinkBench()
 })
 
 describe('HostLink phases', () => {
@@ -187,13 +70,13 @@ describe('HostLink phases', () => {
       (peer) => peer.json(FrameType.resumed, 0, { epoch: '' }),
     ]
     for (const act of cases) {
-      bench = new Bench()
+      bench = new LinkBench()
       await bench.ready()
       act(bench.peer)
       await tick()
       assert.equal(bench.closedBy, 'phase')
     }
-    bench = new Bench()
+    bench = new LinkBench()
     bench.peer.hello('e1')
     bench.peer.json(FrameType.ready, 0, { loadMs: 1 })
     await tick()
@@ -215,11 +98,11 @@ describe('HostLink phases', () => {
     bench.peer.channel.end()
     await tick()
     assert.equal(bench.closedBy, null)
-    bench = new Bench()
+    bench = new LinkBench()
     bench.host.destroy(new Error('broken'))
     await tick()
     assert.equal(String(bench.calls[0]?.[1]), 'Error: broken')
-    bench = new Bench()
+    bench = new LinkBench()
     bench.link.close()
     bench.link.close()
     assert.deepEqual(bench.calls, [['closed', null]])
@@ -515,87 +398,6 @@ describe('HostLink control', () => {
   })
 })
 
-describe('HostLink services', () => {
-  test('OPEN gives a Duplex: both ways, with backpressure, each half ended by itself', async () => {
-    await bench.ready()
-    bench.peer.json(FrameType.open, 2, { service: 'platform-api' })
-    bench.peer.send(FrameType.data, 1, 2, 'question')
-    await tick()
-    const [stream] = bench.opened
-    assert.ok(stream !== undefined)
-    const question: Buffer[] = []
-    stream.on('data', (chunk: Buffer) => question.push(chunk))
-    await once(stream, 'end')
-    assert.equal(Buffer.concat(question).toString(), 'question')
-    const body = Buffer.alloc(400_000, 'answer')
-    stream.end(body)
-    await tick()
-    assert.equal(Buffer.concat(bench.sent(FrameType.data).map((frame) => frame.payload)).length, 262_144)
-    bench.peer.credit(2, 200_000)
-    await tick()
-    assert.ok(Buffer.concat(bench.sent(FrameType.data).map((frame) => frame.payload)).equals(body))
-    await tick()
-    assert.deepEqual(bench.frames.at(-1)?.type, FrameType.end)
-    // The id is spent.
-    bench.peer.json(FrameType.open, 2, { service: 'platform-api' })
-    await tick()
-    assert.equal(bench.closedBy, 'stream')
-  })
-
-  test('a service nobody offers is refused with FAIL; what was on its way is dropped', async () => {
-    await bench.ready()
-    bench.isServiceOffered = false
-    bench.peer.json(FrameType.open, 2, { service: 'model' })
-    bench.peer.send(FrameType.data, 1, 2, 'question')
-    await tick()
-    bench.peer.send(FrameType.cancel, 0, 2, '{}')
-    await tick()
-    assert.equal(bench.closedBy, undefined)
-    assert.match(
-      bench.sent(FrameType.fail)[0]?.payload.toString() ?? '',
-      /Cannot open: service \\"model\\" is not offered\./,
-    )
-  })
-
-  test('the 65th stream at once is refused', async () => {
-    await bench.ready()
-    for (let n = 1; n <= 65; n++) bench.peer.json(FrameType.open, n * 2, { service: 'platform-api' })
-    await tick()
-    assert.equal(bench.opened.length, 64)
-    assert.deepEqual(
-      bench.sent(FrameType.fail).map((frame) => frame.stream),
-      [130],
-    )
-  })
-
-  test('destroy tells the guest: FAIL with an error, CANCEL without; CANCEL of the guest destroys', async () => {
-    await bench.ready()
-    for (const id of [2, 4, 6]) bench.peer.json(FrameType.open, id, { service: 'platform-api' })
-    await tick()
-    bench.opened[0]?.destroy(new Error('upstream is gone'))
-    bench.opened[1]?.destroy()
-    bench.peer.send(FrameType.cancel, 0, 6, '{}')
-    await tick()
-    assert.deepEqual(
-      bench.frames.map((frame) => [frame.type, frame.stream]),
-      [
-        [FrameType.fail, 2],
-        [FrameType.cancel, 4],
-      ],
-    )
-    assert.ok(bench.opened[2]?.destroyed)
-  })
-
-  test('an overrun of a service stream kills; the end of the channel destroys the streams', async () => {
-    await bench.ready()
-    bench.peer.json(FrameType.open, 2, { service: 'platform-api' })
-    for (let n = 0; n < 6; n++) bench.peer.send(FrameType.data, 0, 2, Buffer.alloc(65_536))
-    await tick()
-    assert.equal(bench.closedBy, 'credit')
-    assert.ok(bench.opened[0]?.destroyed)
-  })
-})
-
 test('HostLink survives any sequence of well-formed frames: a WireError or nothing, and onClosed once', async () => {
   const frame = fc.record({
     type: fc.constantFrom(...Object.values(FrameType)),
@@ -614,7 +416,7 @@ test('HostLink survives any sequence of well-formed frames: a WireError or nothi
   })
   await fc.assert(
     fc.asyncProperty(fc.array(frame, { maxLength: 30 }), async (frames) => {
-      bench = new Bench()
+      bench = new LinkBench()
       await bench.ready()
       bench.invoke()
       for (const { type, flags, stream, text } of frames) bench.peer.send(type, flags, stream, text)

@@ -1,25 +1,15 @@
 import assert from 'node:assert/strict'
-import { afterEach, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import type { LogLine } from '../../src/domain/agent.ts'
 import { limits } from '../../src/domain/limits.ts'
-import { AgentRig, settle, versionOf } from '../support/agent-rig.ts'
-import type { OpenRig } from './agent.contract.ts'
+import { type AgentRig, settle, versionOf } from '../support/agent-rig.ts'
+import { idOf, type OpenRig, oom, rigsOf } from './agent-contract-rig.ts'
 
 /* What every Agent must do with the output of functions. */
 
-const oom = { code: null, signal: 'SIGKILL', oom: true }
-
 export function agentLogsContract(name: string, openRig: OpenRig): void {
   describe(`agent contract, logs: ${name}`, () => {
-    const rigs: AgentRig[] = []
-    const open: OpenRig = (...args) => {
-      const rig = openRig(...args)
-      rigs.push(rig)
-      return rig
-    }
-    afterEach(async () => {
-      for (const rig of rigs.splice(0)) await rig.close()
-    })
+    const open = rigsOf(openRig)
     const lines = async (rig: AgentRig): Promise<readonly LogLine[]> => rig.agent.logs.tail('default', 'fn', 100)
 
     test('tail: output between START and END, REPORT, with invocation and instance', async () => {
@@ -100,8 +90,4 @@ export function agentLogsContract(name: string, openRig: OpenRig): void {
       assert.deepEqual(await lines(rig), [])
     })
   })
-}
-
-function idOf(count: number): string {
-  return `00000000-0000-7000-8000-${String(count).padStart(12, '0')}`
 }
