@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Digest } from '../domain/artifact.ts'
 import type { Caller } from '../domain/control.ts'
+import { defaultConfig } from '../domain/default-config.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, FunctionConfig } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
@@ -25,7 +26,7 @@ type Input = Partial<FunctionConfig>
 /** A whole configuration from what the user gave over `base` (the current one, or the defaults). Throws invalid, naming field, value and range;
  *  forbidden when `permissions` are wider than the caller's own scopes. */
 export function parseConfig(input: Input, base: FunctionConfig | null, context: ConfigContext): FunctionConfig {
-  const merged = { ...(base ?? defaults(context.arch)), ...withoutUndefined(input) }
+  const merged = { ...(base ?? defaultConfig(context.arch)), ...withoutUndefined(input) }
   const whole = (
     field:
       'memoryMib' | 'timeoutMs' | 'concurrency' | 'ephemeralMib' | 'initTimeoutMs' | 'freezeAfterMs' | 'keepAliveMs',
@@ -69,28 +70,6 @@ export function policyDigest({ network, secrets, permissions, isolation }: Funct
 export function checkHandlerFor(family: RuntimeFamily, handler: string): void {
   if (family === 'python' && !handler.includes('.'))
     throw invalid('handler', handler, 'MODULE.FUNCTION for Python, e.g. main.handler')
-}
-
-function defaults(arch: Arch): FunctionConfig {
-  return {
-    description: '',
-    runtime: '',
-    handler: '',
-    memoryMib: limits.memoryMib.default,
-    timeoutMs: limits.timeoutMs.default,
-    initTimeoutMs: limits.initTimeoutMs.default,
-    concurrency: limits.concurrency.default,
-    ephemeralMib: limits.ephemeralMib.default,
-    env: {},
-    secrets: {},
-    network: 'none',
-    isolation: 'auto',
-    reuse: 'sequential',
-    arch,
-    freezeAfterMs: limits.freezeAfterMs.default,
-    keepAliveMs: limits.keepAliveMs.default,
-    permissions: [],
-  }
 }
 
 function withoutUndefined(input: Input): Input {

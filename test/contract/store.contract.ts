@@ -1,5 +1,6 @@
 import { ManualClock } from '../../src/domain/clock.ts'
 import type { Clock } from '../../src/domain/clock.ts'
+import { defaultConfig } from '../../src/domain/default-config.ts'
 import { AppError } from '../../src/domain/error.ts'
 import type { ErrorCode } from '../../src/domain/error.ts'
 import type { AuditDraft, NewVersion, Page, PageRequest, Store } from '../../src/domain/store.ts'
@@ -44,23 +45,12 @@ export function versionOf(
     project: 'p',
     functionName,
     config: {
+      ...defaultConfig('x86_64'),
       description: 'Says hello.',
       runtime: 'node24',
       handler: 'index.handler',
-      memoryMib: 256,
-      timeoutMs: 30_000,
-      initTimeoutMs: 10_000,
-      concurrency: 10,
-      ephemeralMib: 512,
       env: { GREETING: 'hello' },
       secrets: options.secrets ?? {},
-      network: 'none',
-      isolation: 'auto',
-      reuse: 'sequential',
-      arch: 'x86_64',
-      freezeAfterMs: 100,
-      keepAliveMs: 600_000,
-      permissions: [],
     },
     codeDigest: `sha256:${(options.code ?? 'a').repeat(64)}`,
     codeBytes: 1_234,

@@ -3,8 +3,8 @@ import type { ArtifactStore } from '../../src/domain/artifact.ts'
 import { ManualClock, type Clock } from '../../src/domain/clock.ts'
 import type { Driver } from '../../src/domain/driver.ts'
 import { AppError } from '../../src/domain/error.ts'
+import { defaultConfig } from '../../src/domain/default-config.ts'
 import type { FunctionConfig, Version } from '../../src/domain/function.ts'
-import { limits } from '../../src/domain/limits.ts'
 import { silentLogger } from '../../src/domain/logger.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../../src/domain/runtime.ts'
 import { createLocalAgent } from '../../src/agent/local-agent.ts'
@@ -91,23 +91,9 @@ export function versionOf(config: Partial<FunctionConfig> = {}, rest: Partial<Ve
     functionName: 'fn',
     number: 1,
     config: {
-      description: '',
+      ...defaultConfig('x86_64'),
       runtime: 'node',
       handler: 'index.handler',
-      memoryMib: limits.memoryMib.default,
-      timeoutMs: limits.timeoutMs.default,
-      initTimeoutMs: limits.initTimeoutMs.default,
-      concurrency: limits.concurrency.default,
-      ephemeralMib: limits.ephemeralMib.default,
-      env: {},
-      secrets: {},
-      network: 'none',
-      isolation: 'auto',
-      reuse: 'sequential',
-      arch: 'x86_64',
-      freezeAfterMs: limits.freezeAfterMs.default,
-      keepAliveMs: limits.keepAliveMs.default,
-      permissions: [],
       ...config,
     },
     codeDigest: `sha256:${'c'.repeat(64)}`,

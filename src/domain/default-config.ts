@@ -1,0 +1,25 @@
+import type { Arch, FunctionConfig } from './function.ts'
+import { limits } from './limits.ts'
+
+/** What a Function has before its user says anything; `runtime` and `handler` are still to be named. */
+export function defaultConfig(arch: Arch): FunctionConfig {
+  return {
+    description: '',
+    runtime: '',
+    handler: '',
+    memoryMib: limits.memoryMib.default,
+    timeoutMs: limits.timeoutMs.default,
+    initTimeoutMs: limits.initTimeoutMs.default,
+    concurrency: limits.concurrency.default,
+    ephemeralMib: limits.ephemeralMib.default,
+    env: {},
+    secrets: {},
+    network: 'none',
+    isolation: 'auto',
+    reuse: 'sequential',
+    arch,
+    freezeAfterMs: limits.freezeAfterMs.default,
+    keepAliveMs: limits.keepAliveMs.default,
+    permissions: [],
+  }
+}
