@@ -3,6 +3,7 @@ import { after, before, describe, test } from 'node:test'
 import type { Version } from '../../src/domain/function.ts'
 import { limits } from '../../src/domain/limits.ts'
 import type { Ran } from '../support/agent-rig.ts'
+import { handlers } from '../support/handlers.ts'
 import { launcherMissing } from '../support/launcher.ts'
 import { ProcessRig } from '../support/process-rig.ts'
 
@@ -10,72 +11,13 @@ import { ProcessRig } from '../support/process-rig.ts'
 
 const skip = launcherMissing() ?? false
 
-const sources = {
-  node: `
-const fs = require('node:fs')
-const { spawn } = require('node:child_process')
-exports.handler = async (event, context) => {
-  switch (event.do) {
-    case 'throw': throw new TypeError('thrown on purpose')
-    case 'reject': return Promise.reject(new RangeError('rejected on purpose'))
-    case 'hang': return new Promise(() => {})
-    case 'spin': while (true) {}
-    case 'exit': process.exit(3)
-    case 'killed': process.kill(process.pid, 'SIGKILL'); return new Promise(() => {})
-    case 'late': setTimeout(() => { throw new Error('late') }, 5); return new Promise(() => {})
-    case 'binary': return Buffer.from([0, 255, 1, 254])
-    case 'large': return 'x'.repeat(event.bytes)
-    case 'cycle': { const a = {}; a.a = a; return a }
-    case 'children': spawn('sleep', ['1000'], { stdio: 'inherit' }); return process.pid
-    case 'oom': { const all = []; while (true) all.push(Buffer.alloc(1 << 20, 1)) }
-    case 'fill': fs.writeFileSync('/tmp/big', Buffer.alloc(200 << 20)); return 1
-    case 'raw': fs.writeSync(1, 'raw out\\n'); fs.writeSync(2, 'raw err\\n'); console.log('language out'); return 1
-    case 'work': context.waitUntil(new Promise((r) => setTimeout(r, 300))); return 1
-    case 'user': return { user: require('node:os').userInfo().username, uid: process.getuid(), pid: process.pid }
-    case 'cancellable': return new Promise((_, reject) => context.signal.addEventListener('abort', () => reject(new Error('stopped'))))
-  }
-  return event
-}`,
-  python: `
-import os, signal, subprocess, sys, time, getpass
-def handler(event, context):
-    do = event.get("do")
-    if do == "throw": raise TypeError("thrown on purpose")
-    if do == "reject": raise ValueError("rejected on purpose")
-    if do == "hang": time.sleep(1000)
-    if do == "spin":
-        while True: pass
-    if do == "exit": os._exit(3)
-    if do == "killed": os.kill(os.getpid(), signal.SIGKILL)
-    if do == "binary": return bytes([0, 255, 1, 254])
-    if do == "large": return "x" * event["bytes"]
-    if do == "cycle":
-        a = {}
-        a["a"] = a
-        return a
-    if do == "children":
-        subprocess.Popen(["sleep", "1000"])
-        return os.getpid()
-    if do == "oom":
-        held = []
-        while True: held.append(bytearray(b"1") * (1 << 20))
-    if do == "fill":
-        with open("/tmp/big", "wb") as f: f.write(bytes(200 << 20))
-        return 1
-    if do == "raw":
-        os.write(1, b"raw out\\n"); os.write(2, b"raw err\\n"); print("language out"); return 1
-    if do == "user": return {"user": getpass.getuser(), "uid": os.getuid(), "pid": os.getpid()}
-    return event
-`,
-} as const
-
 for (const family of ['node', 'python'] as const)
   describe(`agent over sandboxes: ${family}`, { skip }, () => {
     let host: ProcessRig
     let version: Version
     before(async () => {
       host = await ProcessRig.open({ poolSize: 1 })
-      version = await host.version(family, sources[family], { config: { timeoutMs: 10_000 } })
+      version = await host.version(family, handlers[family].code, { config: { timeoutMs: 10_000 } })
     })
     after(async () => host.close())
     const run = async (event: Record<string, unknown>, request = {}): Promise<Ran> =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { call, deployFiles, invoke, type Reply } from '../support/functions.ts'
+import { handlers } from '../support/handlers.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 
 /* What handlers can do, and what their callers must see, in both languages with the same words. */
@@ -11,59 +12,6 @@ before(async () => {
 })
 after(async () => platform.stop())
 
-const sources = {
-  node: {
-    runtime: 'node',
-    handler: 'index.handler',
-    file: 'index.js',
-    code: `
-const { spawn } = require('node:child_process')
-exports.handler = async (event, context) => {
-  switch (event.do) {
-    case 'echo': return event
-    case 'throw': throw new TypeError('thrown on purpose')
-    case 'reject': return Promise.reject(new RangeError('rejected on purpose'))
-    case 'hang': return new Promise(() => {})
-    case 'exit': process.exit(3)
-    case 'killed': process.kill(process.pid, 'SIGKILL'); return new Promise(() => {})
-    case 'binary': return Buffer.from([0, 255, 1, 254])
-    case 'large': return 'x'.repeat(event.bytes)
-    case 'cycle': { const a = {}; a.a = a; return a }
-    case 'children': spawn('sleep', ['100']); return 'spawned'
-    case 'context': return { id: context.awsRequestId, name: context.functionName, version: context.functionVersion, memory: Number(context.memoryLimitInMB), remaining: context.getRemainingTimeInMillis() }
-  }
-}
-`,
-  },
-  python: {
-    runtime: 'python',
-    handler: 'main.handler',
-    file: 'main.py',
-    code: `
-import os, signal, subprocess, sys, time
-def handler(event, context):
-    do = event["do"]
-    if do == "echo": return event
-    if do == "throw": raise TypeError("thrown on purpose")
-    if do == "reject": raise ValueError("rejected on purpose")
-    if do == "hang": time.sleep(1000)
-    if do == "exit": os._exit(3)
-    if do == "killed": os.kill(os.getpid(), signal.SIGKILL)
-    if do == "binary": return bytes([0, 255, 1, 254])
-    if do == "large": return "x" * event["bytes"]
-    if do == "cycle":
-        a = {}
-        a["a"] = a
-        return a
-    if do == "children":
-        subprocess.Popen(["sleep", "100"])
-        return "spawned"
-    if do == "context":
-        return {"id": context.aws_request_id, "name": context.function_name, "version": context.function_version, "memory": int(context.memory_limit_in_mb), "remaining": context.get_remaining_time_in_millis()}
-`,
-  },
-} as const
-
 for (const language of ['node', 'python'] as const) {
   describe(`handler behaviour: ${language}`, () => {
     const name = `behave-${language}`
@@ -71,7 +19,7 @@ for (const language of ['node', 'python'] as const) {
       invoke(platform, name, event, headers)
 
     before(async () => {
-      const { runtime, handler, file, code } = sources[language]
+      const { runtime, handler, file, code } = handlers[language]
       await deployFiles(platform, { name, runtime, handler, files: { [file]: code }, config: { timeoutMs: 5_000 } })
     })
 
