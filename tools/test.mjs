@@ -1,4 +1,4 @@
-/* npm test: sets up what is missing, then unit and contract tests, the sandbox program's own, and end-to-end tests on the real platform.
+/* npm test: sets up what is missing, then format, lint, types and house rules, unit and contract tests, the sandbox program's own, and end-to-end tests on the real platform.
  * Ends with one summary over all node:test runs, in node:test's form, and "N passed, N failed" over everything.
  * Arguments, if any, are the test files to run instead. */
 import { spawn, spawnSync } from 'node:child_process'
@@ -47,6 +47,14 @@ async function nodeTests(title, files) {
     totals[name] += Number(value)
   })
   if (!counted) totals.fail += 1
+  return code === 0
+}
+
+/** Format, lint, types, house rules: what `npm run ok` says before its unit tests. */
+async function houseChecks() {
+  console.log('\n== format, lint, types, house rules')
+  const code = await runLines('sh', [path.join(root, 'tools/ok.sh'), 'checks'], (line) => console.log(line))
+  if (code !== 0) totals.fail += 1
   return code === 0
 }
 
@@ -124,6 +132,7 @@ async function main() {
   const passed = []
   if (chosen.length > 0) passed.push(await nodeTests('chosen', chosen))
   else {
+    passed.push(await houseChecks())
     passed.push(await nodeTests('unit', filesOf(stages.unit)))
     passed.push(process.platform !== 'linux' || (await guestTests()))
     passed.push(await nodeTests('end to end', filesOf(stages['end to end'])))

@@ -116,12 +116,15 @@ for (const { rule, bad, says, good } of rules) {
   })
 }
 
-test('tidy counts imports, URLs of workers and scripts as users of a file', () => {
+test('tidy counts imports, URLs of workers, scripts and programs started by path as users of a file', () => {
   const findings = tidy([
     { path: 'src/agent/a.ts', text: 'export {}\n' },
     { path: 'src/agent/worker.ts', text: 'export {}\n' },
     { path: 'tools/check.ts', text: 'export {}\n' },
     { path: 'src/agent/a.test.ts', text: `import './a.ts'\nnew Worker(new URL('./worker.ts', import.meta.url))\n` },
+    { path: 'test/support/relay.mjs', text: 'export {}\n' },
+    { path: 'test/support/b.ts', text: `import '../../src/agent/a.ts'\npath.join(import.meta.dirname, 'relay.mjs')\n` },
+    { path: 'test/support/b.test.ts', text: `import './b.ts'\n` },
     { path: 'package.json', text: '{ "scripts": { "check": "node tools/check.ts" } }' },
   ])
   assert.deepEqual(findings, [])

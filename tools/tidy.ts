@@ -205,7 +205,9 @@ const entryPattern =
   /^(?:src\/main|test\/(?:e2e|promises|torture)|runtimes|examples|console|guest|docs)\/|\.config\.ts$/
 
 function deadFiles(files: readonly SourceFile[]): Finding[] {
-  const imported = new Set(files.flatMap((file) => importsOf(file).map(({ target }) => target)))
+  const imported = new Set(
+    files.flatMap((file) => [...importsOf(file).map(({ target }) => target), ...startedBy(file)]),
+  )
   const starters = files.filter(({ path }) => /(?:^|\/)package\.json$|^bin\/|^\.ci\/|^tools\/|\.test\.ts$/.test(path))
   return files
     .filter(({ path }) => /\.(?:ts|mjs|js)$/.test(path) && !path.endsWith('.test.ts') && !path.endsWith('.d.ts'))
@@ -221,6 +223,13 @@ function deadFiles(files: readonly SourceFile[]): Finding[] {
 function namesFile(starter: SourceFile, path: string): boolean {
   const folder = posix.dirname(starter.path)
   return starter.text.includes(path) || (folder !== '.' && starter.text.includes(`./${posix.relative(folder, path)}`))
+}
+
+const ownFolderPattern = /\bimport\.meta\.dirname,\s*['"]([^'"]+\.m?[jt]s)['"]/g
+
+/** Programs that `file` starts: paths from its own folder. */
+function startedBy(file: SourceFile): string[] {
+  return matchesOf(file.text, ownFolderPattern).map(({ match }) => posix.join(posix.dirname(file.path), match[1] ?? ''))
 }
 
 function isCode(path: string): boolean {

@@ -71,6 +71,6 @@ export function toAppError(error: unknown): AppError {
 }
 
 function quote(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(JSON.stringify(value) ?? value)
+  const text = typeof value === 'string' ? JSON.stringify(value) : (JSON.stringify(value) ?? typeof value)
   return text.length > 120 ? `${text.slice(0, 117)}...` : text
 }
