@@ -246,7 +246,7 @@ impl Supervisor {
     fn answer_pings(&mut self) {
         while self.pings.front().is_some_and(|ping| ping.unread == [0, 0]) {
             if let Some(ping) = self.pings.pop_front() {
-                self.frame(wire::PING, wire::PONG, 0, &ping.payload);
+                self.frame(wire::PING, wire::ANSWER, 0, &ping.payload);
             }
         }
     }

@@ -12,10 +12,10 @@ pub const WINDOW_BYTES: usize = 262_144;
 pub const CREDIT_STEP_BYTES: usize = 65_536;
 
 pub const HELLO: u8 = 1;
-pub const FAIL: u8 = 10;
 pub const DATA: u8 = 7;
 pub const CREDIT: u8 = 8;
 pub const END: u8 = 9;
+pub const FAIL: u8 = 10;
 pub const LOG: u8 = 12;
 pub const OPEN: u8 = 13;
 pub const CANCEL: u8 = 14;
@@ -23,8 +23,8 @@ pub const PING: u8 = 15;
 pub const SHUTDOWN: u8 = 19;
 
 pub const FIN: u8 = 1;
-/// On PING: the answer.
-pub const PONG: u8 = 1;
+/// On PING and STATS: the answer.
+pub const ANSWER: u8 = 1;
 
 #[derive(Clone, Copy)]
 enum Streams {
@@ -37,7 +37,7 @@ enum Streams {
 }
 
 /// What a header may say, by type from 1: on which streams, and with which values of the flags.
-const RULES: [(Streams, &[u8]); 19] = [
+const RULES: [(Streams, &[u8]); 22] = [
     (Streams::Zero, &[0]),             // HELLO
     (Streams::Zero, &[0]),             // CONFIGURE
     (Streams::Zero, &[0]),             // BIND
@@ -57,6 +57,9 @@ const RULES: [(Streams, &[u8]); 19] = [
     (Streams::Zero, &[0]),             // RESUME
     (Streams::Zero, &[0]),             // RESUMED
     (Streams::Zero, &[0]),             // SHUTDOWN
+    (Streams::Any, &[]),               // reserved for EXEC: no value of the flags, no frame
+    (Streams::Any, &[]),               // reserved for STDIN
+    (Streams::Zero, &[0, 1]),          // STATS
 ];
 
 impl Streams {
@@ -146,7 +149,7 @@ impl Decoder {
 fn check_header(header: &[u8], stream: u32) -> Result<usize, WireError> {
     let kind = header[0];
     let rule = usize::from(kind).checked_sub(1).and_then(|index| RULES.get(index));
-    let (streams, flags) = rule.ok_or(WireError::Type)?;
+    let (streams, flags) = rule.filter(|(_, flags)| !flags.is_empty()).ok_or(WireError::Type)?;
     if !flags.contains(&header[1]) {
         return Err(WireError::Flags);
     }

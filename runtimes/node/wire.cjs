@@ -27,6 +27,7 @@ const Type = {
   resume: 17,
   resumed: 18,
   shutdown: 19,
+  stats: 22,
 }
 const Flag = { fin: 1, openWork: 2, pong: 1 }
 
@@ -59,6 +60,10 @@ const rules = [
   [zero, [0]],
   [zero, [0]],
   [zero, [0]],
+  // Reserved for EXEC and STDIN.
+  undefined,
+  undefined,
+  [zero, [0, 1]],
 ]
 
 class WireError extends Error {

@@ -13,6 +13,8 @@ CREDIT_STEP_BYTES = 65536
 
 HELLO, CONFIGURE, BIND, READY, INVOKE, HEAD, DATA, CREDIT, END, FAIL = range(1, 11)
 IDLE, LOG, OPEN, CANCEL, PING, PREPARE_SNAPSHOT, RESUME, RESUMED, SHUTDOWN = range(11, 20)
+# 20 and 21 are reserved for EXEC and STDIN.
+STATS = 22
 
 FIN = 1
 OPEN_WORK = 2
@@ -61,6 +63,7 @@ _rules.update({
     OPEN: (_even, _plain),
     CANCEL: (_not_zero, _plain),
     PING: (_zero, (0, 1)),
+    STATS: (_zero, (0, 1)),
 })
 
 

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { Duplex } from 'node:stream'
 import type { FunctionError } from '../../src/domain/invocation.ts'
 import { HostLink, type InvokeStream } from '../../src/wire/link.ts'
-import type { BindMessage, Hello } from '../../src/wire/messages.ts'
+import type { BindMessage, Hello, InvokeMessage } from '../../src/wire/messages.ts'
 
 /** What came of one invocation, in the order in which the frames came. */
 export interface Answer {
@@ -21,7 +21,7 @@ export interface Answer {
 export interface CallOptions {
   readonly contentType?: string
   readonly deadlineMs?: number
-  readonly kind?: 'invoke' | 'compile'
+  readonly kind?: InvokeMessage['kind']
   /** Called with each piece of the body; the returned promise holds back credit. */
   readonly onData?: (chunk: Buffer) => Promise<void>
   readonly started?: (stream: InvokeStream) => void

@@ -28,11 +28,12 @@ export const FrameType = {
   resume: 17,
   resumed: 18,
   shutdown: 19,
+  stats: 22,
 } as const
 export type FrameType = (typeof FrameType)[keyof typeof FrameType]
 
-/** `fin` ends the sender's half of a stream, `openWork` (guest) says that IDLE will follow. On LOG the flags are the descriptor, on PING 1 marks the answer. */
-export const Flag = { none: 0, fin: 1, openWork: 2, pong: 1, stdout: 1, stderr: 2 } as const
+/** `fin` ends the sender's half of a stream, `openWork` (guest) says that IDLE will follow. On LOG the flags are the descriptor, on PING and STATS 1 marks the answer. */
+export const Flag = { none: 0, fin: 1, openWork: 2, pong: 1, answer: 1, stdout: 1, stderr: 2 } as const
 
 export interface Frame {
   readonly type: FrameType
@@ -77,6 +78,10 @@ const rules: readonly (Rule | undefined)[] = [
   { type: FrameType.resume, name: 'RESUME', isStreamAllowed: zero, flags: [0] },
   { type: FrameType.resumed, name: 'RESUMED', isStreamAllowed: zero, flags: [0] },
   { type: FrameType.shutdown, name: 'SHUTDOWN', isStreamAllowed: zero, flags: [0] },
+  // Reserved for EXEC and STDIN.
+  undefined,
+  undefined,
+  { type: FrameType.stats, name: 'STATS', isStreamAllowed: zero, flags: [0, 1] },
 ]
 
 /** Name of a frame type for messages, e.g. `HELLO`. */

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { FrameDecoder, FrameType, type Frame } from './frame.ts'
 import { FrameWriter } from './frame-writer.ts'
+import type { HelloRole } from './messages.ts'
 
 /** The guest's end of a channel without any rules: sends what it is told and shows what came. For tests and for the fake driver,
  *  which must also be able to misbehave. */
@@ -30,7 +31,7 @@ export class GuestPeer {
     this.#writer.credit(stream, bytes)
   }
 
-  hello(epoch: string, role: 'runtime' | 'supervisor' = 'runtime'): void {
+  hello(epoch: string, role: HelloRole = 'runtime'): void {
     this.json(FrameType.hello, 0, { protocol: 1, role, epoch, runtime: 'fake', version: '1', pid: 1 })
   }
 }

@@ -100,6 +100,14 @@ export class HostLink {
     })
   }
 
+  /** Runs the `beforeSnapshot` hooks; resolves when the runtime will say nothing more. No invocation may be open, and none may follow on this
+   *  link: what comes after a restore is a new one. Rejects when the link closes first. */
+  prepareSnapshot(): Promise<void> {
+    assert(this.#invocations.size === 0, 'prepareSnapshot with an invocation open')
+    this.#writer.frame(FrameType.prepareSnapshot, 0, 0, '{}')
+    return this.ping()
+  }
+
   shutdown(graceMs: number): void {
     this.#writer.frame(FrameType.shutdown, 0, 0, JSON.stringify({ graceMs }))
   }

@@ -1,11 +1,14 @@
 import { AppError } from '../domain/error.ts'
 import type { FunctionError } from '../domain/invocation.ts'
+import { bad, number, object, string } from './fields.ts'
 import { payloadBytesMax } from './frame.ts'
-import { WireError } from './wire-error.ts'
+
+export const helloRoles = ['runtime', 'supervisor', 'init'] as const
+export type HelloRole = (typeof helloRoles)[number]
 
 export interface Hello {
   readonly protocol: 1
-  readonly role: 'runtime' | 'supervisor'
+  readonly role: HelloRole
   readonly epoch: string
   readonly runtime: string
   readonly version: string
@@ -43,7 +46,8 @@ export interface InvokeMessage {
   readonly deadlineMs: number
   readonly contentType: string
   readonly traceparent: string | null
-  readonly kind: 'invoke' | 'compile'
+  /** `identity`: answers with randomness, clock and names drawn anew, which must differ between two clones of a snapshot. */
+  readonly kind: 'invoke' | 'compile' | 'identity'
 }
 
 export interface Head {
@@ -75,8 +79,8 @@ export function bindText(message: BindMessage): string {
 export function parseHello(payload: Buffer): Hello {
   const fields = object('HELLO', payload)
   if (fields['protocol'] !== 1) throw bad('HELLO', 'protocol must be 1')
-  const role = fields['role']
-  if (role !== 'runtime' && role !== 'supervisor') throw bad('HELLO', 'role must be runtime or supervisor')
+  const role = helloRoles.find((known) => known === fields['role'])
+  if (role === undefined) throw bad('HELLO', `role must be one of ${helloRoles.join(', ')}`)
   return {
     protocol: 1,
     role,
@@ -126,37 +130,4 @@ function headerPair(pair: unknown): [string, string] {
   if (typeof name !== 'string' || !headerName.test(name)) throw bad('HEAD', 'a header has no valid name')
   if (typeof value !== 'string' || !headerValue.test(value)) throw bad('HEAD', `header ${name} has no valid value`)
   return [name, value]
-}
-
-function object(message: string, payload: Buffer): Record<string, unknown> {
-  let value: unknown
-  try {
-    value = JSON.parse(payload.toString())
-  } catch {
-    throw bad(message, 'payload must be JSON')
-  }
-  if (!isRecord(value)) throw bad(message, 'payload must be a JSON object')
-  return value
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function string(message: string, fields: Record<string, unknown>, name: string, lengthMax: number): string {
-  const value = fields[name]
-  if (typeof value !== 'string' || value.length > lengthMax)
-    throw bad(message, `${name} must be a string of at most ${lengthMax} characters`)
-  return value
-}
-
-function number(message: string, fields: Record<string, unknown>, name: string): number {
-  const value = fields[name]
-  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0)
-    throw bad(message, `${name} must be a number from 0`)
-  return value
-}
-
-function bad(message: string, what: string): WireError {
-  return new WireError('json', `${message}: ${what}.`)
 }
