@@ -10,7 +10,7 @@ import { noMemory, type Death, type Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { frozenMib, restAction } from './rest-policy.ts'
-import { Start } from './start.ts'
+import type { Start, StartHooks } from './start.ts'
 
 /** What a group needs of the agent around it. */
 export interface GroupHost {
@@ -21,10 +21,7 @@ export interface GroupHost {
   release(mib: number): void
   charge(mib: number): void
   readonly mayPause: boolean
-  makeStart(
-    group: VersionGroup,
-    of: { cause: ColdCause } & Pick<ConstructorParameters<typeof Start>[0], 'takeEarly' | 'onStarted' | 'onFailed'>,
-  ): Start
+  makeStart(group: VersionGroup, hooks: StartHooks): Start
   onInstanceChanged(instance: Instance): void
   /** An Instance of `group` will want freezing or reaping at `dueMs` (monotonic). */
   sweepAt(dueMs: number): void

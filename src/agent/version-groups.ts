@@ -53,7 +53,7 @@ export class VersionGroups {
   }
 
   /** Evicts the idle Instance that rested longest, of any Version but `but`; false when there is none. O(groups), on shortage alone. */
-  evictOldest(but: VersionGroup): boolean {
+  evictOldest(but: VersionGroup | null): boolean {
     let oldest: { group: VersionGroup; instance: Instance } | null = null
     for (const group of this.#byKey.values()) {
       const instance = group === but ? null : group.oldestIdle
