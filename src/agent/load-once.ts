@@ -1,36 +1,34 @@
 import { AppError, invalid } from '../domain/error.ts'
 import type { Version } from '../domain/function.ts'
 import { startFailedType, type Failure } from './failures.ts'
-import type { Start, StartHooks } from './start.ts'
+import type { GroupHost } from './version-group.ts'
+
+/** What starting takes of the agent around it. */
+type StartHost = Pick<GroupHost, 'reserve' | 'release' | 'makeStart' | 'onStartOver'>
 
 /** Lines of a stack that a message carries; the function's log has all of it. */
 const stackLinesMax = 8
 
-export interface LoadHost {
-  /** Takes the Version's memory; false when this node has no more. */
-  readonly reserve: () => boolean
-  readonly release: (mib: number) => void
-  readonly makeStart: (hooks: StartHooks) => Start
-}
-
 /** Starts an Instance of `version` and ends it when it is ready: shows that the code loads, with the network, secrets and limits it will have.
  *  Throws invalid with the code's own error, capacity (no memory), driver_failed when the sandbox itself fails. */
-export async function loadOnce({ config, functionName }: Version, host: LoadHost): Promise<void> {
+export async function loadOnce(version: Version, host: StartHost): Promise<void> {
+  const { functionName, config } = version
   const { memoryMib } = config
-  if (!host.reserve()) {
+  if (!host.reserve(version)) {
     const message = `Cannot load "${functionName}" once before it goes live: this node has no ${memoryMib} MiB left.`
     throw new AppError('capacity', message, { retryAfterMs: 1_000 })
   }
   try {
-    await startAndEnd(host.makeStart)
+    await startAndEnd(version, host)
   } finally {
     host.release(memoryMib)
+    host.onStartOver()
   }
 }
 
-async function startAndEnd(makeStart: LoadHost['makeStart']): Promise<void> {
+async function startAndEnd(version: Version, host: StartHost): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const start = makeStart({
+    const start = host.makeStart(version, {
       cause: 'first',
       takeEarly: () => null,
       onStarted: (_start, instance) => {

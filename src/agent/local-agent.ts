@@ -131,12 +131,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#emit({ type: 'cache', digest: version.codeDigest, present: true })
     this.#pools.of(build)
     this.#pools.refillSoon()
-    if (!mustLoad) return
-    await loadOnce(version, {
-      reserve: () => this.#reserve(version, null),
-      release: (mib) => this.release(mib),
-      makeStart: (hooks) => this.#makeStart(version, hooks),
-    }).finally(() => this.#pools.refillSoon())
+    if (mustLoad) await loadOnce(version, this)
   }
 
   async prepare(version: Version, { min, until }: { min: number; until: number }): Promise<void> {
@@ -256,14 +251,11 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#groups.of(execution.request.version).finished(execution, fate)
   }
 
-  reserve(group: VersionGroup): boolean {
-    return this.#reserve(group.version, group)
-  }
-
-  #reserve({ config, runtimeDigest }: Version, group: VersionGroup | null): boolean {
+  reserve(version: Version): boolean {
+    const { config, runtimeDigest } = version
     // Booted ones go first: they are the cheapest to make again.
     while (!this.#budget.tryTake(config.memoryMib))
-      if (!this.#pools.shrink(runtimeDigest) && !this.#groups.evictOldest(group)) return false
+      if (!this.#pools.shrink(runtimeDigest) && !this.#groups.evictOldest(version)) return false
     return true
   }
 
@@ -275,11 +267,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#budget.take(mib)
   }
 
-  makeStart({ version }: VersionGroup, hooks: StartHooks): Start {
-    return this.#makeStart(version, hooks)
-  }
-
-  #makeStart(version: Version, hooks: StartHooks): Start {
+  makeStart(version: Version, hooks: StartHooks): Start {
     return new Start({
       ...hooks,
       version,
