@@ -39,6 +39,10 @@ pub enum Error {
     AlreadyBound {
         instance: String,
     },
+    /// A freeze that a thaw came before the end of.
+    Overtaken {
+        instance: String,
+    },
     /// A path that this launcher was not given, or that leads elsewhere.
     Path {
         field: &'static str,
@@ -84,6 +88,7 @@ impl Error {
             Error::SandboxDied { .. } => "sandbox",
             Error::Peer { .. } => "channel",
             Error::Missing { feature, .. } => feature,
+            Error::Overtaken { .. } => "freezer",
             Error::Busy { .. } | Error::Usage { .. } => "start",
             _ => "request",
         }
@@ -104,6 +109,7 @@ impl fmt::Display for Error {
             Error::UnknownInstance { instance } => write!(f, "There is no instance \"{instance}\"."),
             Error::InstanceExists { instance } => write!(f, "Instance \"{instance}\" exists already."),
             Error::AlreadyBound { instance } => write!(f, "Instance \"{instance}\" is bound already."),
+            Error::Overtaken { instance } => write!(f, "Instance \"{instance}\" was thawed before it was frozen."),
             Error::Path { field, path, rule } => write!(f, "Field \"{field}\" is \"{path}\", but it must be {rule}."),
             Error::Peer { path, uid, wanted } => {
                 write!(f, "Socket \"{path}\" is listened on by uid {uid}, but it must be uid {wanted}.")
@@ -171,6 +177,7 @@ mod tests {
             (Error::UnknownInstance { instance: s("i-7") }, "There is no instance \"i-7\".", "request"),
             (Error::InstanceExists { instance: s("i-7") }, "Instance \"i-7\" exists already.", "request"),
             (Error::AlreadyBound { instance: s("i-7") }, "Instance \"i-7\" is bound already.", "request"),
+            (Error::Overtaken { instance: s("i-7") }, "Instance \"i-7\" was thawed before it was frozen.", "freezer"),
             (
                 Error::Path { field: "path", path: s("/etc/x"), rule: "a --ready path" },
                 "Field \"path\" is \"/etc/x\", but it must be a --ready path.",

@@ -47,7 +47,6 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   readonly clock: Clock
   readonly logger: Logger
   readonly outcomes: OutcomeSink
-  readonly mayPause: boolean
   readonly logs: Agent['logs']
   isDraining = false
   readonly #options: LocalAgentOptions
@@ -72,7 +71,6 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.arch = options.arch
     this.driver = options.driver.name
     this.outcomes = options.outcomes
-    this.mayPause = options.driver.capabilities.pause
     this.#functionLogs = new FunctionLogs(options.folders.logs, { clock: this.clock, logger: this.logger })
     this.logs = this.#functionLogs.service
     this.#budget = new MemoryBudget(options.memoryMib, (freeMib) => this.#emit({ type: 'capacity', freeMib }))
@@ -92,6 +90,11 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       isStarting: () => this.#groups.isStarting(),
     })
     this.#sampler = new UsageSampler(this.clock, () => this.#groups.instances())
+  }
+
+  /** Known once the driver has probed the machine. */
+  get mayPause(): boolean {
+    return this.#options.driver.capabilities.pause
   }
 
   async register(): Promise<AgentStatus> {

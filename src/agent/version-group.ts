@@ -334,8 +334,10 @@ export class VersionGroup implements InstanceOwner {
     }
     this.#host.onInstanceChanged(instance)
     instance.sandbox.pause().catch((error: unknown) => {
+      // An invocation that came meanwhile has thawed it: then nothing failed.
+      if (instance.state !== 'frozen' || instance.isDead) return
       this.#host.logger.warn('instance.freeze.failed', { instanceId: instance.id, error: String(error) })
-      if (instance.state === 'frozen') instance.state = 'ready'
+      instance.state = 'ready'
     })
   }
 

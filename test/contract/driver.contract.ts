@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test, type TestContext } from 'node:test'
 import type { BindSpec, Driver, Sandbox } from '../../src/domain/driver.ts'
 import type { RuntimeBuild } from '../../src/domain/runtime.ts'
 import { HostLink } from '../../src/wire/link.ts'
@@ -27,18 +27,18 @@ export interface DriverHarness {
 export function driverContract(name: string, open: () => Promise<DriverHarness | string>): void {
   describe(`driver contract: ${name}`, async () => {
     const opened = await open()
-    if (typeof opened === 'string') test(`skipped: ${opened}`, { skip: opened }, () => {})
-    else contractTests(opened)
+    if (typeof opened === 'string') return test(`skipped: ${opened}`, { skip: opened }, () => {})
+    // What it can do is known from here on.
+    const probe = await opened.driver.probe()
+    assert.ok(probe.works, probe.detail)
+    contractTests(opened)
+    test('enforced features are told one by one', (context) => tellEnforced(opened, context))
   })
 }
 
 function contractTests(harness: DriverHarness): void {
   let count = 0
   const boot = async (): Promise<Booted> => bootOne(harness, `t-${process.pid}-${count++}`)
-  before(async () => {
-    const probe = await harness.driver.probe()
-    assert.ok(probe.works, probe.detail)
-  })
   after(async () => harness.close())
   lifeTests(harness, boot)
   endTests(harness, boot)
@@ -255,6 +255,16 @@ async function invoke({ link }: Booted, event: unknown): Promise<string> {
     )
     stream.write(Buffer.from(JSON.stringify(event)), true)
   })
+}
+
+function tellEnforced({ driver }: DriverHarness, context: TestContext): void {
+  const { enforced } = driver.capabilities
+  assert.equal(new Set(enforced.map(({ feature }) => feature)).size, enforced.length)
+  const names = (is: boolean): string =>
+    enforced.flatMap((each) => (each.enforced === is ? each.feature : [])).join(' ')
+  context.diagnostic(`enforced: ${names(true) || 'nothing'}`)
+  context.diagnostic(`not enforced: ${names(false) || 'nothing'}`)
+  for (const { feature, enforced: holds, detail } of enforced) assert.ok(holds || detail !== '', feature)
 }
 
 async function nothingLeft(harness: DriverHarness): Promise<void> {

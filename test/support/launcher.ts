@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
@@ -8,13 +8,26 @@ import path from 'node:path'
 
 const root = path.resolve(import.meta.dirname, '../..')
 const guest = path.join(root, 'guest/target/release/hearth-guest')
+const relay = path.join(import.meta.dirname, 'launcher-relay.mjs')
 
-/** Why no launcher can be started here; null when one can. */
+/** Why no launcher with all its features can be started here; null when one can. */
 export function launcherMissing(): string | null {
   if (process.platform !== 'linux') return 'the launcher runs on Linux alone'
   if (process.getuid?.() !== 0) return 'sandboxes need root'
   if (!existsSync(guest)) return 'guest/target/release/hearth-guest is not built'
   return null
+}
+
+/** Why no launcher can be started without root, as `uid`; null when one can. */
+export function unprivilegedMissing(uid: number): string | null {
+  if (process.platform !== 'linux') return 'the launcher runs on Linux alone'
+  if (!existsSync(guest)) return 'guest/target/release/hearth-guest is not built'
+  const user = process.getuid?.() === 0 ? { uid, gid: uid } : {}
+  const unreadable = [guest, process.execPath, relay].filter(
+    (file) => spawnSync('/usr/bin/test', ['-r', file], user).status !== 0,
+  )
+  if (unreadable.length > 0) return `uid ${uid} cannot read ${unreadable.join(', ')}`
+  return spawnSync('unshare', ['--user', 'true'], user).status === 0 ? null : 'this machine allows no user namespaces'
 }
 
 export interface TestLauncher {
@@ -26,7 +39,7 @@ export interface TestLauncher {
   close(): Promise<void>
 }
 
-/** A real launcher whose control socket ends in this process. */
+/** A real launcher whose control socket ends in this process. It runs as this process's user. */
 export async function startLauncher(): Promise<TestLauncher> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hl-'))
   await mkdir(path.join(folder, 'instances'), { recursive: true })
@@ -39,7 +52,7 @@ export async function startLauncher(): Promise<TestLauncher> {
     ['up', '--uid', '0', '--gid', '0', '--state', folder, '--keep', root, '--keep', folder].concat([
       '--',
       process.execPath,
-      path.join(import.meta.dirname, 'launcher-relay.mjs'),
+      relay,
       socketPath,
     ]),
     { stdio: ['ignore', 'pipe', 'pipe'] },

@@ -90,6 +90,8 @@ impl Group {
         match self.freezer() {
             Some(Home::V1(member)) => v1::set_frozen(member, is_frozen),
             Some(Home::V2(member)) => v2::set_frozen(member, is_frozen),
+            // Nothing was ever frozen, so it goes on.
+            None if !is_frozen => Ok(()),
             None => Err(Error::Missing {
                 feature: "freezer",
                 reason: "there is no cgroup to freeze".to_string(),

@@ -176,6 +176,17 @@ mod tests {
     use super::*;
     use crate::sys;
 
+    #[test]
+    fn without_a_hierarchy_nothing_is_limited_frozen_or_in_the_way_of_a_thaw() {
+        let cgroups = Cgroups { v1: Vec::new(), v2: None, v2_controllers: Vec::new(), problems: Vec::new() };
+        assert_eq!((cgroups.version(), cgroups.can_freeze()), ("none", false));
+        let mut group = cgroups.make("i-1").unwrap();
+        assert_eq!((group.limit_memory(64), group.limit_pids(32), group.share_cpu(1024)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(group.set_frozen(true).unwrap_err().step(), "freezer");
+        assert_eq!(group.set_frozen(false), Ok(()));
+        assert_eq!((group.is_frozen(), group.remove()), (false, true));
+    }
+
     /// The v2 backend against plain files: this machine's kernel may have no v2 controllers to try it on.
     #[test]
     fn a_v2_group_writes_and_reads_its_files() {

@@ -19,19 +19,16 @@ use folder::Folder;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Until the runtime has been exec'd.
-    Starting,
-    Running,
-    /// Killed or ended; not yet reaped.
-    Ending,
-}
-
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Exit {
     pub ended: Option<Ended>,
     pub is_oom: bool,
+}
+
+/// A freeze that is not done yet.
+pub struct Freezing {
+    pub requests: Vec<u64>,
+    pub deadline: Instant,
 }
 
 pub struct Instance {
@@ -39,7 +36,8 @@ pub struct Instance {
     pub pid: Pid,
     pub pidfd: OwnedFd,
     pub status: OwnedFd,
-    pub phase: Phase,
+    /// From the exec of the runtime on.
+    pub is_running: bool,
     pub failure: Option<Error>,
     pub group: Group,
     pub network: Option<OwnedFd>,
@@ -51,8 +49,10 @@ pub struct Instance {
     pub egress_index: Option<u16>,
     pub is_kill_asked: bool,
     pub is_probe: bool,
-    /// Frozen since, while the kernel has not yet stopped everything: request and deadline.
-    pub freezing: Option<(u64, Instant)>,
+    /// While the kernel has not yet stopped everything.
+    pub freezing: Option<Freezing>,
+    /// What was asked after a kill or the end: answered when the end has been told.
+    pub late_requests: Vec<u64>,
     tmp: OwnedFd,
     folder: Folder,
     told: Option<Ended>,
@@ -105,7 +105,7 @@ impl Instance {
             pid,
             pidfd,
             status,
-            phase: Phase::Starting,
+            is_running: false,
             failure: None,
             group,
             network,
@@ -117,6 +117,7 @@ impl Instance {
             is_kill_asked: false,
             is_probe: false,
             freezing: None,
+            late_requests: Vec::new(),
             tmp,
             folder,
             told: None,
@@ -135,13 +136,13 @@ impl Instance {
                         self.failure = Some(Error::Sandbox { step, errno });
                     }
                 }
-                Some(Status::Started) => has_started = self.failure.is_none() && self.phase == Phase::Starting,
+                Some(Status::Started) => has_started = self.failure.is_none() && !self.is_running,
                 Some(Status::Ended(ended)) => self.told = Some(ended),
                 None => {}
             }
         }
         if has_started {
-            self.phase = Phase::Running;
+            self.is_running = true;
             self.protect_supervisor();
         }
         has_started
@@ -162,6 +163,11 @@ impl Instance {
         let is_killed_by_kernel = self.told.is_some() || !self.is_kill_asked;
         let is_oom = ended == Ended::Signalled(libc::SIGKILL) && is_killed_by_kernel && self.group.oom_kills() > 0;
         Exit { ended: Some(ended), is_oom }
+    }
+
+    /// The freezes that wait, for whoever answers them.
+    pub fn take_freezes(&mut self) -> Vec<u64> {
+        self.freezing.take().map_or(Vec::new(), |freezing| freezing.requests)
     }
 
     pub fn kill(&mut self) {

@@ -2,7 +2,7 @@
 
 use super::Launcher;
 use crate::error::Error;
-use crate::instance::{Exit, Instance, Phase};
+use crate::instance::{Exit, Instance};
 use crate::probe;
 use crate::sys::{self, Ended};
 use serde_json::{json, Value};
@@ -46,7 +46,6 @@ impl Launcher {
             }
         }
         let exit = instance.exit(reaped);
-        instance.phase = Phase::Ending;
         if let Some(mut instance) = self.instances.remove(&serial) {
             self.epoll.remove(instance.pidfd.as_raw_fd());
             self.epoll.remove(instance.status.as_raw_fd());
@@ -73,41 +72,35 @@ impl Launcher {
         self.removals = waiting;
     }
 
-    /// Frees the rest, then tells: the failed spawn, or the exit, and each kill that waited.
+    /// Frees the rest, then tells: the failed spawn, or the exit; then every request that waited.
     fn tell_end(&mut self, removal: Removal) {
-        let Removal { instance, exit, .. } = removal;
+        let Removal { mut instance, exit, .. } = removal;
         self.serials.remove(&instance.id);
         if let Some(index) = instance.egress_index {
             self.egress_indexes.give_back(index);
         }
-        let (id, failure) = (instance.id.clone(), instance.failure.clone());
-        let (spawn, bind, kills, is_probe) =
-            (instance.spawn_request, instance.bind_request, instance.kill_requests.clone(), instance.is_probe);
+        let (id, spawn, is_probe) = (instance.id.clone(), instance.spawn_request, instance.is_probe);
+        let failure = instance.failure.take().unwrap_or_else(|| Error::SandboxDied { instance: id.clone() });
+        let kills = std::mem::take(&mut instance.kill_requests);
+        let mut others = std::mem::take(&mut instance.late_requests);
+        others.extend(instance.bind_request);
+        others.extend(instance.take_freezes());
         drop(instance);
-        let failure = failure.unwrap_or_else(|| Error::SandboxDied { instance: id.clone() });
-        if let Some(request) = bind {
-            self.control.fail(Some(request), &Error::UnknownInstance { instance: id.clone() });
-        }
-        let (code, signal) = match exit.ended {
-            Some(Ended::Exited(code)) => (json!(code), Value::Null),
-            Some(Ended::Signalled(signal)) => (Value::Null, json!(sys::signal_name(signal))),
-            None => (Value::Null, Value::Null),
-        };
-        let body = json!({ "code": code, "signal": signal, "oom": exit.is_oom });
-        if is_probe {
-            return self.finish_probe(&failure);
-        }
+
+        let end = describe_end(exit);
         match spawn {
+            _ if is_probe => self.finish_probe(&failure),
             Some(request) => self.control.fail(Some(request), &failure),
             None => {
-                let event =
-                    json!({ "event": "exited", "instance": id, "code": code, "signal": signal, "oom": exit.is_oom });
+                let mut event = end.clone();
+                event["event"] = json!("exited");
+                event["instance"] = json!(id);
                 self.control.push(&event);
             }
         }
-        for request in kills {
-            self.control.reply(Some(request), body.clone());
-        }
+        kills.into_iter().for_each(|request| self.control.reply(Some(request), end.clone()));
+        let gone = Error::UnknownInstance { instance: id };
+        others.into_iter().for_each(|request| self.control.fail(Some(request), &gone));
     }
 
     /// Its sandbox has ended; without findings it had not started, for `failure`.
@@ -121,4 +114,14 @@ impl Launcher {
             }
         }
     }
+}
+
+/// `{code, signal, oom}`
+fn describe_end(exit: Exit) -> Value {
+    let (code, signal) = match exit.ended {
+        Some(Ended::Exited(code)) => (json!(code), Value::Null),
+        Some(Ended::Signalled(signal)) => (Value::Null, json!(sys::signal_name(signal))),
+        None => (Value::Null, Value::Null),
+    };
+    json!({ "code": code, "signal": signal, "oom": exit.is_oom })
 }

@@ -2,9 +2,10 @@
 
 use super::{token, Launcher, PIDFD, STATUS};
 use crate::error::Error;
-use crate::instance::{Channels, Instance, Phase};
+use crate::instance::{Channels, Instance};
 use crate::probe;
 use crate::request::{self, BindCode, Spawn, Verb};
+use crate::sys;
 use serde_json::{json, Value};
 use std::os::fd::AsRawFd;
 
@@ -26,21 +27,21 @@ impl Launcher {
 
     /// The body of the reply, or None when it comes later.
     fn perform(&mut self, id: u64, verb: Verb) -> Result<Option<Value>, Error> {
+        if let Some(instance) = verb.instance().and_then(|name| self.find_ending(name)) {
+            instance.late_requests.push(id);
+            return Ok(None);
+        }
         match verb {
             Verb::Probe => self.start_probe(id),
             Verb::Spawn(request) => self.spawn(id, &request),
             Verb::Bind(request) => self.bind(id, &request),
             Verb::Freeze { instance } => self.freeze(id, &instance),
-            Verb::Thaw { instance } => {
-                let instance = self.find(&instance)?;
-                instance.freezing = None;
-                instance.group.set_frozen(false).map(|()| Some(json!({})))
-            }
+            Verb::Thaw { instance } => self.thaw(&instance),
             Verb::Kill { instance } => Ok(self.kill(id, &instance)),
             Verb::Stats { instance, reset_peak } => self.stats(&instance, reset_peak).map(Some),
             Verb::List => {
                 let entry = |instance: &Instance| json!({ "instance": instance.id, "pid": instance.pid });
-                let running = self.instances.values().filter(|instance| instance.phase == Phase::Running);
+                let running = self.instances.values().filter(|instance| instance.is_running);
                 Ok(Some(json!({ "instances": running.map(entry).collect::<Vec<_>>() })))
             }
             Verb::Publish { path, content } => self.ready_files.publish(&path, &content).map(|()| Some(json!({}))),
@@ -50,9 +51,16 @@ impl Launcher {
     pub(super) fn find(&mut self, id: &str) -> Result<&mut Instance, Error> {
         let serial = self.serials.get(id);
         let instance = serial.and_then(|serial| self.instances.get_mut(serial));
-        instance
-            .filter(|instance| instance.phase != Phase::Ending)
-            .ok_or_else(|| Error::UnknownInstance { instance: id.to_string() })
+        instance.ok_or_else(|| Error::UnknownInstance { instance: id.to_string() })
+    }
+
+    /// An instance whose end was asked for or has come and is not yet told. Frozen again, a v1 freezer would even hold it back.
+    fn find_ending(&mut self, name: &str) -> Option<&mut Instance> {
+        let serial = self.serials.get(name)?;
+        match self.instances.get_mut(serial) {
+            Some(instance) => Some(instance).filter(|instance| instance.is_kill_asked),
+            None => self.removals.iter_mut().map(|removal| &mut removal.instance).find(|instance| instance.id == name),
+        }
     }
 
     fn spawn(&mut self, id: u64, request: &Spawn) -> Result<Option<Value>, Error> {
@@ -69,20 +77,20 @@ impl Launcher {
         if self.serials.contains_key(&request.instance) {
             return Err(Error::InstanceExists { instance: request.instance.clone() });
         }
-        let instance = Instance::spawn(&self.host, &self.cgroups, self.pool.as_mut(), request, channels)?;
+        let mut instance = Instance::spawn(&self.host, &self.cgroups, self.pool.as_mut(), request, channels)?;
         self.last_serial += 1;
         let serial = self.last_serial;
         let watched = self
             .epoll
             .add(instance.pidfd.as_raw_fd(), token(PIDFD, serial), libc::EPOLLIN)
             .and_then(|()| self.epoll.add(instance.status.as_raw_fd(), token(STATUS, serial), libc::EPOLLIN));
-        self.serials.insert(request.instance.clone(), serial);
-        let instance = self.instances.entry(serial).or_insert(instance);
         if let Err(error) = watched {
             instance.kill();
+            let _ = sys::wait(instance.pid);
             return Err(Error::os("sandbox", "watch the sandbox", error));
         }
-        Ok(instance)
+        self.serials.insert(request.instance.clone(), serial);
+        Ok(self.instances.entry(serial).or_insert(instance))
     }
 
     fn bind(&mut self, id: u64, request: &BindCode) -> Result<Option<Value>, Error> {
@@ -125,10 +133,10 @@ impl Launcher {
             return Some(json!({ "code": null, "signal": null, "oom": false }));
         };
         if let Some(instance) = self.instances.get_mut(serial) {
-            instance.kill_requests.push(id);
             instance.kill();
-        } else if let Some(removal) = self.removals.iter_mut().find(|removal| removal.instance.id == name) {
-            removal.instance.kill_requests.push(id);
+        }
+        if let Some(instance) = self.find_ending(name) {
+            instance.kill_requests.push(id);
         }
         None
     }

@@ -57,6 +57,17 @@ pub enum Verb {
     Publish { path: String, content: String },
 }
 
+impl Verb {
+    /// The instance that something is asked of; none for verbs that make or end one.
+    pub fn instance(&self) -> Option<&str> {
+        match self {
+            Verb::Bind(request) => Some(&request.instance),
+            Verb::Freeze { instance } | Verb::Thaw { instance } | Verb::Stats { instance, .. } => Some(instance),
+            _ => None,
+        }
+    }
+}
+
 /// The id of a line, as far as it can be told, and its verb or what is wrong with it.
 pub fn parse(line: &[u8]) -> (Option<u64>, Result<Verb, Error>) {
     let fields = match serde_json::from_slice::<Value>(line) {

@@ -93,6 +93,15 @@ pub fn inside(what: &str) {
             report(b't');
             std::thread::sleep(Duration::from_millis(5));
         },
+        // Several processes, so that freezing them takes a moment.
+        "tick thrice" => {
+            // SAFETY: this program has one thread.
+            while unsafe { libc::fork() } == 0 && std::process::id() < 4 {}
+            loop {
+                report(b't');
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         "grandchild" => {
             let script = "sleep 13579.246 & exec sleep 60";
             let mut child = Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap();

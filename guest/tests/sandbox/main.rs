@@ -4,6 +4,7 @@
 mod binds;
 mod channel;
 mod inside;
+mod interleavings;
 mod isolation;
 mod lifecycle;
 mod limits;
@@ -19,7 +20,7 @@ const UID: u32 = 65_531;
 
 type Scenario = fn(&mut Platform);
 
-const SCENARIOS: [(&str, Scenario); 19] = [
+const SCENARIOS: [(&str, Scenario); 20] = [
     ("a sandbox sees nothing of the host and may change nothing", isolation::isolated),
     ("calls that reach out of a sandbox are denied", isolation::denied),
     ("a fork bomb ends at pidsMax", limits::fork_bomb),
@@ -29,6 +30,7 @@ const SCENARIOS: [(&str, Scenario); 19] = [
     ("bind makes code visible, read-only, once", binds::bind),
     ("layers are merged, later ones on top", binds::layers),
     ("freeze stops a sandbox and thaw lets it go on", lifecycle::freeze),
+    ("freeze, thaw, stats and kill in any order are answered once each", interleavings::any_order),
     ("kill ends grandchildren too", lifecycle::kill_tree),
     ("an exit is told with its code or signal", lifecycle::exits),
     ("PING is answered after the output before it", channel::barrier),

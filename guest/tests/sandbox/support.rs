@@ -83,6 +83,21 @@ impl Platform {
         }
     }
 
+    /// Sends requests in one write, without waiting; returns their ids.
+    pub fn send(&mut self, requests: Vec<(&str, Value)>) -> Vec<u64> {
+        let mut text = String::new();
+        let mut ids = Vec::new();
+        for (verb, mut fields) in requests {
+            self.last_id += 1;
+            fields["id"] = json!(self.last_id);
+            fields["verb"] = json!(verb);
+            text.push_str(&format!("{fields}\n"));
+            ids.push(self.last_id);
+        }
+        self.control.write_all(text.as_bytes()).unwrap();
+        ids
+    }
+
     /// The reply, which must be good.
     pub fn must(&mut self, verb: &str, fields: Value) -> Value {
         let reply = self.ask(verb, fields);
@@ -90,6 +105,7 @@ impl Platform {
         reply
     }
 
+    /// The next line: an event, or a reply to what `send` sent.
     pub fn event(&mut self) -> Value {
         match self.events.pop_front() {
             Some(event) => event,
@@ -208,6 +224,14 @@ impl Sandbox {
         let mut byte = [0u8];
         self.runtime.read_exact(&mut byte).unwrap();
         assert_eq!(byte[0] as char, wanted as char);
+    }
+
+    /// Throws away what it has written so far, and waits for one more byte: it runs.
+    pub fn tick_anew(&mut self) {
+        self.runtime.set_nonblocking(true).unwrap();
+        while self.runtime.read(&mut [0u8; 4096]).is_ok_and(|count| count > 0) {}
+        self.runtime.set_nonblocking(false).unwrap();
+        self.wait_for(b't');
     }
 
     pub fn tell(&mut self) {

@@ -25,6 +25,26 @@ export interface PlainDriverOptions {
   readonly shimFolder: string
 }
 
+/** What the launcher's probe names as root, in its order (docs/reference/launcher-protocol.md). */
+export const isolationFeatures = [
+  'pid_ns',
+  'mount_ns',
+  'net_ns',
+  'ipc_ns',
+  'uts_ns',
+  'private_root',
+  'memory_limit',
+  'cpu_share',
+  'pids_limit',
+  'freezer',
+  'own_uid',
+  'no_capabilities',
+  'no_new_privs',
+  'seccomp',
+  'landlock',
+  'egress',
+] as const
+
 const why = 'plain process: no launcher on this system'
 
 /** Plain child processes, for macOS, Windows and machines where the launcher cannot run. NO ISOLATION: a function can do what the platform's
@@ -34,13 +54,7 @@ export class PlainDriver implements Driver {
   readonly capabilities: Capabilities = {
     ...folderBound,
     pause: false,
-    enforced: ['private_root', 'pid_ns', 'net_ns', 'own_uid', 'memory_limit', 'pids_limit', 'seccomp'].map(
-      (feature) => ({
-        feature,
-        enforced: false,
-        detail: why,
-      }),
-    ),
+    enforced: isolationFeatures.map((feature) => ({ feature, enforced: false, detail: why })),
   }
   readonly #shimFolder: string
   readonly #alive = new Set<PlainSandbox>()

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { test } from 'node:test'
 import { driverContract, type DriverHarness } from '../../../test/contract/driver.contract.ts'
-import { launcherMissing, startLauncher } from '../../../test/support/launcher.ts'
+import { launcherMissing, startLauncher, unprivilegedMissing } from '../../../test/support/launcher.ts'
 import { machineRuntimes, openProcessDriver } from '../../../test/support/process-rig.ts'
-import { PlainDriver } from './plain-driver.ts'
+import { isolationFeatures, PlainDriver } from './plain-driver.ts'
 import { shimFolder } from '../../../test/support/process-rig.ts'
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 
@@ -23,9 +25,33 @@ async function writeCode(folder: string): Promise<string> {
   return codeFolder
 }
 
-driverContract('process', async (): Promise<DriverHarness | string> => {
-  const missing = launcherMissing()
-  if (missing !== null) return missing
+/** Who runs the contract without root: nobody's uid, below those of sandboxes. */
+const plainUser = 1_799_999_999
+
+if (process.getuid?.() === 0) {
+  driverContract('process', async (): Promise<DriverHarness | string> => launcherMissing() ?? openSandboxed())
+  const missing = unprivilegedMissing(plainUser)
+  test('process driver without root: the contract holds', { skip: missing ?? false }, async (context) => {
+    const home = await mkdtemp(path.join(os.tmpdir(), 'hearth-plain-user-'))
+    await chown(home, plainUser, plainUser)
+    // This very file, as somebody else. Without the parent's context it reports as if started by hand.
+    const env: NodeJS.ProcessEnv = { ...process.env, HOME: home, TMPDIR: home }
+    delete env['NODE_TEST_CONTEXT']
+    const options = { uid: plainUser, gid: plainUser, cwd: home, env, encoding: 'utf8' } as const
+    const { status, stdout } = spawnSync(process.execPath, ['--test-reporter=tap', import.meta.filename], options)
+    await rm(home, { recursive: true, force: true })
+    assert.equal(status, 0, stdout)
+    assert.match(stdout, /^ *# enforced: .*seccomp/m)
+    for (const [, line = ''] of stdout.matchAll(/^ *# ((?:not )?enforced: .*)$/gm)) context.diagnostic(line)
+  })
+} else {
+  driverContract(
+    'process without root',
+    async (): Promise<DriverHarness | string> => unprivilegedMissing(process.getuid?.() ?? 0) ?? openSandboxed(),
+  )
+}
+
+async function openSandboxed(): Promise<DriverHarness> {
   const launcher = await startLauncher()
   const { folder } = launcher
   await chmod(folder, 0o755)
@@ -55,7 +81,7 @@ driverContract('process', async (): Promise<DriverHarness | string> => {
       await launcher.close()
     },
   }
-})
+}
 
 driverContract('plain processes', async (): Promise<DriverHarness> => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-plain-'))
@@ -81,4 +107,16 @@ driverContract('plain processes', async (): Promise<DriverHarness> => {
       await rm(folder, { recursive: true, force: true })
     },
   }
+})
+
+test('PlainDriver lists as not enforced what the launcher lists as enforced', async (context) => {
+  const missing = launcherMissing()
+  if (missing !== null) return context.skip(missing)
+  const harness = await openSandboxed()
+  const { capabilities } = await harness.driver.probe()
+  await harness.close()
+  assert.deepEqual(
+    capabilities.enforced.map(({ feature }) => feature),
+    isolationFeatures,
+  )
 })

@@ -59,7 +59,8 @@ export class ProcessDriver implements Driver {
   }
 
   get capabilities(): Capabilities {
-    return { ...folderBound, pause: true, enforced: this.#enforced }
+    const pause = this.#enforced.some(({ feature, enforced }) => feature === 'freezer' && enforced)
+    return { ...folderBound, pause, enforced: this.#enforced }
   }
 
   async probe(): Promise<ProbeResult> {
