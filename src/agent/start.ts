@@ -13,17 +13,9 @@ import type { FunctionLog } from './logs/function-log.ts'
 import type { Pool } from './pool.ts'
 import { timedPhase, type TimedPhase } from './start-phases.ts'
 
-/** What whoever wants an Instance decides and is told. */
-export interface StartHooks {
-  readonly cause: ColdCause
-  /** Whom to give the INVOKE together with BIND, if anyone. */
-  readonly takeEarly: () => Execution | null
-  readonly onStarted: (start: Start, instance: Instance) => void
-  readonly onFailed: (start: Start, failure: Failure) => void
-}
-
-export interface StartOptions extends StartHooks {
+export interface StartOptions {
   readonly version: Version
+  readonly cause: ColdCause
   readonly pool: Pool
   readonly clock: Clock
   readonly logger: Logger
@@ -32,6 +24,10 @@ export interface StartOptions extends StartHooks {
   readonly names: PlaceNames
   /** Synchronous when the code is known to be here. */
   readonly code: () => Code | Promise<Code>
+  /** Whom to give the INVOKE together with BIND, if anyone. */
+  readonly takeEarly: () => Execution | null
+  readonly onStarted: (start: Start, instance: Instance) => void
+  readonly onFailed: (start: Start, failure: Failure) => void
 }
 
 /** Bringing up one Instance for a Version. Each numbered step is a phase; it owns the Instance until READY, and kills it if a step fails.

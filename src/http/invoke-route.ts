@@ -26,7 +26,7 @@ export interface InvokeTarget {
   readonly qualifier: string | null
 }
 
-/** `NAME` or `NAME:QUALIFIER` of an invoke path, percent-decoded; null when `url` is no invoke path, or cannot be decoded. */
+/** `NAME` or `NAME:QUALIFIER` of an invoke path, percent-decoded; null when `url` is no invoke path. */
 export function invokeTarget(url: string): InvokeTarget | null {
   if (!url.startsWith(prefix)) return null
   const query = url.indexOf('?')
@@ -35,7 +35,6 @@ export function invokeTarget(url: string): InvokeTarget | null {
   const segment = url.slice(prefix.length, end - suffix.length)
   if (segment === '' || segment.includes('/')) return null
   const text = segment.includes('%') ? decode(segment) : segment
-  if (text === null) return null
   const colon = text.indexOf(':')
   return colon < 0 ? { name: text, qualifier: null } : { name: text.slice(0, colon), qualifier: text.slice(colon + 1) }
 }
@@ -223,10 +222,11 @@ function noMemory(): AppError {
   return new AppError('capacity', message, { retryAfterMs: 1_000 })
 }
 
-function decode(segment: string): string | null {
+function decode(segment: string): string {
   try {
     return decodeURIComponent(segment)
   } catch {
-    return null
+    // A broken escape names no function; the name check says so in the usual words.
+    return segment
   }
 }

@@ -6,6 +6,14 @@ export function percentile(values: readonly number[], p: number): number {
 
 export const median = (values: readonly number[]): number => percentile(values, 0.5)
 
+/** `values` in a random order: what runs next to what must not decide who is faster. */
+export function shuffled<T>(values: readonly T[]): T[] {
+  return values
+    .map((value) => ({ value, at: Math.random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ value }) => value)
+}
+
 /** One line of the printed table: a measured figure beside the limit measured in the same run. */
 export interface Row {
   /** Promise id of ARCHITECTURE.md, e.g. `P1`. */
@@ -19,6 +27,10 @@ export interface Row {
   readonly bound: { readonly op: '<=' | '>='; readonly value: number } | null
   /** Anything a reader needs in order to believe the figure. */
   readonly note: string
+  /** Of the comparison with other systems: how the subject keeps functions apart. */
+  readonly isolation?: string
+  /** What the medians were taken of, by name, in `unit`; kept in the raw JSON. */
+  readonly samples?: Readonly<Record<string, readonly number[]>>
 }
 
 export function ratioOf(row: Row): number {
@@ -29,34 +41,4 @@ export function verdictOf(row: Row): 'kept' | 'missed' | 'shown' {
   if (row.bound === null) return 'shown'
   const ratio = ratioOf(row)
   return (row.bound.op === '<=' ? ratio <= row.bound.value : ratio >= row.bound.value) ? 'kept' : 'missed'
-}
-
-/** Promises as a Markdown table. */
-export function table(rows: readonly Row[]): string {
-  const head =
-    '| id | subject | measured | limit in the same run | ratio | promise | verdict | note |\n|---|---|---|---|---|---|---|---|'
-  const lines = rows.map((row) => {
-    const limit = row.limit === null ? '-' : `${row.limit.what}: ${format(row.limit.value)} ${row.unit}`
-    const ratio = row.limit === null ? '-' : `${format(ratioOf(row))}x`
-    const bound =
-      row.bound === null ? '-' : `${row.bound.op} ${row.bound.value}${row.limit === null ? ` ${row.unit}` : 'x'}`
-    const cells = [
-      row.promise,
-      row.subject,
-      `${format(row.value)} ${row.unit}`,
-      limit,
-      ratio,
-      bound,
-      verdictOf(row),
-      row.note,
-    ]
-    return `| ${cells.join(' | ')} |`
-  })
-  return [head, ...lines].join('\n')
-}
-
-export function format(value: number): string {
-  if (!Number.isFinite(value)) return '-'
-  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString('en-US')
-  return Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(Math.abs(value) >= 1 ? 2 : 3)
 }

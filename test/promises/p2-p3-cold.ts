@@ -1,159 +1,162 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdir, writeFile } from 'node:fs/promises'
-import path from 'node:path'
-import { median, type Row } from './measure.ts'
-import {
-  body200,
-  deploy,
-  handlerFolder,
-  handlers,
-  invoke,
-  invokeHeaders,
-  withPlatform,
-  type Language,
-} from './subject.ts'
+import { anyPython, barePrograms, executableOf, Spawner, type BarePrograms } from './bare.ts'
+import { Client, type TimedReply } from './client.ts'
+import { median, percentile, shuffled, type Row } from './measure.ts'
+import { quietMoment } from './quiet.ts'
+import { body200, deploy, invokeHeaders, invokeUrl, withPlatform, type Language } from './subject.ts'
 import type { Platform } from '../support/platform.ts'
 
-const samples = 25
-const pauseMs = 150
+const rounds = 30
+/** Rounds before those that count: every process has then done everything once. */
+const warmUpRounds = 3
+/** Before each sample: the pool refills (10 ms and a boot after the call) and the machine goes quiet. */
+const pauseMs = 200
 
-interface ColdSamples {
-  /** Sum over the node's own phases: from the agent's decision to the first result. */
-  readonly readyMs: number
-  readonly overHttpMs: number
-  readonly warmOverHttpMs: number
+/** One subject's call; resolves to its figures in ms by name. */
+type Sample = () => Promise<Readonly<Record<string, number>>>
+interface Samples {
+  readonly samples: Readonly<Record<string, readonly number[]>>
+  /** Taken while other work went on, because it did not end. */
+  readonly ungated: number
 }
 
-/** P2 and P3: cold starts from the booted pool and without it, each beside its limit in the same run.
- *  `reuse: never` makes every invocation a cold one; the pause lets the pool refill and the machine go quiet. */
+/** P2 and P3: cold starts from the booted pool and without it, each beside its limits. One platform with a pool and one without run
+ *  side by side; a round takes one sample of every subject, in a new order. `reuse: never` makes every invocation a cold one, and its
+ *  limit, a warm call, is of an Instance that is never frozen. */
 export default async function p2p3Cold(folder: string): Promise<Row[]> {
-  const rows: Row[] = []
-  const pooled = await withPlatform(folder, { HEARTH_POOL_SIZE: '2' }, async (platform) =>
-    coldByLanguage(platform, folder),
+  return withPlatform(folder, { HEARTH_POOL_SIZE: '2' }, async (pooled) =>
+    withPlatform(folder, { HEARTH_POOL_SIZE: '0' }, async (unpooled) => {
+      const rows: Row[] = []
+      for (const language of ['node', 'python'] as const) {
+        rows.push(...rowsOf(language, await measure(folder, language, { pooled, unpooled })))
+      }
+      return rows
+    }),
   )
-  const unpooled = await withPlatform(folder, { HEARTH_POOL_SIZE: '0' }, async (platform) =>
-    coldByLanguage(platform, folder),
-  )
-  for (const language of ['node', 'python'] as const) {
-    const bare = await bareSpawn(folder, language)
-    rows.push(...rowsOf(language, { pooled: pooled[language], unpooled: unpooled[language], bare }))
-  }
-  return rows
 }
 
-function rowsOf(language: Language, of: { pooled: ColdSamples; unpooled: ColdSamples; bare: number }): Row[] {
-  const note = `medians of ${samples}, ${pauseMs} ms apart, decision to first result inside the platform`
+async function measure(
+  folder: string,
+  language: Language,
+  { pooled, unpooled }: { pooled: Platform; unpooled: Platform },
+): Promise<Samples> {
+  const cold = `cold-${language}`
+  const warm = `warm-${language}`
+  const neverReused = { language, name: cold, flags: ['--reuse', 'never'] }
+  await deploy(pooled, folder, neverReused)
+  await deploy(unpooled, folder, neverReused)
+  await deploy(pooled, folder, { language, name: warm, flags: ['--freeze-after', '3600000'] })
+  const executable = await executableOf(pooled, cold, language)
+  const spawner = new Spawner(await anyPython(pooled))
+  const clients = [await Client.connect(pooled.url), await Client.connect(unpooled.url)] as const
+  try {
+    const programs = await barePrograms(folder, language, executable)
+    return await sampleAll(subjects({ clients, platforms: [pooled, unpooled], cold, warm, spawner, programs }))
+  } finally {
+    spawner.close()
+    for (const client of clients) client.close()
+  }
+}
+
+function subjects(of: {
+  clients: readonly [Client, Client]
+  platforms: readonly [Platform, Platform]
+  cold: string
+  warm: string
+  spawner: Spawner
+  programs: BarePrograms
+}): Sample[] {
+  const { clients, platforms, cold, warm, spawner, programs } = of
   return [
-    {
-      promise: 'P2',
-      subject: `${language}: cold from the booted pool`,
-      value: of.pooled.readyMs,
-      unit: 'ms',
-      limit: { what: 'the same without a pool', value: of.unpooled.readyMs },
-      bound: { op: '<=', value: language === 'node' ? 0.12 : 0.2 },
-      note,
+    async () => {
+      const reply = await invokeBy(clients[0], platforms[0], cold)
+      return {
+        pooled: await decisionToResultMs(platforms[0], reply.headers, 'pool'),
+        pooledOverHttp: reply.ms,
+      }
     },
-    {
-      promise: 'P2',
-      subject: `${language}: cold from the pool over HTTP`,
-      value: of.pooled.overHttpMs,
-      unit: 'ms',
-      limit: { what: 'warm call after the same pause', value: of.pooled.warmOverHttpMs },
-      bound: { op: '<=', value: 2.5 },
-      note: `client to client, ${samples} samples`,
+    async () => ({ warmOverHttp: (await invokeBy(clients[0], platforms[0], warm)).ms }),
+    async () => {
+      const reply = await invokeBy(clients[1], platforms[1], cold)
+      return { unpooled: await decisionToResultMs(platforms[1], reply.headers, 'boot') }
     },
-    {
-      promise: 'P3',
-      subject: `${language}: cold without a pool`,
-      value: of.unpooled.readyMs,
-      unit: 'ms',
-      limit: { what: 'bare spawn of the interpreter with the same handler', value: of.bare },
-      bound: { op: '<=', value: language === 'node' ? 1.2 : 1.25 },
-      note,
-    },
+    async () => ({ bareSpawn: await spawner.time(programs.spawned, false) }),
+    async () => ({ bareLoad: await spawner.time(programs.booted, true) }),
   ]
 }
 
-async function coldByLanguage(platform: Platform, folder: string): Promise<Record<Language, ColdSamples>> {
-  const result: Partial<Record<Language, ColdSamples>> = {}
-  for (const language of ['node', 'python'] as const) {
-    await deploy(platform, folder, { language, name: `cold-${language}`, flags: ['--reuse', 'never'] })
-    await deploy(platform, folder, { language, name: `warm-${language}` })
-    result[language] = await sample(platform, language)
-  }
-  return result as Record<Language, ColdSamples>
+/** Throws unless it succeeded. */
+async function invokeBy(client: Client, platform: Platform, name: string): Promise<TimedReply> {
+  const reply = await client.post(invokeUrl(platform, name), invokeHeaders(platform), body200)
+  if (reply.headers.get('hearth-outcome') !== 'succeeded')
+    throw new Error(`Invocation of ${name} did not succeed: ${reply.status} ${reply.body.toString()}`)
+  return reply
 }
 
-async function sample(platform: Platform, language: Language): Promise<ColdSamples> {
-  const ready: number[] = []
-  const cold: number[] = []
-  const warm: number[] = []
-  await invoke(platform, `warm-${language}`)
-  for (let n = 0; n < samples; n++) {
-    await pause()
-    const start = await invoke(platform, `cold-${language}`)
-    cold.push(start.ms)
-    ready.push(await decisionToResultMs(platform, start.headers.get('hearth-invocation-id') ?? ''))
-    await pause()
-    warm.push((await invoke(platform, `warm-${language}`)).ms)
-  }
-  return { readyMs: median(ready), overHttpMs: median(cold), warmOverHttpMs: median(warm) }
+async function sampleAll(all: readonly Sample[]): Promise<Samples> {
+  const samples: Record<string, number[]> = {}
+  let ungated = 0
+  for (let round = -warmUpRounds; round < rounds; round++)
+    for (const sample of shuffled(all)) {
+      await new Promise((resolve) => setTimeout(resolve, pauseMs))
+      const isQuiet = await quietMoment()
+      const figures = await sample()
+      if (round < 0) continue
+      if (!isQuiet) ungated++
+      for (const [name, ms] of Object.entries(figures)) (samples[name] ??= []).push(ms)
+    }
+  return { samples, ungated }
 }
 
-/** From the receipt: end of the attempt's last phase minus the end of queueing. */
-async function decisionToResultMs(platform: Platform, id: string): Promise<number> {
+/** From the receipt: from the end of queueing to the end of the attempt's last phase. Throws unless it started as `source` says. */
+async function decisionToResultMs(
+  platform: Platform,
+  headers: ReadonlyMap<string, string>,
+  source: 'pool' | 'boot',
+): Promise<number> {
+  const id = headers.get('hearth-invocation-id') ?? ''
   const reply = await fetch(`${platform.url}/v1/invocations/${id}`, { headers: invokeHeaders(platform) })
-  const receipt = (await reply.json()) as { phases: { phase: string; startMs: number; durationMs: number }[] }
-  const own = receipt.phases.filter((phase) => !['admit', 'queue', 'place'].includes(phase.phase))
-  const from = Math.min(...own.map((phase) => phase.startMs))
-  return Math.max(...own.map((phase) => phase.startMs + phase.durationMs)) - from
-}
-
-/** The limit of P3: the interpreter is spawned, loads the same handler, answers one line over a pipe. */
-async function bareSpawn(folder: string, language: Language): Promise<number> {
-  const code = await handlerFolder(folder, language)
-  await mkdir(path.join(folder, 'bare'), { recursive: true })
-  const { file, args } = await bareProgram(folder, language, code)
-  const times: number[] = []
-  for (let n = 0; n < samples; n++) {
-    await pause()
-    const startedAt = performance.now()
-    const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-    child.stdin.end(`${body200}\n`)
-    await once(child.stdout, 'data')
-    times.push(performance.now() - startedAt)
-    await once(child, 'close')
+  const receipt = (await reply.json()) as {
+    start: string
+    phases: { phase: string; startMs: number; durationMs: number }[]
   }
-  return median(times)
+  if (receipt.start !== source)
+    throw new Error(`Invocation ${id} started from "${receipt.start}" where "${source}" was to be measured.`)
+  const own = receipt.phases.filter(({ phase }) => !['admit', 'queue', 'place'].includes(phase))
+  const from = Math.min(...own.map(({ startMs }) => startMs))
+  return Math.max(...own.map(({ startMs, durationMs }) => startMs + durationMs)) - from
 }
 
-async function bareProgram(
-  folder: string,
-  language: Language,
-  code: string,
-): Promise<{ file: string; args: string[] }> {
-  if (language === 'node') {
-    const main = path.join(folder, 'bare', 'main.cjs')
-    await writeFile(
-      main,
-      `const { handler } = require(${JSON.stringify(path.join(code, handlers.node.file))})\nprocess.stdin.once('data', async (data) => process.stdout.write(JSON.stringify(await handler(JSON.parse(data)))))\n`,
-    )
-    return { file: process.execPath, args: [main] }
-  }
-  const main = path.join(folder, 'bare', 'main.py')
-  await writeFile(
-    main,
-    `import json, sys\nsys.path.insert(0, ${JSON.stringify(code)})\nfrom main import handler\nsys.stdout.write(json.dumps(handler(json.loads(sys.stdin.readline()), None)))\n`,
-  )
-  return { file: await realPython(), args: [main] }
+function rowsOf(language: Language, { samples, ungated }: Samples): Row[] {
+  const of = (name: string): number => median(samples[name] ?? [])
+  const spread = (name: string): string => `p90 ${percentile(samples[name] ?? [], 0.9).toFixed(2)} ms`
+  const common = { unit: 'ms', samples } as const
+  return [
+    {
+      ...common,
+      promise: 'P2',
+      subject: `${language}: cold from the booted pool`,
+      value: of('pooled'),
+      limit: { what: 'the same without a pool', value: of('unpooled') },
+      bound: { op: '<=', value: language === 'node' ? 0.12 : 0.2 },
+      note: `decision to first result; ${spread('pooled')}; handler load and answer in a booted bare interpreter: ${of('bareLoad').toFixed(2)} ms`,
+    },
+    {
+      ...common,
+      promise: 'P2',
+      subject: `${language}: cold from the pool over HTTP`,
+      value: of('pooledOverHttp'),
+      limit: { what: 'warm call after the same pause', value: of('warmOverHttp') },
+      bound: { op: '<=', value: 2.5 },
+      note: `client to client; ${spread('pooledOverHttp')}`,
+    },
+    {
+      ...common,
+      promise: 'P3',
+      subject: `${language}: cold without a pool`,
+      value: of('unpooled'),
+      limit: { what: 'bare spawn of the interpreter with the same handler', value: of('bareSpawn') },
+      bound: { op: '<=', value: language === 'node' ? 1.2 : 1.25 },
+      note: `decision to first result; ${spread('unpooled')}; medians of ${rounds} shuffled rounds${ungated === 0 ? '' : `, ${ungated} samples beside other work`}`,
+    },
+  ]
 }
-
-/** The interpreter itself: a version manager's shim would add its own start. */
-async function realPython(): Promise<string> {
-  const child = spawn('python3', ['-c', 'import sys; print(sys.executable)'], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const [out] = (await once(child.stdout, 'data')) as [Buffer]
-  return out.toString().trim()
-}
-
-const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, pauseMs))

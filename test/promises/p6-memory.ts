@@ -1,41 +1,23 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import path from 'node:path'
+import { readdir, readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { executableOf, idleProgram } from './bare.ts'
 import { median, type Row } from './measure.ts'
-import {
-  deploy,
-  handlerFolder,
-  handlers,
-  invoke,
-  invokeHeaders,
-  privateMib,
-  withPlatform,
-  type Language,
-} from './subject.ts'
+import { deploy, invoke, privateMib, withPlatform, type Language } from './subject.ts'
 import type { Platform } from '../support/platform.ts'
 
-/** P6: private memory of an idle Instance beside the bare interpreter holding the same handler, and the platform's own RSS. */
+/** Instances of a language that are measured: each of a function of its own, bound, called once and idle. */
+const instances = 4
+/** After the call: the Instance is frozen (100 ms) and has done what it does when idle. */
+const idleMs = 1_500
+
+/** P6: private memory of an idle Instance, its supervisor included, beside as many bare interpreters that loaded the same handler, all alive
+ *  at the same time; and the resident memory of the platform's own process. */
 export default async function p6Memory(folder: string): Promise<Row[]> {
   return withPlatform(folder, {}, async (platform) => {
     const rows: Row[] = []
-    for (const language of ['node', 'python'] as const) {
-      const name = `memory-${language}`
-      await deploy(platform, folder, { language, name })
-      await invoke(platform, name)
-      await new Promise((resolve) => setTimeout(resolve, 1500))
-      const executable = await executableOf(platform, language)
-      const idle = await Promise.all((await runtimePids(executable)).map(privateMib))
-      rows.push({
-        promise: 'P6',
-        subject: `${language}: private memory of an idle Instance`,
-        value: median(idle),
-        unit: 'MiB',
-        limit: { what: 'bare interpreter with the same handler', value: await bareMib(folder, language, executable) },
-        bound: { op: '<=', value: 1.15 },
-        note: `median of ${idle.length} booted and bound Instances`,
-      })
-    }
+    for (const language of ['node', 'python'] as const) rows.push(await idleRow(platform, folder, language))
     const status = await readFile(`/proc/${platform.pid}/status`, 'utf8')
     rows.push({
       promise: 'P6',
@@ -44,48 +26,67 @@ export default async function p6Memory(folder: string): Promise<Row[]> {
       unit: 'MiB',
       limit: null,
       bound: { op: '<=', value: 150 },
-      note: 'one process, after the invocations above',
+      note: `one process, after the ${2 * instances} deploys and invocations above`,
     })
     return rows
   })
 }
 
-async function executableOf(platform: Platform, language: Language): Promise<string> {
-  const headers = invokeHeaders(platform)
-  const view = (await (await fetch(`${platform.url}/v1/functions/memory-${language}`, { headers })).json()) as {
-    runtimeVersion: string
+async function idleRow(platform: Platform, folder: string, language: Language): Promise<Row> {
+  for (let n = 0; n < instances; n++) {
+    await deploy(platform, folder, { language, name: `idle-${language}-${n}` })
+    await invoke(platform, `idle-${language}-${n}`)
   }
-  const runtimes = (await (await fetch(`${platform.url}/v1/runtimes`, { headers })).json()) as {
-    items: { version: string; family: string; executable: string }[]
+  const executable = await executableOf(platform, `idle-${language}-0`, language)
+  const argv = await idleProgram(folder, language, executable)
+  const bare = await Promise.all(Array.from({ length: instances }, () => startBare(argv)))
+  await new Promise((resolve) => setTimeout(resolve, idleMs))
+  try {
+    const sandboxes = await boundSandboxes(platform, executable)
+    if (sandboxes.length < instances)
+      throw new Error(`${sandboxes.length} bound Instances where ${instances} are idle.`)
+    const runtimes = await Promise.all(sandboxes.map(({ runtime }) => privateMib(runtime)))
+    const supervisors = await Promise.all(sandboxes.map(({ supervisor }) => privateMib(supervisor)))
+    const whole = runtimes.map((mib, index) => mib + (supervisors[index] ?? Number.NaN))
+    const limits = await Promise.all(bare.map(({ pid }) => privateMib(pid ?? 0)))
+    return {
+      promise: 'P6',
+      subject: `${language}: private memory of an idle Instance`,
+      value: median(whole),
+      unit: 'MiB',
+      limit: { what: 'bare interpreter with the same handler', value: median(limits) },
+      bound: { op: '<=', value: 1.15 },
+      note: `medians of ${whole.length} Instances and ${limits.length} interpreters; supervisor ${median(supervisors).toFixed(2)} MiB of it`,
+      samples: { runtimes, supervisors, limits },
+    }
+  } finally {
+    for (const child of bare) child.kill('SIGKILL')
   }
-  const build = runtimes.items.find((item) => item.family === language && item.version === view.runtimeVersion)
-  if (build === undefined) throw new Error(`No ${language} ${view.runtimeVersion} among the runtimes of this node.`)
-  return build.executable
 }
 
-/** Processes that run the shim on this interpreter. */
-async function runtimePids(executable: string): Promise<number[]> {
-  const { readdir } = await import('node:fs/promises')
-  const pids = (await readdir('/proc')).map(Number).filter((pid) => Number.isInteger(pid))
-  const found: number[] = []
-  for (const pid of pids) {
-    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-    if (line.startsWith(`${executable}\0`) && line.includes('/var/runtime/bootstrap')) found.push(pid)
+async function startBare(argv: readonly string[]) {
+  const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(child.stdout, 'data')
+  return child
+}
+
+/** Sandboxes of `platform` whose runtime is `executable` and has become a function: its code is mounted then. */
+async function boundSandboxes(
+  platform: Platform,
+  executable: string,
+): Promise<{ supervisor: number; runtime: number }[]> {
+  const launcher = await parentOf(platform.pid)
+  const found: { supervisor: number; runtime: number }[] = []
+  for (const runtime of (await readdir('/proc')).map(Number).filter(Number.isInteger)) {
+    const [program = '', ...args] = (await readFile(`/proc/${runtime}/cmdline`, 'utf8').catch(() => '')).split('\0')
+    if (basename(program) !== basename(executable) || !args.some((arg) => arg.includes('/var/runtime/'))) continue
+    const supervisor = await parentOf(runtime)
+    const isBound = (await readFile(`/proc/${runtime}/mountinfo`, 'utf8')).includes(' /var/task ')
+    if (isBound && (await parentOf(supervisor)) === launcher) found.push({ supervisor, runtime })
   }
   return found
 }
 
-async function bareMib(folder: string, language: Language, executable: string): Promise<number> {
-  const code = await handlerFolder(folder, language)
-  await mkdir(path.join(folder, 'bare'), { recursive: true })
-  const node = `require(${JSON.stringify(path.join(code, handlers.node.file))}); process.stdout.write('up'); setInterval(() => {}, 1e9)`
-  const python = `import sys, json, time\nsys.path.insert(0, ${JSON.stringify(code)})\nimport main\nprint("up", flush=True)\ntime.sleep(1e6)`
-  const main = path.join(folder, 'bare', language === 'node' ? 'idle.cjs' : 'idle.py')
-  await writeFile(main, language === 'node' ? node : python)
-  const child = spawn(executable, [main], { stdio: ['ignore', 'pipe', 'inherit'] })
-  await once(child.stdout, 'data')
-  await new Promise((resolve) => setTimeout(resolve, 1500))
-  const mib = await privateMib(child.pid ?? 0)
-  child.kill('SIGKILL')
-  return mib
+async function parentOf(pid: number): Promise<number> {
+  return Number(/PPid:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1])
 }

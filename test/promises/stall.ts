@@ -1,38 +1,49 @@
 import type { Row } from './measure.ts'
+import { quietMoment } from './quiet.ts'
 import { deploy, invoke, invokeHeaders, withPlatform } from './subject.ts'
 import { randomBytes } from 'node:crypto'
 import { ZipFile } from 'yazl'
 import { buffer } from 'node:stream/consumers'
 import { call, upload } from '../support/functions.ts'
 
+const rounds = 4
 const files = 500
 const fileBytes = 100 * 1024
 
-/** The invoke loop while a 50 MB bundle is uploaded, checked and unpacked: longest delay seen by perf_hooks inside the platform. */
+/** The invoke loop while a 50 MB bundle is uploaded, checked and unpacked: longest delay seen by perf_hooks inside the platform, the worst of
+ *  `rounds` deploys. */
 export default async function stall(folder: string): Promise<Row[]> {
   return withPlatform(folder, {}, async (platform) => {
     await deploy(platform, folder, { language: 'node', name: 'steady' })
     await invoke(platform, 'steady')
-    await lagMs(platform)
-    await new Promise((resolve) => setTimeout(resolve, 1_000))
-    const quietMs = await lagMs(platform)
-    const artifact = await upload(platform, await bundle())
-    const made = await call(platform, 'POST', '/v1/functions', {
-      name: 'big',
-      runtime: 'node26',
-      handler: 'index.handler',
-      code: { artifact },
-    })
-    if (made.status !== 201) throw new Error(`Cannot deploy the bundle: ${made.status} ${made.body.toString()}`)
+    const idle: number[] = []
+    const deploying: number[] = []
+    for (let round = 0; round < rounds; round++) {
+      const zip = await bundle()
+      await quietMoment()
+      await lagMs(platform)
+      await new Promise((resolve) => setTimeout(resolve, 2_000))
+      idle.push(await lagMs(platform))
+      const artifact = await upload(platform, zip)
+      const made = await call(platform, 'POST', '/v1/functions', {
+        name: `big-${round}`,
+        runtime: 'node26',
+        handler: 'index.handler',
+        code: { artifact },
+      })
+      if (made.status !== 201) throw new Error(`Cannot deploy the bundle: ${made.status} ${made.body.toString()}`)
+      deploying.push(await lagMs(platform))
+    }
     return [
       {
         promise: 'stall',
         subject: 'longest stop of the invoke loop while a 50 MB bundle deploys',
-        value: await lagMs(platform),
+        value: Math.max(...deploying),
         unit: 'ms',
         limit: null,
         bound: { op: '<=', value: 10 },
-        note: `perf_hooks in the platform, ${files} files; idle before: ${quietMs.toFixed(1)} ms`,
+        note: `perf_hooks in the platform, ${files} files, worst of ${rounds} deploys; idle before: ${Math.max(...idle).toFixed(1)} ms`,
+        samples: { deploying, idle },
       },
     ]
   })

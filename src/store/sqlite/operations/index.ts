@@ -4,7 +4,6 @@ import type { Context } from './context.ts'
 import * as functions from './functions.ts'
 import * as keys from './keys.ts'
 import * as meta from './meta.ts'
-import * as preparations from './preparations.ts'
 import * as projects from './projects.ts'
 import * as secrets from './secrets.ts'
 
@@ -15,7 +14,6 @@ export const reads = {
   'functions.versions': functions.versions,
   'functions.version': functions.version,
   'functions.referencedCode': functions.referencedCode,
-  'functions.pending': preparations.pending,
   'aliases.get': aliases.get,
   'aliases.list': aliases.list,
   'projects.get': projects.get,
@@ -33,8 +31,6 @@ export const reads = {
 export const writes = {
   'functions.create': functions.create,
   'functions.publish': functions.publish,
-  'functions.accept': preparations.accept,
-  'functions.settle': preparations.settle,
   'functions.setLatest': functions.setLatest,
   'functions.delete': functions.remove,
   'aliases.set': aliases.set,
