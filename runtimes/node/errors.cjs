@@ -57,7 +57,7 @@ function stackLines(error) {
 function framesOf(error) {
   const stack = typeof error.stack === 'string' ? error.stack : ''
   // A syntax error's place stands above its message.
-  const place = error instanceof SyntaxError && /^\S+:\d+\n/.test(stack) ? [stack.slice(0, stack.indexOf('\n'))] : []
+  const place = /^\S+:\d+\n/.test(stack) ? [stack.slice(0, stack.indexOf('\n'))] : []
   const frames = stack.split('\n').filter((line) => /^\s+at /.test(line) && !line.includes(__dirname))
   return [...place, ...frames.map((line) => line.trim())]
 }

@@ -14,6 +14,8 @@ export interface Route {
   readonly reply: z.ZodType | 'bytes' | 'text' | 'none'
   /** When all went well. */
   readonly status: number
+  /** When it was accepted and goes on. */
+  readonly acceptedStatus?: number
   readonly scope: string | null
   readonly summary: string
 }
@@ -26,11 +28,14 @@ export const routes = {
   createFunction: {
     method: 'POST',
     path: '/v1/functions',
+    query: s.deployQuery,
     body: s.createFunctionBody,
     reply: s.functionView,
     status: 201,
+    acceptedStatus: 202,
     scope: 'functions:write',
-    summary: 'Create a function from an uploaded artifact; answers when it can be invoked.',
+    summary:
+      'Create a function from an uploaded artifact; answers when it can be invoked, or at once with `wait=false`.',
   },
   listFunctions: {
     method: 'GET',
@@ -54,9 +59,11 @@ export const routes = {
     method: 'PATCH',
     path: '/v1/functions/{name}',
     params: name,
+    query: s.deployQuery,
     body: s.updateFunctionBody,
     reply: s.functionView,
     status: 200,
+    acceptedStatus: 202,
     scope: 'functions:write',
     summary: 'Make a new version with other code or configuration.',
   },
@@ -73,9 +80,11 @@ export const routes = {
     method: 'PUT',
     path: '/v1/functions/{name}/code',
     params: name,
+    query: s.deployQuery,
     body: 'bytes',
     reply: s.functionView,
     status: 200,
+    acceptedStatus: 202,
     scope: 'functions:write',
     summary: 'Make a new version from a zip (application/zip).',
   },

@@ -53,14 +53,18 @@ function operationOf(id: string, route: Route, schemaOf: SchemaOf): Json {
       requestBody: { required: true, content: content(route.body, 'input', schemaOf) },
     }),
     responses: {
-      [String(route.status)]: {
-        description: 'Done.',
-        ...(route.reply !== 'none' && { content: content(route.reply, 'output', schemaOf) }),
-      },
+      [String(route.status)]: { description: 'Done.', ...replyContent(route, schemaOf) },
+      ...(route.acceptedStatus !== undefined && {
+        [String(route.acceptedStatus)]: { description: 'Accepted; it goes on.', ...replyContent(route, schemaOf) },
+      }),
       '4XX': errorReference,
       '5XX': errorReference,
     },
   }
+}
+
+function replyContent({ reply }: Route, schemaOf: SchemaOf): Json {
+  return reply === 'none' ? {} : { content: content(reply, 'output', schemaOf) }
 }
 
 function invokeOperation(route: Route, schemaOf: SchemaOf): Json {

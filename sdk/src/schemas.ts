@@ -61,6 +61,21 @@ export const updateFunctionBody = z
   .strictObject({ code: codeSource.optional(), ...configFields })
   .meta({ id: 'UpdateFunction' })
 
+export const deployQuery = z.strictObject({
+  wait: z
+    .enum(['true', 'false'])
+    .optional()
+    .describe(
+      '`false`: answer 202 once the version is accepted and on disk. It is prepared afterwards; until then the version before serves, and calls of the new one wait.',
+    ),
+  mustLoad: z
+    .enum(['true', 'false'])
+    .optional()
+    .describe('`true`: start the code once before the version goes live; code that does not load is refused.'),
+})
+
+const versionState = z.enum(['pending', 'active', 'failed'])
+
 export const functionStats = z
   .object({
     invocations: z.number(),
@@ -77,6 +92,8 @@ export const functionStats = z
 const versionFields = {
   function: z.string(),
   version: z.number(),
+  state: versionState.describe('`pending`: being prepared; `failed`: it never can be invoked.'),
+  stateReason: z.string().nullable().describe('Why it failed.'),
   runtime: z.string(),
   runtimeId: z.string(),
   runtimeVersion: z.string(),
@@ -108,9 +125,12 @@ export const functionView = z
   .object({
     name: z.string(),
     project: z.string(),
-    state: z.literal('active'),
     ...versionFields,
     versionCount: z.number(),
+    update: z
+      .object({ version: z.number(), state: versionState.exclude(['active']), reason: z.string().nullable() })
+      .nullable()
+      .describe('The newest version, while it is not what `$LATEST` means because it is pending or failed.'),
     createdAt: z.number(),
     updatedAt: z.number(),
     stats: functionStats,

@@ -40,7 +40,7 @@ const compiling =
 test('deploy: compiles in a sandbox of its own, and Instances get the files', async () => {
   const rig = open(70_000, { handler: compiling(packOf('lib/index.cache', 'bytecode')) })
   const lines: string[] = []
-  await rig.agent.deploy(versionOf(), (line) => void lines.push(line))
+  await rig.agent.deploy(versionOf(), { report: (line) => void lines.push(line) })
   assert.ok(lines.includes('Compiled 1 files.'), lines.join())
   assert.equal(rig.driver.alive.size, 0)
   const { body } = await rig.run(versionOf())
@@ -57,7 +57,7 @@ test('deploy: little code is not worth a sandbox', async () => {
 test('deploy: a hostile pack is refused, and the code runs without', async () => {
   const rig = open(70_000, { handler: compiling(packOf('../escape', 'x')) })
   const lines: string[] = []
-  await rig.agent.deploy(versionOf(), (line) => void lines.push(line))
+  await rig.agent.deploy(versionOf(), { report: (line) => void lines.push(line) })
   assert.match(lines.join('\n'), /Not compiled ahead.*"\.\.\/escape" is not plain/)
   assert.deepEqual(JSON.parse((await rig.run(versionOf())).body.toString()), { cacheRoot: null })
 })
@@ -65,7 +65,7 @@ test('deploy: a hostile pack is refused, and the code runs without', async () =>
 test('deploy: a runtime that ends while compiling costs speed alone', async () => {
   const rig = open(70_000, { faults: { exitOnInvoke: { code: 1, signal: null, oom: false } } })
   const lines: string[] = []
-  const deployed = rig.agent.deploy(versionOf(), (line) => void lines.push(line))
+  const deployed = rig.agent.deploy(versionOf(), { report: (line) => void lines.push(line) })
   for (let n = 0; n < 10; n++) await new Promise((resolve) => setTimeout(resolve, 5))
   await rig.advance(1_500)
   await deployed
@@ -75,7 +75,7 @@ test('deploy: a runtime that ends while compiling costs speed alone', async () =
 test('deploy: a compiler that hangs is ended after a minute', async () => {
   const rig = open(70_000, { faults: { hangOnInvoke: true } })
   const lines: string[] = []
-  const deployed = rig.agent.deploy(versionOf(), (line) => void lines.push(line))
+  const deployed = rig.agent.deploy(versionOf(), { report: (line) => void lines.push(line) })
   for (let n = 0; n < 10; n++) await new Promise((resolve) => setTimeout(resolve, 5))
   await rig.advance(60_000)
   await deployed

@@ -62,9 +62,11 @@ export function initError({ phase, ...error }: FunctionError & { phase?: string 
   }
 }
 
+export const startFailedType = 'Hearth.StartFailed'
+
 /** A start that failed on the platform's side. */
 export function startFailed(thrown: unknown): Failure {
-  return failure('init_error', 'Hearth.StartFailed', toAppError(thrown).message)
+  return failure('init_error', startFailedType, toAppError(thrown).message)
 }
 
 export function noMemory(key: string, memoryMib: number): NonNullable<AttemptResult['refused']> {

@@ -22,10 +22,11 @@ import { Execution, type ExecutionHost, type Fate } from './execution.ts'
 import { openHostService } from './host-service.ts'
 import type { Instance } from './instance.ts'
 import { FunctionLogs } from './logs/function-logs.ts'
+import { loadOnce } from './load-once.ts'
 import type { LocalAgentOptions } from './local-agent-options.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { Pools } from './pools.ts'
-import { Start } from './start.ts'
+import { Start, type StartHooks } from './start.ts'
 import { UsageSampler } from './usage-sampler.ts'
 import type { GroupHost, VersionGroup } from './version-group.ts'
 import { VersionGroups, type EvictFilter } from './version-groups.ts'
@@ -111,7 +112,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     return this.status()
   }
 
-  async deploy(version: Version, report: (line: string) => void = () => {}): Promise<void> {
+  async deploy(
+    version: Version,
+    { report = () => {}, mustLoad = false }: Parameters<Agent['deploy']>[1] = {},
+  ): Promise<void> {
     const build = this.#buildOf(version)
     const { folder, bytes, entries } = await this.#options.artifacts.unpack(version.codeDigest)
     report(`Unpacked ${entries} entries, ${bytes} bytes.`)
@@ -130,6 +134,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#emit({ type: 'cache', digest: version.codeDigest, present: true })
     this.#pools.of(build)
     this.#pools.refillSoon()
+    if (mustLoad) await loadOnce(version, this)
   }
 
   async prepare(version: Version, { min, until }: { min: number; until: number }): Promise<void> {
@@ -249,11 +254,11 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#groups.of(execution.request.version).finished(execution, fate)
   }
 
-  reserve(group: VersionGroup): boolean {
-    const needMib = group.version.config.memoryMib
+  reserve(version: Version): boolean {
+    const { config, runtimeDigest } = version
     // Booted ones go first: they are the cheapest to make again.
-    while (!this.#budget.tryTake(needMib))
-      if (!this.#pools.shrink(group.version.runtimeDigest) && !this.#groups.evictOldest(group)) return false
+    while (!this.#budget.tryTake(config.memoryMib))
+      if (!this.#pools.shrink(runtimeDigest) && !this.#groups.evictOldest(version)) return false
     return true
   }
 
@@ -265,12 +270,11 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#budget.take(mib)
   }
 
-  makeStart(group: VersionGroup, hooks: Parameters<GroupHost['makeStart']>[1]): Start {
-    const { version, log } = group
+  makeStart(version: Version, hooks: StartHooks): Start {
     return new Start({
       ...hooks,
       version,
-      log,
+      log: this.#functionLogs.of(version.project, version.functionName),
       pool: this.#pools.of(this.#buildOf(version)),
       clock: this.clock,
       logger: this.logger,
@@ -310,7 +314,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       folders,
       hostServices,
       logBytesPerSecond = logBytesPerSecondDefault,
-      newToken = randomToken,
+      newToken = () => randomBytes(16).toString('hex'),
     } = this.#options
     return bootInstance(
       {
@@ -345,8 +349,4 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   #emit(event: AgentEvent): void {
     for (const receive of this.#watchers) receive(event)
   }
-}
-
-function randomToken(): string {
-  return randomBytes(16).toString('hex')
 }

@@ -13,9 +13,17 @@ import type { FunctionLog } from './logs/function-log.ts'
 import type { Pool } from './pool.ts'
 import { timedPhase, type TimedPhase } from './start-phases.ts'
 
-export interface StartOptions {
-  readonly version: Version
+/** What whoever wants an Instance decides and is told. */
+export interface StartHooks {
   readonly cause: ColdCause
+  /** Whom to give the INVOKE together with BIND, if anyone. */
+  readonly takeEarly: () => Execution | null
+  readonly onStarted: (start: Start, instance: Instance) => void
+  readonly onFailed: (start: Start, failure: Failure) => void
+}
+
+export interface StartOptions extends StartHooks {
+  readonly version: Version
   readonly pool: Pool
   readonly clock: Clock
   readonly logger: Logger
@@ -24,10 +32,6 @@ export interface StartOptions {
   readonly names: PlaceNames
   /** Synchronous when the code is known to be here. */
   readonly code: () => Code | Promise<Code>
-  /** Whom to give the INVOKE together with BIND, if anyone. */
-  readonly takeEarly: () => Execution | null
-  readonly onStarted: (start: Start, instance: Instance) => void
-  readonly onFailed: (start: Start, failure: Failure) => void
 }
 
 /** Bringing up one Instance for a Version. Each numbered step is a phase; it owns the Instance until READY, and kills it if a step fails.

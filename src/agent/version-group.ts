@@ -10,21 +10,18 @@ import { noMemory, type Death, type Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { frozenMib, restAction } from './rest-policy.ts'
-import { Start } from './start.ts'
+import type { Start, StartHooks } from './start.ts'
 
 /** What a group needs of the agent around it. */
 export interface GroupHost {
   readonly clock: Clock
   readonly logger: Logger
-  /** Reserves memory for one more Instance of `group`, evicting idle ones of others if it must. */
-  reserve(group: VersionGroup): boolean
+  /** Reserves memory for one more Instance of `version`, evicting idle ones of others if it must. */
+  reserve(version: Version): boolean
   release(mib: number): void
   charge(mib: number): void
   readonly mayPause: boolean
-  makeStart(
-    group: VersionGroup,
-    of: { cause: ColdCause } & Pick<ConstructorParameters<typeof Start>[0], 'takeEarly' | 'onStarted' | 'onFailed'>,
-  ): Start
+  makeStart(version: Version, hooks: StartHooks): Start
   onInstanceChanged(instance: Instance): void
   /** An Instance of `group` will want freezing or reaping at `dueMs` (monotonic). */
   sweepAt(dueMs: number): void
@@ -132,7 +129,7 @@ export class VersionGroup implements InstanceOwner {
     while (this.#uncommitted() < this.#wanted()) {
       const nowMs = this.#host.clock.monotonicMs()
       if (this.#backoff.isOn(nowMs)) return this.#refuse(this.#backoff.refusal(this.key, nowMs))
-      if (!this.#host.reserve(this)) return this.#refuse(noMemory(this.key, this.version.config.memoryMib))
+      if (!this.#host.reserve(this.version)) return this.#refuse(noMemory(this.key, this.version.config.memoryMib))
       this.#beginStart()
     }
   }
@@ -225,7 +222,7 @@ export class VersionGroup implements InstanceOwner {
   }
 
   #beginStart(): void {
-    const start = this.#host.makeStart(this, {
+    const start = this.#host.makeStart(this.version, {
       cause: this.#causes.begin(this.live.size + this.#starts.size, this.#waiting[0]?.request.coldHint ?? null),
       takeEarly: () => this.#takeEarly(),
       onStarted: (started, instance) => this.#onStarted(started, instance),

@@ -53,10 +53,10 @@ export class VersionGroups {
   }
 
   /** Evicts the idle Instance that rested longest, of any Version but `but`; false when there is none. O(groups), on shortage alone. */
-  evictOldest(but: VersionGroup): boolean {
+  evictOldest(but: Version): boolean {
     let oldest: { group: VersionGroup; instance: Instance } | null = null
     for (const group of this.#byKey.values()) {
-      const instance = group === but ? null : group.oldestIdle
+      const instance = group.version === but ? null : group.oldestIdle
       if (instance === null || (oldest !== null && oldest.instance.idleSinceMs <= instance.idleSinceMs)) continue
       oldest = { group, instance }
     }

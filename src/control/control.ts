@@ -15,6 +15,7 @@ import { Invoker } from './invoke.ts'
 import { Keys } from './keys.ts'
 import { Metrics } from './metrics.ts'
 import { singleNode } from './placement.ts'
+import { Preparations } from './preparations.ts'
 import { Projects } from './projects.ts'
 import type { ReceiptLog } from './receipts.ts'
 import { allows, demand, forbidden } from './scopes.ts'
@@ -47,9 +48,12 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const keys = new Keys({ store, vault, clock })
   const admission = new Admission({ clock, quotaOf: (project) => projects.quotasOf(project).concurrencyMax })
   const placement = singleNode(agent)
+  const preparations = new Preparations({ agent, logger: options.logger })
+  const functions = new Functions({ ...options, versions, admission, stats, preparations })
+  await functions.resume()
   const invoker = new Invoker({
     ...options,
-    ...{ versions, admission, placement, stats },
+    ...{ versions, admission, placement, stats, preparations },
     newId: idSource(),
     startedAt: clock.nowMs(),
   })
@@ -67,7 +71,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     },
     invoke: (request, done) => invoker.invoke(request, done),
     ...invocationsApi({ store, invoker, receipts }),
-    functions: new Functions({ ...options, versions, admission, stats }).api,
+    functions: functions.api,
     aliases: aliasesApi({ store, versions }),
     secrets: new Secrets({ store, vault, agent }).api,
     keys: keys.api,
@@ -78,7 +82,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
       return store.audit.list(caller.project, page)
     },
     metrics: async (caller) => metrics.text(caller),
-    ...lifecycle(agent, admission),
+    ...lifecycle({ agent, admission, preparations }),
   }
 }
 
@@ -121,7 +125,15 @@ function files({
   }
 }
 
-function lifecycle(agent: Agent, admission: Admission): Pick<Control, 'ready' | 'drain'> {
+function lifecycle({
+  agent,
+  admission,
+  preparations,
+}: {
+  agent: Agent
+  admission: Admission
+  preparations: Preparations
+}): Pick<Control, 'ready' | 'drain'> {
   let isDraining = false
   const stopWatching = agent.watch((event) => {
     if (event.type !== 'cache') admission.nodeChanged()
@@ -134,6 +146,7 @@ function lifecycle(agent: Agent, admission: Admission): Pick<Control, 'ready' | 
     },
     async drain(deadline) {
       isDraining = true
+      preparations.stop()
       await agent.drain(deadline)
       stopWatching()
     },

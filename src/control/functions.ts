@@ -1,14 +1,15 @@
 import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { Caller, Control, CreateFunction, FunctionView, UpdateFunction } from '../domain/control.ts'
+import type { Caller, Control, CreateFunction, DeployOptions, FunctionView, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
-import type { Arch, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
+import type { Arch, DeployedVersion, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
 import { namePattern } from '../domain/limits.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
-import type { NewVersion, PageRequest, Store } from '../domain/store.ts'
+import type { FunctionWithVersion, NewVersion, PageRequest, Store } from '../domain/store.ts'
 import type { Admission } from './admission.ts'
 import { checkHandlerFor, parseConfig, policyDigest } from './function-config.ts'
+import type { Preparations } from './preparations.ts'
 import { demand } from './scopes.ts'
 import type { Stats } from './stats.ts'
 import { notFound, type VersionCache } from './versions.ts'
@@ -20,13 +21,14 @@ export interface FunctionsOptions {
   readonly runtimes: RuntimeCatalog
   readonly versions: VersionCache
   readonly admission: Admission
+  readonly preparations: Preparations
   readonly stats: Stats
   readonly clock: Clock
   readonly arch: Arch
   readonly hasVm: boolean
 }
 
-type Report = (line: string) => void
+const waiting: DeployOptions = { wait: true, mustLoad: false }
 
 /** Deploying: what a user declared becomes an immutable Version that this node can run, or nothing changes. */
 export class Functions {
@@ -40,8 +42,8 @@ export class Functions {
 
   get api(): Control['functions'] {
     return {
-      create: async (caller, input, report) => this.#create(caller, input, report),
-      update: async (caller, name, input, report) => this.#update(caller, name, input, report),
+      create: async (caller, input, options = waiting) => this.#create(caller, input, options),
+      update: async (caller, name, input, options = waiting) => this.#update(caller, name, input, options),
       get: async (caller, name) => this.#get(caller, name),
       list: async (caller, page) => this.#list(caller, page),
       delete: async (caller, name) => this.#delete(caller, name),
@@ -50,42 +52,95 @@ export class Functions {
     }
   }
 
-  async #create(caller: Caller, { name, code, config: input }: CreateFunction, report?: Report): Promise<FunctionView> {
+  /** Takes up what a platform before this one accepted and did not finish. */
+  async resume(): Promise<void> {
+    const { preparations, store } = this.#options
+    for (const { version, mustLoad } of await store.functions.pending())
+      preparations.begin(version, { mustLoad }, this.#settle)
+  }
+
+  async #create(
+    caller: Caller,
+    { name, code, config: input }: CreateFunction,
+    { wait, mustLoad }: DeployOptions,
+  ): Promise<FunctionView> {
     demand(caller, 'functions:write')
     if (!namePattern.test(name)) throw invalid('name', name, '1 to 64 letters, digits, "-" or "_"')
     return this.#inTurn(caller.project, name, async () => {
-      const { store } = this.#options
+      const { store, agent } = this.#options
       if ((await store.functions.get(caller.project, name)) !== null)
         throw new AppError('conflict', `Function "${name}" exists already. Use update to change it.`)
       const config = parseConfig(input, null, this.#context(caller))
       const draft = await this.#draft(caller, { name, config, codeDigest: code.artifact })
-      await this.#deploy(draft, 1, report)
-      const { record, version } = await store.functions.create(draft, {
-        actor: caller.actor,
-        action: 'function.create',
-        target: name,
-        detail: summary(draft),
-      })
+      const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summary(draft) }
+      if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
+      try {
+        await this.#deploy(draft, { number: 1, mustLoad })
+      } catch (error) {
+        // What it printed while it failed to load belongs to no function.
+        await agent.logs.delete(caller.project, name)
+        throw error
+      }
+      const { record, version } = await store.functions.create(draft, audit)
       this.#options.versions.forget(caller.project, name)
       return this.#view(record, version)
     })
   }
 
-  async #update(caller: Caller, name: string, input: UpdateFunction, report?: Report): Promise<FunctionView> {
+  async #update(
+    caller: Caller,
+    name: string,
+    input: UpdateFunction,
+    { wait, mustLoad }: DeployOptions,
+  ): Promise<FunctionView> {
     demand(caller, 'functions:write')
     return this.#inTurn(caller.project, name, async () => {
+      const { store } = this.#options
       const current = await this.#current(caller.project, name)
-      const config = parseConfig(input.config ?? {}, current.version.config, this.#context(caller))
-      const draft = await this.#draft(caller, {
-        name,
-        config,
-        codeDigest: input.code?.artifact ?? current.version.codeDigest,
-      })
-      await this.#deploy(draft, current.record.versionCount + 1, report)
+      const base = await this.#newest(current)
+      const config = parseConfig(input.config ?? {}, base.config, this.#context(caller))
+      const draft = await this.#draft(caller, { name, config, codeDigest: input.code?.artifact ?? base.codeDigest })
       const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
-      const { record, version } = await this.#options.store.functions.publish(draft, audit, current.record.latest)
+      if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
+      await this.#deploy(draft, { number: current.record.versionCount + 1, mustLoad })
+      const { record, version } = await store.functions.publish(draft, audit, current.record.latest)
       await this.#repointed(caller.project, name, current.version.number)
       return this.#view(record, version)
+    })
+  }
+
+  /** What an update builds on: a Version that is on its way counts already, else its changes would be lost. */
+  async #newest({ record, version }: FunctionWithVersion): Promise<Version> {
+    const { update, project, name } = record
+    if (update?.state !== 'pending') return version
+    return (await this.#options.store.functions.version(project, name, update.version)) ?? version
+  }
+
+  /** The Version is on disk: it is prepared from here on, and the function shows as it is now. */
+  async #accepted({ record, version }: FunctionWithVersion, mustLoad: boolean): Promise<FunctionView> {
+    const { preparations, versions } = this.#options
+    preparations.begin(version, { mustLoad }, this.#settle)
+    versions.forget(record.project, record.name)
+    const current = await this.#current(record.project, record.name)
+    return this.#view(current.record, current.version)
+  }
+
+  readonly #settle = async (version: Version, failure: string | null): Promise<void> => {
+    const { project, functionName: name, number } = version
+    await this.#inTurn(project, name, async () => {
+      const { preparations, store, versions } = this.#options
+      if (!preparations.isWanted(version)) return
+      const { record: before } = await this.#current(project, name)
+      const action = failure === null ? 'version.active' : 'version.failed'
+      const audit = {
+        actor: 'platform',
+        action,
+        target: `${name}:${number}`,
+        detail: failure === null ? {} : { failure },
+      }
+      const after = await store.functions.settle({ project, name, number }, failure, audit)
+      if (after.latest !== before.latest) await this.#repointed(project, name, before.latest)
+      else versions.forget(project, name)
     })
   }
 
@@ -93,8 +148,8 @@ export class Functions {
     demand(caller, 'functions:write')
     return this.#inTurn(caller.project, name, async () => {
       const { record } = await this.#current(caller.project, name)
-      const target = to ?? record.latest - 1
-      if (target < 1) throw new AppError('conflict', `Function "${name}" has no version before ${record.latest}.`)
+      const target = to ?? (await this.#activeBefore(record))
+      if (target === null) throw new AppError('conflict', `Function "${name}" has no version before ${record.latest}.`)
       if ((await this.#options.store.functions.version(caller.project, name, target)) === null)
         throw notFound(`${name}:${target}`)
       await this.#options.store.functions.setLatest(caller.project, name, target, {
@@ -106,6 +161,13 @@ export class Functions {
       await this.#repointed(caller.project, name, record.latest)
       return this.#get(caller, name, 'functions:write')
     })
+  }
+
+  /** The last version below `$LATEST` that can run: failed ones are passed over. */
+  async #activeBefore({ project, name, latest }: FunctionRecord): Promise<number | null> {
+    for (let number = latest - 1; number >= 1; number--)
+      if ((await this.#options.store.functions.version(project, name, number))?.state === 'active') return number
+    return null
   }
 
   async #get(caller: Caller, name: string, scope = 'functions:read'): Promise<FunctionView> {
@@ -131,13 +193,14 @@ export class Functions {
     const { project } = caller
     return this.#inTurn(project, name, async () => {
       await this.#current(project, name)
-      const { store, agent, versions, stats, admission } = this.#options
+      const { store, agent, versions, stats, admission, preparations } = this.#options
       await store.functions.delete(project, name, {
         actor: caller.actor,
         action: 'function.delete',
         target: name,
         detail: {},
       })
+      preparations.abandon(project, name)
       versions.forget(project, name)
       await agent.evict({ project, functionName: name })
       await agent.logs.delete(project, name)
@@ -175,8 +238,8 @@ export class Functions {
     }
   }
 
-  async #deploy(draft: NewVersion, number: number, report?: Report): Promise<void> {
-    await this.#options.agent.deploy({ ...draft, number, createdAt: this.#options.clock.nowMs() }, report)
+  async #deploy(draft: NewVersion, { number, mustLoad }: { number: number; mustLoad: boolean }): Promise<void> {
+    await this.#options.agent.deploy({ ...draft, number, createdAt: this.#options.clock.nowMs() }, { mustLoad })
   }
 
   /** `$LATEST` means another Version now: nothing running is touched, idle Instances of the old one go unless an alias still names it. */
@@ -188,13 +251,13 @@ export class Functions {
       await agent.evict({ project, functionName: name, version: from })
   }
 
-  async #current(project: string, name: string): Promise<{ record: FunctionRecord; version: Version }> {
+  async #current(project: string, name: string): Promise<FunctionWithVersion> {
     const found = namePattern.test(name) ? await this.#options.store.functions.get(project, name) : null
     if (found === null) throw notFound(name)
     return found
   }
 
-  #view(record: FunctionRecord, version: Version): FunctionView {
+  #view(record: FunctionRecord, version: DeployedVersion): FunctionView {
     return { record, version, stats: this.#options.stats.view(record.project, record.name) }
   }
 

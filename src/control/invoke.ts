@@ -1,12 +1,13 @@
 import type { Clock } from '../domain/clock.ts'
 import type { InvokeReply, InvokeRequest } from '../domain/control.ts'
 import { toAppError } from '../domain/error.ts'
-import type { Version } from '../domain/function.ts'
+import type { DeployedVersion, Version } from '../domain/function.ts'
 import type { ColdCause, Receipt } from '../domain/invocation.ts'
 import type { Logger } from '../domain/logger.ts'
 import { ActiveRuns } from './active-runs.ts'
 import type { Admission, FunctionGate } from './admission.ts'
 import type { Placement } from './placement.ts'
+import type { Preparations } from './preparations.ts'
 import { Run, type RunHost } from './run.ts'
 import type { Stats } from './stats.ts'
 import type { VersionCache } from './versions.ts'
@@ -16,6 +17,7 @@ export interface InvokerOptions {
   readonly admission: Admission
   readonly placement: Placement
   readonly stats: Stats
+  readonly preparations: Pick<Preparations, 'ended'>
   readonly receipts: { append(receipt: Receipt): void }
   readonly clock: Clock
   readonly logger: Logger
@@ -73,13 +75,27 @@ export class Invoker implements RunHost {
   async #resolveThenAdmit(run: Run): Promise<void> {
     const { caller, functionName, qualifier } = run.request
     try {
-      const version = await this.#options.versions.resolve(caller.project, functionName, qualifier)
-      run.admit(version, this.#gateOf(version))
+      const { versions } = this.#options
+      let version = await versions.resolve(caller.project, functionName, qualifier)
+      if (version.state === 'pending') {
+        await this.#untilPrepared(run, version)
+        version = await versions.resolve(caller.project, functionName, qualifier)
+      }
+      if (version.state === 'active') run.admit(version, this.#gateOf(version))
+      else if (version.state === 'failed') run.failUnprepared(version, this.#gateOf(version), version.stateReason ?? '')
+      else run.rejectUnresolved(`Version ${version.number} of "${functionName}" is still being prepared.`)
     } catch (error) {
       // The name was resolved a moment ago by `authorizeInvoke`: it has been deleted since, or the store failed.
       const { code, message, detail } = toAppError(error)
       this.#options.logger.warn('invocation.resolve.failed', { invocationId: run.id, code, detail })
       run.rejectUnresolved(message)
     }
+  }
+
+  /** Waits for a Version that was accepted and cannot run yet, as long as the deadline allows: then the run has ended. */
+  async #untilPrepared(run: Run, version: DeployedVersion): Promise<void> {
+    run.hold(version, this.#gateOf(version))
+    const timer = this.clock.schedule(Math.max(0, run.deadline - this.clock.nowMs()), () => run.onExpired())
+    await this.#options.preparations.ended(version).finally(() => timer.cancel())
   }
 }

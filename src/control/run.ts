@@ -7,6 +7,7 @@ import { limits } from '../domain/limits.ts'
 import type { ActiveRuns, Linked } from './active-runs.ts'
 import type { Candidate, FunctionGate, Rejection } from './admission.ts'
 import type { Placement } from './placement.ts'
+import { tooLarge, type Unanswered } from './run-ends.ts'
 
 /** What a Run needs of the Invoker around it. */
 export interface RunHost {
@@ -24,14 +25,6 @@ export interface RunHost {
  *                            \---no capacity---/   (cancel and the deadline lead to done from anywhere)
  */
 type RunState = 'new' | 'queued' | 'running' | 'done'
-
-/** How an Invocation ends that no Instance answered. */
-interface Unanswered {
-  readonly outcome: 'expired' | 'rejected' | 'cancelled'
-  readonly errorType: string
-  readonly message: string
-  readonly rejection: Rejection | null
-}
 
 const emptyBody = new Uint8Array(0)
 const noPhases: readonly Phase[] = []
@@ -97,6 +90,22 @@ export class Run implements Candidate, Linked<Run> {
     this.#queuedMs = this.#host.clock.monotonicMs()
     if (this.deadline <= this.#acceptedAt) return this.onExpired()
     gate.enter(this)
+  }
+
+  /** Its Version is known and cannot run yet: under whose figures it counts, and its deadline, hold from here on. */
+  hold(version: Version, gate: FunctionGate): void {
+    this.#version = version
+    this.#gate = gate
+    this.deadline = Math.min(this.deadline, this.#acceptedAt + version.config.timeoutMs)
+  }
+
+  /** Its Version can never run: the same answer as for code that does not start. */
+  failUnprepared(version: Version, gate: FunctionGate, reason: string): void {
+    if (this.#state === 'done') return
+    this.hold(version, gate)
+    const message = `Version ${version.number} cannot run: ${reason}`
+    const crashReason = 'init_error'
+    this.#finish({ outcome: 'crashed', errorType: 'Hearth.VersionFailed', message, rejection: null, crashReason })
   }
 
   onRun(hasWaited: boolean): void {
@@ -250,11 +259,11 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   /** Ends it without an attempt. */
-  #finish({ outcome, errorType, message, rejection }: Unanswered): void {
+  #finish({ outcome, errorType, message, rejection, crashReason = null }: Unanswered): void {
     if (this.#state === 'done') return
     const error = { errorType, errorMessage: message, stackTrace: [] }
     const phases = this.#phases(noPhases)
-    this.#end({ ...this.#receipt(null, { phases, error }), outcome })
+    this.#end({ ...this.#receipt(null, { phases, error }), outcome, crashReason })
     this.#done({
       invocationId: this.id,
       outcome,
@@ -262,7 +271,7 @@ export class Run implements Candidate, Linked<Run> {
       version: this.#version?.number ?? 0,
       start: null,
       coldCause: null,
-      crashReason: null,
+      crashReason,
       phases,
       error,
       rejection,
@@ -331,10 +340,4 @@ export class Run implements Candidate, Linked<Run> {
       error,
     }
   }
-}
-
-function tooLarge(result: AttemptResult): AttemptResult {
-  const errorMessage = `Response payload size exceeded ${limits.payloadBytesMax} bytes.`
-  const error = { errorType: 'Function.ResponseSizeTooLarge', errorMessage, stackTrace: [] }
-  return { ...result, outcome: 'failed', error, crashReason: null }
 }

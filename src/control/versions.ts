@@ -1,15 +1,15 @@
 import type { Caller } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
-import type { FunctionRecord, Version } from '../domain/function.ts'
+import type { DeployedVersion, FunctionRecord } from '../domain/function.ts'
 import { namePattern } from '../domain/limits.ts'
 import type { Store } from '../domain/store.ts'
 import { demand } from './scopes.ts'
 
 interface Entry {
   readonly record: FunctionRecord
-  /** By qualifier: `''` = `$LATEST`, a number, or an alias. The same Version is always the same object. */
-  readonly byQualifier: Map<string, Version>
-  readonly byNumber: Map<number, Version>
+  /** Active ones by qualifier: `''` = `$LATEST`, a number, or an alias. The same Version is always the same object. */
+  readonly byQualifier: Map<string, DeployedVersion>
+  readonly byNumber: Map<number, DeployedVersion>
 }
 
 /** Most functions that stay resolved in memory; beyond, the one resolved longest ago is looked up again. */
@@ -26,13 +26,13 @@ export class VersionCache {
     this.#store = store
   }
 
-  /** The Version if it is in memory. */
-  cached(project: string, name: string, qualifier: string | null): Version | undefined {
+  /** The Version if it is in memory and active. */
+  cached(project: string, name: string, qualifier: string | null): DeployedVersion | undefined {
     return this.#entries.get(`${project}/${name}`)?.byQualifier.get(qualifierKey(qualifier))
   }
 
-  /** The Version. Throws not_found (function, version or alias), invalid (qualifier). */
-  async resolve(project: string, name: string, qualifier: string | null): Promise<Version> {
+  /** The Version, whatever its state. Throws not_found (function, version or alias), invalid (qualifier). */
+  async resolve(project: string, name: string, qualifier: string | null): Promise<DeployedVersion> {
     const cached = this.cached(project, name, qualifier)
     if (cached !== undefined) return cached
     const entry = await this.#entry(project, name)
@@ -40,6 +40,7 @@ export class VersionCache {
       qualifierKey(qualifier) === '' ? entry.record.latest : await this.#numberOf(project, name, qualifier ?? '')
     const version = entry.byNumber.get(number) ?? (await this.#store.functions.version(project, name, number))
     if (version === null) throw notFound(`${name}:${qualifier}`)
+    if (version.state !== 'active') return version
     entry.byNumber.set(number, version)
     entry.byQualifier.set(qualifierKey(qualifier), version)
     return version
@@ -59,10 +60,11 @@ export class VersionCache {
     if (found === null) throw notFound(name)
     const raced = this.#entries.get(key)
     if (raced !== undefined) return raced
+    const isActive = found.version.state === 'active'
     const entry: Entry = {
       record: found.record,
-      byQualifier: new Map([['', found.version]]),
-      byNumber: new Map([[found.version.number, found.version]]),
+      byQualifier: new Map(isActive ? [['', found.version]] : []),
+      byNumber: new Map(isActive ? [[found.version.number, found.version]] : []),
     }
     if (epoch !== this.#epoch) return entry
     const oldest = this.#entries.size >= entriesMax ? this.#entries.keys().next().value : undefined

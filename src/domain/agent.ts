@@ -140,9 +140,9 @@ export interface SecretSource {
 /** A machine that runs Instances. The local agent and, on a fleet, a gRPC client are two implementations; suite: test/contract/agent.contract.ts. */
 export interface Agent {
   register(): Promise<AgentStatus>
-  /** Makes the Version invocable here: code unpacked, caches made in the function's own sandbox.
-   *  Throws invalid (archive), guest_failed (module cannot be compiled), driver_failed. Progress lines go to `report`. */
-  deploy(version: Version, report?: (line: string) => void): Promise<void>
+  /** Makes the Version invocable here: code unpacked, caches made in the function's own sandbox; with `mustLoad`, started once.
+   *  Throws invalid (archive; code that does not load), capacity (no memory to start it), driver_failed. Progress lines go to `report`. */
+  deploy(version: Version, options?: { report?: (line: string) => void; mustLoad?: boolean }): Promise<void>
   /** Keeps at least `min` Instances ready until `until` (epoch ms). */
   prepare(version: Version, options: { min: number; until: number }): Promise<void>
   execute(request: ExecuteRequest, receive: (frame: ExecuteUp) => void): ExecuteCall

@@ -1,6 +1,6 @@
 import type { AgentStatus, LogLine } from './agent.ts'
 import type { Artifact, Digest } from './artifact.ts'
-import type { Alias, FunctionConfig, FunctionRecord, Version } from './function.ts'
+import type { Alias, DeployedVersion, FunctionConfig, FunctionRecord } from './function.ts'
 import type {
   Effect,
   Outcome,
@@ -41,9 +41,17 @@ export interface UpdateFunction {
   readonly config?: Partial<FunctionConfig>
 }
 
+export interface DeployOptions {
+  /** False: answer once the Version is accepted and on disk; it becomes invocable, or failed, later. */
+  readonly wait: boolean
+  /** Start the code once before the Version goes live: code that does not load is refused. */
+  readonly mustLoad: boolean
+}
+
 export interface FunctionView {
   readonly record: FunctionRecord
-  readonly version: Version
+  /** What `$LATEST` means. */
+  readonly version: DeployedVersion
   readonly stats: FunctionStats
 }
 
@@ -116,13 +124,14 @@ export interface Control {
   authorizeInvoke(caller: Caller, functionName: string, qualifier: string | null): Promise<void> | null
   readonly invoke: Invoke
   functions: {
-    create(caller: Caller, input: CreateFunction, report?: (line: string) => void): Promise<FunctionView>
-    update(caller: Caller, name: string, input: UpdateFunction, report?: (line: string) => void): Promise<FunctionView>
+    create(caller: Caller, input: CreateFunction, options?: DeployOptions): Promise<FunctionView>
+    /** A failed update leaves the function as it was. */
+    update(caller: Caller, name: string, input: UpdateFunction, options?: DeployOptions): Promise<FunctionView>
     get(caller: Caller, name: string): Promise<FunctionView>
     list(caller: Caller, page: PageRequest): Promise<Page<FunctionView>>
     delete(caller: Caller, name: string): Promise<void>
-    versions(caller: Caller, name: string, page: PageRequest): Promise<Page<Version>>
-    /** To the version before `$LATEST`, or to `to`. */
+    versions(caller: Caller, name: string, page: PageRequest): Promise<Page<DeployedVersion>>
+    /** To the active version before `$LATEST`, or to `to`. */
     rollback(caller: Caller, name: string, to: number | null): Promise<FunctionView>
   }
   aliases: {

@@ -46,6 +46,24 @@ export interface Version {
   readonly createdAt: number
 }
 
+/** How far a Version is: `pending` until the agent has made it invocable, then `active` or `failed` for good. */
+export const versionStates = ['pending', 'active', 'failed'] as const
+export type VersionState = (typeof versionStates)[number]
+
+/** A Version with what became of its preparation: the one thing about it that changes, and only once. */
+export interface DeployedVersion extends Version {
+  readonly state: VersionState
+  /** Why it is `failed`; null otherwise. */
+  readonly stateReason: string | null
+}
+
+/** The newest Version of a Function, while something else is `$LATEST` because it is not (or never came to be) active. */
+export interface VersionUpdate {
+  readonly version: number
+  readonly state: Exclude<VersionState, 'active'>
+  readonly reason: string | null
+}
+
 export interface FunctionRecord {
   readonly project: string
   readonly name: string
@@ -53,6 +71,7 @@ export interface FunctionRecord {
   readonly latest: number
   /** Highest number ever given out. */
   readonly versionCount: number
+  readonly update: VersionUpdate | null
   readonly createdAt: number
   readonly updatedAt: number
 }

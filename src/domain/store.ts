@@ -1,4 +1,4 @@
-import type { Alias, FunctionRecord, Version } from './function.ts'
+import type { Alias, DeployedVersion, FunctionRecord, Version } from './function.ts'
 import type { AuditEntry, Key, Project, ProjectQuotas, SecretInfo } from './project.ts'
 
 export interface Page<T> {
@@ -17,32 +17,52 @@ export type AuditDraft = Omit<AuditEntry, 'seq' | 'time' | 'project'>
 /** A Version as the caller knows it; the store gives it its number. */
 export type NewVersion = Omit<Version, 'number' | 'createdAt'>
 
+export interface FunctionWithVersion {
+  readonly record: FunctionRecord
+  readonly version: DeployedVersion
+}
+
+/** How a Version that was accepted before it could run is to be prepared. */
+export interface Pending {
+  /** It becomes active only if its code loads. */
+  readonly mustLoad: boolean
+}
+
 /** All that must survive a crash. Every mutation resolves after its commit is on disk (fdatasync); every method is asynchronous and
  *  runs off the event loop. Implementations: store/sqlite; suite: test/contract/store.contract.ts. */
 export interface Store {
   functions: {
-    /** Version 1. Throws conflict (name taken), capacity (project's `functionsMax` reached), not_found (project). */
-    create(version: NewVersion, audit: AuditDraft): Promise<{ record: FunctionRecord; version: Version }>
-    /** Next version, `$LATEST` points to it. `expectLatest` (optional) throws conflict when another update came first. Throws not_found. */
-    publish(
-      version: NewVersion,
+    /** Version 1, `active`, or `pending` when it has yet to be prepared.
+     *  Throws conflict (name taken), capacity (project's `functionsMax` reached), not_found (project). */
+    create(version: NewVersion, audit: AuditDraft, pending?: Pending): Promise<FunctionWithVersion>
+    /** Next version, active; `$LATEST` points to it, whatever is still pending. `expectLatest` (optional) throws conflict when another
+     *  update came first. Throws not_found. */
+    publish(version: NewVersion, audit: AuditDraft, expectLatest?: number): Promise<FunctionWithVersion>
+    /** Next version, pending; `$LATEST` stays. `version` of the answer is the new one. Throws not_found. */
+    accept(version: NewVersion, audit: AuditDraft, pending: Pending): Promise<FunctionWithVersion>
+    /** A pending Version became active, and `$LATEST` unless it was repointed since; or failed, for `failure`.
+     *  Throws not_found (function or version), conflict (not pending). */
+    settle(
+      of: { project: string; name: string; number: number },
+      failure: string | null,
       audit: AuditDraft,
-      expectLatest?: number,
-    ): Promise<{ record: FunctionRecord; version: Version }>
-    /** Repoints `$LATEST`. Throws not_found (function or version). */
+    ): Promise<FunctionRecord>
+    /** Every pending Version of every project: what a platform that was killed has yet to prepare. */
+    pending(): Promise<readonly (Pending & { version: DeployedVersion })[]>
+    /** Repoints `$LATEST`; no pending Version moves it any more. Throws not_found (function or version), conflict (version not active). */
     setLatest(project: string, name: string, number: number, audit: AuditDraft): Promise<FunctionRecord>
-    get(project: string, name: string): Promise<{ record: FunctionRecord; version: Version } | null>
-    list(project: string, page: PageRequest): Promise<Page<{ record: FunctionRecord; version: Version }>>
+    get(project: string, name: string): Promise<FunctionWithVersion | null>
+    list(project: string, page: PageRequest): Promise<Page<FunctionWithVersion>>
     /** Newest first. */
-    versions(project: string, name: string, page: PageRequest): Promise<Page<Version>>
-    version(project: string, name: string, number: number): Promise<Version | null>
+    versions(project: string, name: string, page: PageRequest): Promise<Page<DeployedVersion>>
+    version(project: string, name: string, number: number): Promise<DeployedVersion | null>
     /** Removes function, versions and aliases. Throws not_found. */
     delete(project: string, name: string, audit: AuditDraft): Promise<void>
     /** Every code digest that any Version of any project still names. */
     referencedCode(): Promise<readonly string[]>
   }
   aliases: {
-    /** Creates or repoints. Throws not_found (function or version). */
+    /** Creates or repoints. Throws not_found (function or version), conflict (version not active). */
     set(alias: Omit<Alias, 'updatedAt'>, audit: AuditDraft): Promise<Alias>
     get(project: string, functionName: string, name: string): Promise<Alias | null>
     list(project: string, functionName: string): Promise<readonly Alias[]>
@@ -66,7 +86,7 @@ export interface Store {
     set(project: string, name: string, sealed: Uint8Array, audit: AuditDraft): Promise<SecretInfo>
     sealed(project: string, names: readonly string[]): Promise<ReadonlyMap<string, Uint8Array>>
     list(project: string): Promise<readonly SecretInfo[]>
-    /** Throws not_found, conflict (a `$LATEST` version or alias still names it; lists which). */
+    /** Throws not_found, conflict (a `$LATEST` or pending version or an alias still names it; lists which). */
     delete(project: string, name: string, audit: AuditDraft): Promise<void>
   }
   audit: {

@@ -117,6 +117,25 @@ function fail(thrown: unknown, { request, reply, logger }: Failing): FastifyRepl
     .send(JSON.stringify(errorBody(error)))
 }
 
+/** Answers what fastify refuses before it looks for a route. */
+export function refuseUnrouted(thrown: Error, request: FastifyRequest, reply: FastifyReply): void {
+  const path = (request.url.split('?')[0] ?? '').slice(0, 200)
+  const isUndecodable = 'code' in thrown && thrown.code === 'FST_ERR_BAD_URL'
+  const allowed = 'percent escapes of UTF-8, e.g. %20'
+  const error = isUndecodable
+    ? new AppError('invalid', `Invalid path ${JSON.stringify(path)}: must hold ${allowed}.`, {
+        field: 'path',
+        value: path,
+        allowed,
+      })
+    : toAppError(thrown)
+  if (!leaveBody(request.raw)) void reply.header('connection', 'close')
+  void reply
+    .code(statusOf(error))
+    .type('application/json')
+    .send(JSON.stringify(errorBody(error)))
+}
+
 function logLate(logger: Logger, { method, url }: FastifyRequest, thrown: unknown): void {
   const { code, message, detail } = toAppError(thrown)
   logger.error('http.reply.failed', { method, url, code, message, detail })

@@ -26,7 +26,7 @@ export interface InvokeTarget {
   readonly qualifier: string | null
 }
 
-/** `NAME` or `NAME:QUALIFIER` of an invoke path, percent-decoded; null when `url` is no invoke path. */
+/** `NAME` or `NAME:QUALIFIER` of an invoke path, percent-decoded; null when `url` is no invoke path, or cannot be decoded. */
 export function invokeTarget(url: string): InvokeTarget | null {
   if (!url.startsWith(prefix)) return null
   const query = url.indexOf('?')
@@ -35,6 +35,7 @@ export function invokeTarget(url: string): InvokeTarget | null {
   const segment = url.slice(prefix.length, end - suffix.length)
   if (segment === '' || segment.includes('/')) return null
   const text = segment.includes('%') ? decode(segment) : segment
+  if (text === null) return null
   const colon = text.indexOf(':')
   return colon < 0 ? { name: text, qualifier: null } : { name: text.slice(0, colon), qualifier: text.slice(colon + 1) }
 }
@@ -222,11 +223,10 @@ function noMemory(): AppError {
   return new AppError('capacity', message, { retryAfterMs: 1_000 })
 }
 
-function decode(segment: string): string {
+function decode(segment: string): string | null {
   try {
     return decodeURIComponent(segment)
   } catch {
-    // A broken escape names no function; the name check says so in the usual words.
-    return segment
+    return null
   }
 }

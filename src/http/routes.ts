@@ -2,7 +2,7 @@ import { openapi, routes, type RouteId } from '@hearth/sdk'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { parseDigest, type Digest } from '../domain/artifact.ts'
-import type { Caller, Control, UpdateFunction } from '../domain/control.ts'
+import type { Caller, Control, DeployOptions, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
 import { streamLogs } from './log-stream.ts'
@@ -62,10 +62,10 @@ function functionHandlers({
   | 'headArtifact'
 > {
   return {
-    createFunction: async ({ caller, body }) => {
-      const { name: functionName, code, ...config } = body as CreateBody
+    createFunction: async (call) => {
+      const { name: functionName, code, ...config } = call.body as CreateBody
       const created = { name: functionName, code: { artifact: artifactOf(code.artifact) }, config: config as never }
-      return functionJson(await functions.create(caller, created))
+      return functionJson(await functions.create(call.caller, created, deployOptions(call)))
     },
     listFunctions: async (call) => {
       const { items, nextCursor } = await functions.list(call.caller, page(call))
@@ -78,12 +78,13 @@ function functionHandlers({
         config: config as never,
         ...(code !== undefined && { code: { artifact: artifactOf(code.artifact) } }),
       }
-      return functionJson(await functions.update(call.caller, name(call), input))
+      return functionJson(await functions.update(call.caller, name(call), input, deployOptions(call)))
     },
     deleteFunction: async (call) => functions.delete(call.caller, name(call)),
     putFunctionCode: async (call) => {
       const { digest } = await artifacts.put(call.caller, call.raw.content, null)
-      return functionJson(await functions.update(call.caller, name(call), { code: { artifact: digest } }))
+      const input = { code: { artifact: digest } }
+      return functionJson(await functions.update(call.caller, name(call), input, deployOptions(call)))
     },
     listVersions: async (call) => {
       const { items, nextCursor } = await functions.versions(call.caller, name(call), page(call))
@@ -177,6 +178,13 @@ interface CreateBody {
 
 function name(call: Call): string {
   return call.params['name'] ?? ''
+}
+
+/** With `wait=false` the answer is 202. */
+function deployOptions({ query, raw }: Call): DeployOptions {
+  const wait = query['wait'] !== 'false'
+  if (!wait) raw.response.statusCode = 202
+  return { wait, mustLoad: query['mustLoad'] === 'true' }
 }
 
 function page({ query }: Call): { limit: number; cursor?: string } {

@@ -7,7 +7,7 @@ import type { HostServices } from '../domain/agent.ts'
 import type { Control } from '../domain/control.ts'
 import { AppError, invalid, toAppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
-import { bindApi } from './api.ts'
+import { bindApi, refuseUnrouted } from './api.ts'
 import { Authentication } from './auth.ts'
 import { errorBody, leaveBody } from './errors.ts'
 import { InvokeRoute, invokeTarget } from './invoke-route.ts'
@@ -54,6 +54,8 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
   const app = fastify({
     bodyLimit: jsonBytesMax,
     routerOptions: { maxParamLength: 256 },
+    // What fastify refuses before any route: paths that cannot be decoded.
+    frameworkErrors: (error, request, reply) => refuseUnrouted(error, request, reply),
     serverFactory: (handle) => {
       const listener: http.RequestListener = (request, response) => {
         if (closing.isClosing) return refuseWhileClosing(request, response)

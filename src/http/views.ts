@@ -1,11 +1,11 @@
 import type { AliasView, FunctionView as FunctionJson, Receipt as ReceiptJson, VersionView } from '@hearth/sdk'
 import type { FunctionView } from '../domain/control.ts'
-import type { Alias, Version } from '../domain/function.ts'
+import type { Alias, DeployedVersion } from '../domain/function.ts'
 import type { Receipt } from '../domain/invocation.ts'
 
 /* Domain types as the JSON of the contract. Times stay epoch ms. */
 
-export function versionJson(version: Version): VersionView {
+export function versionJson(version: DeployedVersion): VersionView {
   return { ...versionFields(version), createdAt: version.createdAt }
 }
 
@@ -13,9 +13,9 @@ export function functionJson({ record, version, stats }: FunctionView): Function
   return {
     name: record.name,
     project: record.project,
-    state: 'active',
     ...versionFields(version),
     versionCount: record.versionCount,
+    update: record.update,
     createdAt: record.createdAt,
     updatedAt: record.updatedAt,
     stats: { ...stats, coldStarts: numbers(stats.coldStarts), outcomes: numbers(stats.outcomes) },
@@ -31,11 +31,13 @@ export function receiptJson(receipt: Receipt): ReceiptJson {
   return { ...rest, attempts: [...receipt.attempts], phases: [...receipt.phases] }
 }
 
-function versionFields(version: Version): Omit<VersionView, 'createdAt'> {
+function versionFields(version: DeployedVersion): Omit<VersionView, 'createdAt'> {
   const { config } = version
   return {
     function: version.functionName,
     version: version.number,
+    state: version.state,
+    stateReason: version.stateReason,
     ...config,
     env: { ...config.env },
     secrets: { ...config.secrets },

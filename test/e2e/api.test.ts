@@ -96,7 +96,25 @@ const rows: readonly (readonly [string, string, unknown, number, string])[] = [
   ['POST', '/v1/functions/absent/invoke', {}, 404, 'absent'],
   ['POST', '/v1/functions/echo:absent/invoke', {}, 404, 'echo:absent'],
   ['POST', '/v1/functions/echo:%20/invoke', {}, 400, '"field":"qualifier"'],
+  ['POST', '/v1/functions?wait=maybe', {}, 400, '"field":"wait"'],
 ]
+
+test('a path that cannot be decoded is refused in the error form on every route, with and without a key', async () => {
+  for (const row of Object.values<Route>(routes)) {
+    if (!row.path.includes('{')) continue
+    for (const broken of ['%zz', '%c3%28', 'a%']) {
+      const init = { method: row.method, headers: { authorization: `Bearer ${api.apiKey}` } }
+      const path = row.path.replace(/\{\w+\}/, broken).replaceAll(/\{\w+\}/g, 'a')
+      for (const sent of [init, { method: row.method }]) {
+        const reply = await fetch(`${api.url}${path}`, sent)
+        assert.equal(reply.status, 400, `${row.method} ${path}`)
+        if (row.method === 'HEAD') continue
+        const { error } = (await reply.json()) as { error: Record<string, unknown> }
+        assert.deepEqual([error['code'], error['field'], error['value']], ['invalid', 'path', path])
+      }
+    }
+  }
+})
 
 for (const [method, path, body, status, text] of rows)
   test(`${method} ${path} ${body === undefined ? '' : JSON.stringify(body).slice(0, 60)}: ${status}`, async () => {

@@ -155,6 +155,34 @@ test('an unchanged folder is not uploaded twice', async () => {
   assert.equal(versions.items[0]?.codeDigest, versions.items[1]?.codeDigest)
 })
 
+test('create and update --no-wait: accepted at once, visible while prepared, a failure leaves the version before in place', async () => {
+  const good = code('soon', { 'index.js': "exports.handler = async () => 'soon'\n" })
+  const create = ['function', 'create', '--name', 'soon', '--runtime', 'node', '--handler', 'index.handler']
+  const accepted = await platform.cli([...create, '--code', good, '--no-wait'])
+  assert.match(accepted.stdout, /^Accepted soon version 1; it is being prepared\./)
+  assert.equal((await platform.cli(['function', 'invoke', 'soon'])).stdout, '"soon"')
+  const bad = code('soon', { 'index.js': 'exports.handler = {\n' })
+  const pending = await platform.cli(['function', 'update', 'soon', '--code', bad, '--no-wait', '--check', '--json'])
+  const view = JSON.parse(pending.stdout) as { version: number; state: string; update: { version: number } }
+  assert.deepEqual([view.version, view.state, view.update.version], [1, 'active', 2])
+  const startedAt = performance.now()
+  let shown = ''
+  while (!/update +version 2 failed: The code does not load: .*SyntaxError/.test(shown)) {
+    assert.ok(performance.now() - startedAt < 10_000, shown)
+    shown = (await platform.cli(['function', 'get', 'soon'])).stdout
+  }
+  const versions = await platform.cli(['function', 'versions', 'soon'])
+  assert.match(versions.stdout, /^2 +failed [^]*^1 +\$LATEST +active /m)
+  assert.match(versions.stderr, /Version 2 failed: The code does not load/)
+  assert.equal((await platform.cli(['function', 'invoke', 'soon'])).stdout, '"soon"')
+  const refused = await platform.cli(['function', 'invoke', 'soon:2'])
+  assert.equal(refused.code, 8)
+  assert.match(refused.stderr, /crashed/)
+  const checked = await platform.cli(['function', 'update', 'soon', '--code', bad, '--check'])
+  assert.equal(checked.code, 2)
+  assert.match(checked.stderr, /The code does not load: .*SyntaxError[^]*index\.js:/)
+})
+
 test('dev: a save is deployed in under a second, and its log is streamed', async () => {
   const target = code('live', { 'index.js': "exports.handler = async () => 'one'\n" })
   const child = spawn(path.join(root, 'bin/hearth'), ['dev', target], {
@@ -181,6 +209,15 @@ test('dev: a save is deployed in under a second, and its log is streamed', async
     assert.ok((await until(/deployed live version 2 in/)) < 1_000, text)
     assert.equal((await platform.cli(['function', 'invoke', 'live'])).stdout, '"two"')
     await until(/a new line/)
+    writeFileSync(path.join(target, 'index.js'), "exports.handler = async () => {\n  return 'three'\n")
+    const toldMs = await until(/not deployed: The code does not load: .*SyntaxError[^\n]*\n  \/var\/task\/index\.js:/)
+    assert.ok(toldMs < 1_000, text)
+    assert.equal((await platform.cli(['function', 'invoke', 'live'])).stdout, '"two"')
+    writeFileSync(path.join(target, 'index.js'), "require('./absent')\n")
+    await until(/not deployed: The code does not load: .*Cannot find module '\.\/absent'/)
+    writeFileSync(path.join(target, 'index.js'), "exports.handler = async () => 'four'\n")
+    await until(/deployed live version 3 in/)
+    assert.equal((await platform.cli(['function', 'invoke', 'live'])).stdout, '"four"')
     rmSync(path.join(target, 'index.js'))
     await until(/not deployed: .*no files/)
   } finally {

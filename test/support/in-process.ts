@@ -6,23 +6,34 @@ import { openArtifactStore } from '../../src/artifact/store.ts'
 import { createControl } from '../../src/control/control.ts'
 import { openReceiptLog } from '../../src/control/receipts.ts'
 import { secretSource } from '../../src/control/secrets.ts'
-import { newKeyId, openVault } from '../../src/control/vault.ts'
+import { newKeyId, openVault, type Vault } from '../../src/control/vault.ts'
 import type { Agent, HostServices } from '../../src/domain/agent.ts'
+import type { ArtifactStore } from '../../src/domain/artifact.ts'
 import { systemClock } from '../../src/domain/clock.ts'
 import type { Control } from '../../src/domain/control.ts'
 import { silentLogger } from '../../src/domain/logger.ts'
-import type { RuntimeBuild } from '../../src/domain/runtime.ts'
+import type { RuntimeBuild, RuntimeCatalog } from '../../src/domain/runtime.ts'
+import type { Store } from '../../src/domain/store.ts'
 import { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import { runtimeCatalog } from '../../src/image/runtimes.ts'
+import { createLogger } from '../../src/main/logger.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
 import type { Target } from './functions.ts'
+import { scriptedAgent, type ScriptedAgent } from './scripted-agent.ts'
 
-export interface InProcess extends Target {
+/** Everything between HTTP and an agent, for real. */
+export interface ApiInProcess<A extends Agent = Agent> extends Target {
   readonly control: Control
-  readonly driver: FakeDriver
-  readonly agent: Agent
+  readonly agent: A
+  readonly store: Store
+  /** What the platform wrote to its own log, as JSON lines. */
+  readonly logged: readonly string[]
   close(): Promise<void>
+}
+
+export interface InProcess extends ApiInProcess {
+  readonly driver: FakeDriver
 }
 
 const build = (id: RuntimeBuild['id'], family: RuntimeBuild['family'], digit: string): RuntimeBuild => ({
@@ -34,67 +45,87 @@ const build = (id: RuntimeBuild['id'], family: RuntimeBuild['family'], digit: st
   digest: `sha256:${digit.repeat(64)}`,
 })
 
+interface Parts {
+  readonly folder: string
+  readonly artifacts: ArtifactStore
+  readonly store: Store
+  readonly vault: Vault
+  readonly runtimes: RuntimeCatalog
+  readonly hostServices: HostServices
+}
+
 /** Everything but processes: store, artifacts, control, agent and HTTP for real, sandboxes by the fake driver. For tests of the API. */
 export async function startInProcess(
   options: { driver?: FakeDriverOptions; memoryMib?: number } = {},
 ): Promise<InProcess> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-api-'))
-  const common = { clock: systemClock, logger: silentLogger }
+  const driver = new FakeDriver(options.driver)
+  const api = await assemble((parts) =>
+    createLocalAgent({
+      node: 'node-1',
+      arch: 'x86_64',
+      driver,
+      runtimes: parts.runtimes,
+      artifacts: parts.artifacts,
+      secrets: secretSource(parts),
+      hostServices: parts.hostServices,
+      outcomes: { record: () => {} },
+      folders: { instances: path.join(parts.folder, 'instances'), logs: path.join(parts.folder, 'logs') },
+      memoryMib: options.memoryMib ?? 8_192,
+      poolSize: 1,
+      names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
+      clock: systemClock,
+      logger: silentLogger,
+    }),
+  )
+  return { ...api, driver }
+}
+
+/** The same over an agent that does what a script says. `folder` keeps what an earlier one left, and is left in place. */
+export async function startScripted(
+  agent: ScriptedAgent = scriptedAgent(),
+  folder?: string,
+): Promise<ApiInProcess<ScriptedAgent>> {
+  return assemble(() => agent, folder)
+}
+
+async function assemble<A extends Agent>(makeAgent: (parts: Parts) => A, kept?: string): Promise<ApiInProcess<A>> {
+  const folder = kept ?? (await mkdtemp(path.join(os.tmpdir(), 'hearth-api-')))
+  const logged: string[] = []
+  const logger = createLogger({ level: 'debug', format: 'json', hasColors: false, write: (line) => logged.push(line) })
+  const common = { clock: systemClock, logger }
   const vault = openVault({ file: path.join(folder, 'master.key') })
   const store = await openSqliteStore({ file: path.join(folder, 'hearth.db'), ...common })
-  const artifacts = await openArtifactStore({ folder: path.join(folder, 'artifacts'), logger: silentLogger })
+  const artifacts = await openArtifactStore({ folder: path.join(folder, 'artifacts'), logger })
   const receipts = await openReceiptLog({ folder: path.join(folder, 'receipts'), ...common })
-  const driver = new FakeDriver(options.driver)
   const runtimes = runtimeCatalog([build('node26', 'node', '1'), build('python3.13', 'python', '2')])
   let services: HostServices | null = null
-  const agent = createLocalAgent({
-    node: 'node-1',
-    arch: 'x86_64',
-    driver,
-    runtimes,
-    artifacts,
-    secrets: secretSource({ store, vault }),
-    hostServices: { open: (service, identity, stream) => services?.open(service, identity, stream) ?? false },
-    outcomes: { record: () => {} },
-    folders: { instances: path.join(folder, 'instances'), logs: path.join(folder, 'logs') },
-    memoryMib: options.memoryMib ?? 8_192,
-    poolSize: 1,
-    names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
-    ...common,
-  })
-  const control = await createControl({
-    store,
-    artifacts,
-    agent,
-    runtimes,
-    vault,
-    receipts,
-    arch: 'x86_64',
-    hasVm: false,
-    version: 'test',
-    ...common,
-  })
+  const hostServices: HostServices = {
+    open: (service, identity, stream) => services?.open(service, identity, stream) ?? false,
+  }
+  const agent = makeAgent({ folder, artifacts, store, vault, runtimes, hostServices })
+  const about = { arch: 'x86_64', hasVm: false, version: 'test' } as const
+  const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, ...about, ...common })
   const id = newKeyId()
-  await store.keys.create(
-    { id, project: 'default', name: 'admin', scopes: ['admin'] },
-    { actor: 'test', action: 'key.create', target: id, detail: {} },
-  )
-  const server = await createHttpServer({ control, logger: silentLogger, version: 'test' })
+  const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }
+  await store.keys.create({ id, project: 'default', name: 'admin', scopes: ['admin'] }, audit)
+  const server = await createHttpServer({ control, logger, version: 'test' })
   services = server.hostServices
   const port = await server.listen({ host: '127.0.0.1', port: 0 })
   return {
     url: `http://127.0.0.1:${port}`,
     apiKey: vault.tokenFor(id),
     control,
-    driver,
     agent,
+    store,
+    logged,
     async close() {
       await server.close(500)
+      await control.drain(0)
       await agent.close()
       await receipts.close()
       await artifacts.close()
       await store.close()
-      await rm(folder, { recursive: true, force: true })
+      if (kept === undefined) await rm(folder, { recursive: true, force: true })
     },
   }
 }

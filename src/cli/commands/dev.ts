@@ -77,8 +77,9 @@ async function deployAndReport(context: Context, client: HearthClient, target: T
     else output.note(output.paintNote('green', `deployed ${view.name} version ${view.version} in ${ms} ms`))
     return view
   } catch (error) {
-    const failure = describeFailure(error)
-    output.note(output.paintNote('red', `not deployed: ${failure.message}`))
+    const { message, data } = describeFailure(error)
+    if (output.isJson) output.json({ event: 'not_deployed', name: target.name, error: data }, { line: true })
+    else output.note(output.paintNote('red', `not deployed: ${message}`))
     return null
   }
 }
@@ -90,9 +91,11 @@ async function deploy(context: Context, client: HearthClient, target: Target): P
     if (error.code === 'not_found') return null
     throw error
   })
-  if (current === null) return client.createFunction({ body: { name, runtime, handler, code: { artifact } } })
-  if (current.codeDigest === artifact && current.handler === handler) return current
-  return client.updateFunction({ name, body: { code: { artifact }, handler } })
+  // Code that does not load must not take the place of code that does.
+  const mustLoad = 'true'
+  if (current === null) return client.createFunction({ mustLoad, body: { name, runtime, handler, code: { artifact } } })
+  if (current.codeDigest === artifact && current.handler === handler && current.runtime === runtime) return current
+  return client.updateFunction({ name, mustLoad, body: { code: { artifact }, handler, runtime } })
 }
 
 async function streamLogs(

@@ -1,6 +1,11 @@
 import { defineCommand } from '../command.ts'
 import { deployCode } from '../deploy-code.ts'
-import { declaredConfig, functionFlags } from './function-flags.ts'
+import { declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
+
+/** What `--no-wait` says of a version that is on its way. */
+export function acceptedText(name: string, version: number): string {
+  return `Accepted ${name} version ${version}; it is being prepared.\n  hearth function get ${name}    shows how far it is`
+}
 
 export default defineCommand({
   name: 'function create',
@@ -25,11 +30,7 @@ export default defineCommand({
     },
     code: { type: 'text', value: 'PATH', about: 'folder or .zip file', required: true, completes: 'file' },
     ...functionFlags,
-    build: {
-      type: 'boolean',
-      about: 'install what requirements.txt or package.json names into the bundle first, on this machine',
-    },
-    'no-wait': { type: 'boolean', about: 'return as soon as the code is uploaded and accepted' },
+    ...deployFlags,
   },
   examples: [
     'hearth function create --name process-image --runtime python --handler main.handler --code ./examples/process-image --memory 512 --timeout 60',
@@ -48,9 +49,13 @@ export default defineCommand({
     const client = await context.client()
     const { name, runtime, handler } = flags
     const made = await client
-      .createFunction({ body: { name, runtime, handler, code: { artifact }, ...declaredConfig(flags) } })
+      .createFunction({
+        ...deployQuery(flags),
+        body: { name, runtime, handler, code: { artifact }, ...declaredConfig(flags) },
+      })
       .finally(() => output.status(''))
     if (output.isJson) return output.json(made)
+    if (flags['no-wait']) return output.line(acceptedText(made.name, made.version))
     const ms = Math.round(performance.now() - startedAt)
     output.line(
       `Created ${made.name} version ${made.version} on ${made.runtimeId} (${made.runtimeVersion}) in ${ms} ms.`,

@@ -38,6 +38,27 @@ export const functionFlags = {
   description: { type: 'text', value: 'TEXT', about: 'what it is for' },
 } as const satisfies Flags
 
+/** How a deploy goes, for `create` and `update`. */
+export const deployFlags = {
+  build: {
+    type: 'boolean',
+    about: 'install what requirements.txt or package.json names into the bundle first, on this machine',
+  },
+  check: {
+    type: 'boolean',
+    about: 'start the code once before it goes live; refuse it, with its error, when it does not load',
+  },
+  'no-wait': {
+    type: 'boolean',
+    about: 'return once the version is accepted; it is prepared afterwards, the one before serves until then',
+  },
+} as const satisfies Flags
+
+/** The same as query parameters of the API. */
+export function deployQuery(flags: { readonly check: boolean; readonly 'no-wait': boolean }) {
+  return { ...(flags['no-wait'] && { wait: 'false' as const }), ...(flags.check && { mustLoad: 'true' as const }) }
+}
+
 type FunctionFlagValues = Input<Arguments, typeof functionFlags>['flags']
 
 /** The declared fields in the API's names and units; what was not given is left out. */

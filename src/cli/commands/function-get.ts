@@ -20,6 +20,13 @@ function configuration(found: FunctionView): [string, string][] {
     ['name', found.name],
     ['description', found.description],
     ['version', `${found.version} of ${found.versionCount}`],
+    ['state', stateText(found.state, found.stateReason)],
+    [
+      'update',
+      found.update === null
+        ? ''
+        : `version ${found.update.version} ${stateText(found.update.state, found.update.reason)}`,
+    ],
     ['runtime', `${found.runtimeId} (${found.runtimeVersion})`],
     ['handler', found.handler],
     ['memory', `${found.memoryMib} MB`],
@@ -48,6 +55,12 @@ function figures({ stats }: FunctionView): [string, string][] {
     ['outcomes', counts(stats.outcomes)],
     ['cold starts', counts(stats.coldStarts)],
   ]
+}
+
+/** `failed: why`; a reason of many lines is cut to its first. */
+function stateText(state: string, reason: string | null): string {
+  const text = state === 'pending' ? 'is being prepared' : state
+  return reason === null ? text : `${text}: ${reason.split('\n')[0]}`
 }
 
 function pairs(values: Readonly<Record<string, string>>): string {

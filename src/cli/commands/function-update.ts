@@ -1,7 +1,8 @@
 import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
 import { deployCode } from '../deploy-code.ts'
-import { declaredConfig, functionFlags } from './function-flags.ts'
+import { acceptedText } from './function-create.ts'
+import { declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
 export default defineCommand({
   name: 'function update',
@@ -15,11 +16,7 @@ export default defineCommand({
     runtime: { type: 'text', value: 'RUNTIME', about: 'node, python, or one version: node24, python3.12' },
     handler: { type: 'text', value: 'FILE.FUNCTION', about: 'for example index.handler' },
     ...functionFlags,
-    build: {
-      type: 'boolean',
-      about: 'install what requirements.txt or package.json names into the bundle first, on this machine',
-    },
-    'no-wait': { type: 'boolean', about: 'return as soon as the code is uploaded and accepted' },
+    ...deployFlags,
   },
   examples: [
     'hearth function update process-image --code ./v2.zip',
@@ -39,9 +36,14 @@ export default defineCommand({
     const code = flags.code === undefined ? undefined : await uploadCode()
     output.status(`deploying ${args.name} ...`)
     const made = await client
-      .updateFunction({ name: args.name, body: { ...declared, ...(code !== undefined && { code }) } })
+      .updateFunction({
+        name: args.name,
+        ...deployQuery(flags),
+        body: { ...declared, ...(code !== undefined && { code }) },
+      })
       .finally(() => output.status(''))
     if (output.isJson) return output.json(made)
+    if (flags['no-wait']) return output.line(acceptedText(made.name, made.versionCount))
     output.line(`Updated ${made.name} to version ${made.version} in ${Math.round(performance.now() - startedAt)} ms.`)
 
     async function uploadCode(): Promise<{ artifact: string }> {

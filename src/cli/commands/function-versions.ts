@@ -2,6 +2,8 @@ import { defineCommand } from '../command.ts'
 import { formatBytes, formatTime, table } from '../output.ts'
 import { listAll } from '../paging.ts'
 
+const stateStyles = { active: 'green', pending: 'yellow', failed: 'red' } as const
+
 export default defineCommand({
   name: 'function versions',
   summary: 'List the versions of a function, newest first',
@@ -16,15 +18,18 @@ export default defineCommand({
       api.getFunction({ name }),
     ])
     if (output.isJson) return output.json({ items: versions, latest })
-    const rows = versions.map(({ version, runtimeId, runtimeVersion, memoryMib, codeDigest, codeBytes, createdAt }) => [
-      String(version),
-      version === latest ? '$LATEST' : '',
-      `${runtimeId} (${runtimeVersion})`,
-      `${memoryMib} MB`,
-      codeDigest.slice(7, 19),
-      formatBytes(codeBytes),
-      formatTime(createdAt),
+    const rows = versions.map((each) => [
+      String(each.version),
+      each.version === latest ? '$LATEST' : '',
+      output.paint(stateStyles[each.state], each.state),
+      `${each.runtimeId} (${each.runtimeVersion})`,
+      `${each.memoryMib} MB`,
+      each.codeDigest.slice(7, 19),
+      formatBytes(each.codeBytes),
+      formatTime(each.createdAt),
     ])
-    output.line(table(['VERSION', '', 'RUNTIME', 'MEMORY', 'CODE', 'SIZE', 'CREATED'], rows))
+    output.line(table(['VERSION', '', 'STATE', 'RUNTIME', 'MEMORY', 'CODE', 'SIZE', 'CREATED'], rows))
+    for (const { version, stateReason } of versions)
+      if (stateReason !== null) output.note(`Version ${version} failed: ${stateReason}`)
   },
 })

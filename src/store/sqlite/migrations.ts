@@ -5,10 +5,15 @@ import type { Migration } from 'kysely/migration'
 /** Every schema this build knows, oldest first. A released migration never changes: add the next one below. */
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001_first': { up: first },
+  '0002_version_states': { up: async (db: Kysely<unknown>) => runAll(db, versionStates) },
 }
 
 async function first(db: Kysely<unknown>): Promise<void> {
-  for (const statement of firstTables) await sql.raw(statement).execute(db)
+  await runAll(db, firstTables)
+}
+
+async function runAll(db: Kysely<unknown>, statements: readonly string[]): Promise<void> {
+  for (const statement of statements) await sql.raw(statement).execute(db)
 }
 
 const firstTables = [
@@ -93,4 +98,14 @@ const firstTables = [
     detail_json text not null
   ) strict`,
   `create index audit_by_project on audit (project, seq)`,
+]
+
+/** Versions that are accepted before they can run. What was there before is active. */
+const versionStates = [
+  `alter table versions add column state text not null default 'active'`,
+  `alter table versions add column state_reason text`,
+  // Of a pending one: whether it must load before it is active, and whether $LATEST moves to it then.
+  `alter table versions add column must_load integer not null default 0`,
+  `alter table versions add column moves_latest integer not null default 0`,
+  `create index versions_pending on versions (state) where state = 'pending'`,
 ]

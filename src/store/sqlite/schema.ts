@@ -1,4 +1,5 @@
 import type { Digest } from '../../domain/artifact.ts'
+import type { VersionState } from '../../domain/function.ts'
 import type { RuntimeId } from '../../domain/runtime.ts'
 import type { Generated } from 'kysely'
 
@@ -48,6 +49,10 @@ export interface VersionTable {
   runtime_digest: Digest
   policy_digest: Digest
   created_at: number
+  state: VersionState
+  state_reason: string | null
+  must_load: number
+  moves_latest: number
 }
 
 /** Which project secrets a version names: answers "who still uses this secret?" by index. */

@@ -39,6 +39,9 @@ export async function openSqliteStore({
     functions: {
       create: call('functions.create'),
       publish: call('functions.publish'),
+      accept: call('functions.accept'),
+      settle: call('functions.settle'),
+      pending: call('functions.pending'),
       setLatest: call('functions.setLatest'),
       get: call('functions.get'),
       list: call('functions.list'),

@@ -4,12 +4,12 @@ import type { AuditDraft } from '../../../domain/store.ts'
 import type { AliasTable } from '../schema.ts'
 import { writeAudit } from './context.ts'
 import type { Context } from './context.ts'
-import { requireRecord, requireVersion } from './functions.ts'
+import { requireActiveVersion, requireFunction } from './functions.ts'
 
 export async function set(context: Context, draft: Omit<Alias, 'updatedAt'>, audit: AuditDraft): Promise<Alias> {
   const { project, functionName, name, version } = draft
-  await requireRecord(context, project, functionName)
-  await requireVersion(context, project, functionName, version)
+  await requireFunction(context, project, functionName)
+  await requireActiveVersion(context, project, functionName, version)
   await context.db
     .insertInto('aliases')
     .values({ project, function_name: functionName, name, version, updated_at: context.nowMs })

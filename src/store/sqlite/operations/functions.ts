@@ -1,23 +1,22 @@
 import type { Digest } from '../../../domain/artifact.ts'
 import { AppError } from '../../../domain/error.ts'
-import type { FunctionConfig, FunctionRecord, Version } from '../../../domain/function.ts'
-import type { AuditDraft, NewVersion, Page, PageRequest } from '../../../domain/store.ts'
+import type { DeployedVersion, FunctionRecord } from '../../../domain/function.ts'
+import type { AuditDraft, FunctionWithVersion, NewVersion, Page, PageRequest, Pending } from '../../../domain/store.ts'
 import { numberAfter, rowsToRead, textAfter, toPage } from '../cursor.ts'
-import type { FunctionTable, VersionTable } from '../schema.ts'
 import { requireProject, writeAudit } from './context.ts'
 import type { Context } from './context.ts'
-import type { Selectable } from 'kysely'
+import { functionRows, holdLatest, insertVersion, toFunctionWithVersion, toVersion } from './function-rows.ts'
 
-export interface FunctionWithVersion {
-  record: FunctionRecord
-  version: Version
-}
-
-export async function create(context: Context, draft: NewVersion, audit: AuditDraft): Promise<FunctionWithVersion> {
+export async function create(
+  context: Context,
+  draft: NewVersion,
+  audit: AuditDraft,
+  pending?: Pending,
+): Promise<FunctionWithVersion> {
   const { db, nowMs } = context
   const { project, functionName: name } = draft
   const { functionsMax } = await requireProject(context, project)
-  if ((await findRecord(context, project, name)) !== undefined) {
+  if ((await get(context, project, name)) !== null) {
     throw new AppError('conflict', `Function "${name}" already exists in project "${project}". Update it instead.`)
   }
   // O(functions of the project): 0.3 ms at 10,000. The next step is a counter in `projects`.
@@ -33,14 +32,13 @@ export async function create(context: Context, draft: NewVersion, audit: AuditDr
       { retryable: false },
     )
   }
-  const record = { project, name, latest: 1, versionCount: 1, createdAt: nowMs, updatedAt: nowMs }
   await db
     .insertInto('functions')
     .values({ project, name, latest: 1, version_count: 1, created_at: nowMs, updated_at: nowMs })
     .execute()
-  const version = await insertVersion(context, draft, 1)
+  await insertVersion(context, draft, { number: 1, pending: pending ?? null })
   await writeAudit(context, project, audit)
-  return { record, version }
+  return requireFunction(context, project, name)
 }
 
 export async function publish(
@@ -50,19 +48,19 @@ export async function publish(
   expectLatest?: number,
 ): Promise<FunctionWithVersion> {
   const { project, functionName: name } = draft
-  const before = await requireRecord(context, project, name)
-  if (expectLatest !== undefined && before.latest !== expectLatest) {
+  const { record } = await requireFunction(context, project, name)
+  if (expectLatest !== undefined && record.latest !== expectLatest) {
     throw new AppError(
       'conflict',
-      `Function "${name}" changed meanwhile: version ${before.latest} is current, not ${expectLatest}. Look at it and update again.`,
+      `Function "${name}" changed meanwhile: version ${record.latest} is current, not ${expectLatest}. Look at it and update again.`,
     )
   }
-  const number = before.versionCount + 1
-  const version = await insertVersion(context, draft, number)
-  const record = { ...before, latest: number, versionCount: number, updatedAt: context.nowMs }
-  await updateRecord(context, record)
+  const number = record.versionCount + 1
+  await insertVersion(context, draft, { number, pending: null })
+  await setRecord(context, record, { latest: number, versionCount: number })
+  await holdLatest(context, { project, name, before: number })
   await writeAudit(context, project, audit)
-  return { record, version }
+  return requireFunction(context, project, name)
 }
 
 export async function setLatest(
@@ -72,22 +70,22 @@ export async function setLatest(
   number: number,
   audit: AuditDraft,
 ): Promise<FunctionRecord> {
-  const before = await requireRecord(context, project, name)
-  await requireVersion(context, project, name, number)
-  const record = { ...before, latest: number, updatedAt: context.nowMs }
-  await updateRecord(context, record)
+  const { record } = await requireFunction(context, project, name)
+  await requireActiveVersion(context, project, name, number)
+  await setRecord(context, record, { latest: number, versionCount: record.versionCount })
+  await holdLatest(context, { project, name, before: record.versionCount + 1 })
   await writeAudit(context, project, audit)
-  return record
+  return (await requireFunction(context, project, name)).record
 }
 
 export async function get({ db }: Context, project: string, name: string): Promise<FunctionWithVersion | null> {
-  const row = await latestVersions(db).where('f.project', '=', project).where('f.name', '=', name).executeTakeFirst()
+  const row = await functionRows(db).where('f.project', '=', project).where('f.name', '=', name).executeTakeFirst()
   return row === undefined ? null : toFunctionWithVersion(row)
 }
 
 export async function list({ db }: Context, project: string, page: PageRequest): Promise<Page<FunctionWithVersion>> {
   const after = textAfter('functions', page)
-  let query = latestVersions(db).where('f.project', '=', project).orderBy('f.name').limit(rowsToRead(page))
+  let query = functionRows(db).where('f.project', '=', project).orderBy('f.name').limit(rowsToRead(page))
   if (after !== undefined) query = query.where('f.name', '>', after)
   const rows = await query.execute()
   return toPage(rows, page, { list: 'functions', key: (row) => row.name, item: toFunctionWithVersion })
@@ -98,7 +96,7 @@ export async function versions(
   project: string,
   name: string,
   page: PageRequest,
-): Promise<Page<Version>> {
+): Promise<Page<DeployedVersion>> {
   const before = numberAfter('versions', page)
   let query = db
     .selectFrom('versions')
@@ -112,7 +110,12 @@ export async function versions(
   return toPage(rows, page, { list: 'versions', key: (row) => row.number, item: toVersion })
 }
 
-export async function version({ db }: Context, project: string, name: string, number: number): Promise<Version | null> {
+export async function version(
+  { db }: Context,
+  project: string,
+  name: string,
+  number: number,
+): Promise<DeployedVersion | null> {
   const row = await db
     .selectFrom('versions')
     .selectAll()
@@ -125,7 +128,7 @@ export async function version({ db }: Context, project: string, name: string, nu
 
 /** Versions and aliases go with the row (`on delete cascade`). */
 export async function remove(context: Context, project: string, name: string, audit: AuditDraft): Promise<void> {
-  await requireRecord(context, project, name)
+  await requireFunction(context, project, name)
   await context.db.deleteFrom('functions').where('project', '=', project).where('name', '=', name).execute()
   await writeAudit(context, project, audit)
 }
@@ -135,120 +138,48 @@ export async function referencedCode({ db }: Context): Promise<readonly Digest[]
   return rows.map((row) => row.code_digest)
 }
 
-export async function requireRecord(context: Context, project: string, name: string): Promise<FunctionRecord> {
-  const row = await findRecord(context, project, name)
-  if (row === undefined) {
-    throw new AppError('not_found', `Function "${name}" does not exist in project "${project}".`)
-  }
-  return toRecord(row)
+export async function requireFunction(context: Context, project: string, name: string): Promise<FunctionWithVersion> {
+  const found = await get(context, project, name)
+  if (found === null) throw new AppError('not_found', `Function "${name}" does not exist in project "${project}".`)
+  return found
 }
 
-export async function requireVersion(context: Context, project: string, name: string, number: number): Promise<void> {
-  if ((await version(context, project, name, number)) === null) {
-    throw new AppError('not_found', `Function "${name}" has no version ${number}.`)
-  }
+export async function requireVersion(
+  context: Context,
+  project: string,
+  name: string,
+  number: number,
+): Promise<DeployedVersion> {
+  const found = await version(context, project, name, number)
+  if (found === null) throw new AppError('not_found', `Function "${name}" has no version ${number}.`)
+  return found
 }
 
-async function findRecord({ db }: Context, project: string, name: string): Promise<FunctionTable | undefined> {
-  return db
-    .selectFrom('functions')
-    .selectAll()
-    .where('project', '=', project)
-    .where('name', '=', name)
-    .executeTakeFirst()
-}
-
-async function insertVersion({ db, nowMs }: Context, draft: NewVersion, number: number): Promise<Version> {
-  const { project, functionName } = draft
-  await db
-    .insertInto('versions')
-    .values({
-      project,
-      function_name: functionName,
-      number,
-      config_json: JSON.stringify(draft.config),
-      code_digest: draft.codeDigest,
-      code_bytes: draft.codeBytes,
-      runtime_id: draft.runtimeId,
-      runtime_version: draft.runtimeVersion,
-      runtime_digest: draft.runtimeDigest,
-      policy_digest: draft.policyDigest,
-      created_at: nowMs,
+/** For what repoints: nothing may come to name a Version that cannot run. */
+export async function requireActiveVersion(
+  context: Context,
+  project: string,
+  name: string,
+  number: number,
+): Promise<void> {
+  const { state, stateReason } = await requireVersion(context, project, name, number)
+  if (state === 'pending')
+    throw new AppError('conflict', `Version ${number} of function "${name}" is still being prepared.`, {
+      retryable: true,
     })
-    .execute()
-  const secrets = [...new Set(Object.values(draft.config.secrets))]
-  if (secrets.length > 0) {
-    await db
-      .insertInto('version_secrets')
-      .values(secrets.map((secret) => ({ project, function_name: functionName, number, secret })))
-      .execute()
-  }
-  return { ...draft, number, createdAt: nowMs }
+  if (state === 'failed')
+    throw new AppError('conflict', `Version ${number} of function "${name}" cannot run: ${stateReason}`)
 }
 
-async function updateRecord({ db }: Context, record: FunctionRecord): Promise<void> {
+export async function setRecord(
+  { db, nowMs }: Context,
+  { project, name }: FunctionRecord,
+  { latest, versionCount }: { latest: number; versionCount: number },
+): Promise<void> {
   await db
     .updateTable('functions')
-    .set({ latest: record.latest, version_count: record.versionCount, updated_at: record.updatedAt })
-    .where('project', '=', record.project)
-    .where('name', '=', record.name)
+    .set({ latest, version_count: versionCount, updated_at: nowMs })
+    .where('project', '=', project)
+    .where('name', '=', name)
     .execute()
-}
-
-function latestVersions(db: Context['db']) {
-  return db
-    .selectFrom('functions as f')
-    .innerJoin('versions as v', (join) =>
-      join
-        .onRef('v.project', '=', 'f.project')
-        .onRef('v.function_name', '=', 'f.name')
-        .onRef('v.number', '=', 'f.latest'),
-    )
-    .selectAll('v')
-    .select([
-      'f.name',
-      'f.latest',
-      'f.version_count',
-      'f.created_at as function_created_at',
-      'f.updated_at as function_updated_at',
-    ])
-}
-
-type JoinedRow = Selectable<VersionTable> &
-  Pick<FunctionTable, 'name' | 'latest' | 'version_count'> & {
-    function_created_at: number
-    function_updated_at: number
-  }
-
-function toFunctionWithVersion(row: JoinedRow): FunctionWithVersion {
-  const record = toRecord({ ...row, created_at: row.function_created_at, updated_at: row.function_updated_at })
-  return { record, version: toVersion(row) }
-}
-
-function toRecord(row: FunctionTable): FunctionRecord {
-  return {
-    project: row.project,
-    name: row.name,
-    latest: row.latest,
-    versionCount: row.version_count,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-  }
-}
-
-function toVersion(row: VersionTable): Version {
-  const config: FunctionConfig = JSON.parse(row.config_json)
-  return {
-    project: row.project,
-    functionName: row.function_name,
-    number: row.number,
-    config,
-    codeDigest: row.code_digest,
-    codeBytes: row.code_bytes,
-    runtimeId: row.runtime_id,
-    runtimeVersion: row.runtime_version,
-    runtimeDigest: row.runtime_digest,
-    policyDigest: row.policy_digest,
-    createdAt: row.created_at,
-  }
 }

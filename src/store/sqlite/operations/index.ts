@@ -4,6 +4,7 @@ import type { Context } from './context.ts'
 import * as functions from './functions.ts'
 import * as keys from './keys.ts'
 import * as meta from './meta.ts'
+import * as preparations from './preparations.ts'
 import * as projects from './projects.ts'
 import * as secrets from './secrets.ts'
 
@@ -14,6 +15,7 @@ export const reads = {
   'functions.versions': functions.versions,
   'functions.version': functions.version,
   'functions.referencedCode': functions.referencedCode,
+  'functions.pending': preparations.pending,
   'aliases.get': aliases.get,
   'aliases.list': aliases.list,
   'projects.get': projects.get,
@@ -31,6 +33,8 @@ export const reads = {
 export const writes = {
   'functions.create': functions.create,
   'functions.publish': functions.publish,
+  'functions.accept': preparations.accept,
+  'functions.settle': preparations.settle,
   'functions.setLatest': functions.setLatest,
   'functions.delete': functions.remove,
   'aliases.set': aliases.set,

@@ -79,7 +79,7 @@ export async function remove(context: Context, project: string, name: string, au
   await writeAudit(context, project, audit)
 }
 
-/** `function:$LATEST` and `function:alias` of every reachable version that names the secret. */
+/** `function:$LATEST`, `function:alias` and `function:number` of every version that names the secret and is reachable or about to be. */
 async function usersOf({ db }: Context, project: string, secret: string): Promise<string[]> {
   const latest = await db
     .selectFrom('version_secrets as s')
@@ -105,7 +105,21 @@ async function usersOf({ db }: Context, project: string, secret: string): Promis
     .where('s.project', '=', project)
     .where('s.secret', '=', secret)
     .execute()
+  const pending = await db
+    .selectFrom('version_secrets as s')
+    .innerJoin('versions as v', (join) =>
+      join
+        .onRef('v.project', '=', 's.project')
+        .onRef('v.function_name', '=', 's.function_name')
+        .onRef('v.number', '=', 's.number'),
+    )
+    .select(['v.function_name', 'v.number'])
+    .where('s.project', '=', project)
+    .where('s.secret', '=', secret)
+    .where('v.state', '=', 'pending')
+    .execute()
   return [
+    ...pending.map((row) => `${row.function_name}:${row.number}`),
     ...latest.map((row) => `${row.name}:$LATEST`),
     ...aliased.map((row) => `${row.function_name}:${row.name}`),
   ].toSorted()
