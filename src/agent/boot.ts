@@ -52,8 +52,11 @@ export async function bootInstance(context: BootContext, build: RuntimeBuild): P
     undo.add('instance', async () => void (await instance.kill()))
     await helloInTime(instance, clock)
     const greetedMs = clock.monotonicMs()
+    // When in the spawn the network came is not told: its time counts as the last part.
+    const networkFromMs = spawnedMs - Math.min(sandbox.networkMs ?? 0, spawnedMs - fromMs)
     instance.bootPhases = [
-      timedPhase('sandbox', { fromMs, toMs: spawnedMs }),
+      timedPhase('sandbox', { fromMs, toMs: networkFromMs }),
+      ...(sandbox.networkMs === undefined ? [] : [timedPhase('network', { fromMs: networkFromMs, toMs: spawnedMs })]),
       timedPhase('runtime_boot', { fromMs: spawnedMs, toMs: greetedMs }),
     ]
     undo.disarm()

@@ -36,11 +36,11 @@ export interface StartOptions extends StartHooks {
 
 /** Bringing up one Instance for a Version. Each numbered step is a phase; it owns the Instance until READY, and kills it if a step fails.
  *
- *    1 sandbox, runtime_boot   from the pool, or the first that comes up
- *    2 code_fetch              unpacked tree and caches, usually known
- *    3 alloc                   read-only mounts and limits of the Version (driver)
- *    4 connect                 BIND, and INVOKE with it when nobody else could serve the waiter
- *    5 code_load               the runtime imports the handler, until READY
+ *    1 sandbox, network, runtime_boot   from the pool, or the first that comes up
+ *    2 code_fetch                       unpacked tree and caches, usually known
+ *    3 alloc (network with egress)      read-only mounts and limits of the Version (driver)
+ *    4 connect                          BIND, and INVOKE with it when nobody else could serve the waiter
+ *    5 code_load                        the runtime imports the handler, until READY
  */
 export class Start implements InstanceOwner {
   readonly cause: ColdCause
@@ -149,7 +149,7 @@ export class Start implements InstanceOwner {
     const secretEnv = revealing === null ? null : await revealing
     if (this.#isOver || instance.isDead) return
     const connectFromMs = clock.monotonicMs()
-    this.phases.push(timedPhase('alloc', { fromMs: allocFromMs, toMs: connectFromMs }))
+    this.#pushBound(allocFromMs, connectFromMs, files.networkMs)
     // 4. BIND.
     instance.bindTo(version, log)
     instance.link.bind(bindMessage(version, { instance: instance.id, files, secretEnv, names, purpose: 'serve' }))
@@ -160,6 +160,17 @@ export class Start implements InstanceOwner {
     this.execution?.assign(instance, this)
     this.phases.push(timedPhase('connect', { fromMs: connectFromMs, toMs: clock.monotonicMs() }))
     void instance.readUsage()
+  }
+
+  /** With a way out, the network of the bind is the one that counts; that of the boot was an empty one. */
+  #pushBound(fromMs: number, toMs: number, networkMs: number | undefined): void {
+    if (networkMs === undefined) return void this.phases.push(timedPhase('alloc', { fromMs, toMs }))
+    const networkFromMs = toMs - Math.min(networkMs, toMs - fromMs)
+    this.phases = this.phases.filter(({ phase }) => phase !== 'network')
+    this.phases.push(
+      timedPhase('alloc', { fromMs, toMs: networkFromMs }),
+      timedPhase('network', { fromMs: networkFromMs, toMs }),
+    )
   }
 
   /** Nothing of the user's has run yet: one more try hides an Instance that died in the pool. */

@@ -81,6 +81,8 @@ export interface BindSpec {
 export interface BoundFiles {
   readonly taskRoot: string
   readonly cacheRoot: string | null
+  /** What its way into a network took, at the end of `bind`; absent where that was done before. */
+  readonly networkMs?: number
 }
 
 export interface Exit {
@@ -107,6 +109,8 @@ export interface Sandbox {
   readonly channels: SandboxChannels
   /** Opaque, versioned: what `recover` needs after a restart of the agent. */
   readonly handle: { readonly driver: string; readonly version: 1; readonly state: Readonly<Record<string, unknown>> }
+  /** Part of `boot` that taking or making its network took; absent where that cannot be told. */
+  readonly networkMs?: number
   /** Resolves once, when nothing of the sandbox runs any more. */
   readonly exited: Promise<Exit>
   /** booted -> belongs to a Version. Throws driver_failed. */

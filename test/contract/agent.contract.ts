@@ -25,15 +25,24 @@ export function agentContract(name: string, openRig: OpenRig): void {
       })
 
       test('execute: the phases of a start explain its time', async () => {
-        const rig = open({ handler: sleeper, faults: { bootMs: 20, loadMs: 30 } })
+        const rig = open({ handler: sleeper, faults: { bootMs: 20, networkMs: 5, loadMs: 30 } })
         const running = rig.begin(versionOf(), { ms: 7 })
         for (const ms of [20, 30, 7]) await rig.advance(ms)
         const { phases, durationMs } = (await running.done).result
         const spans = Object.fromEntries(phases.map(({ phase, startMs, durationMs: ms }) => [phase, [startMs, ms]]))
-        assert.deepEqual(spans['sandbox'], [0, 20])
+        assert.deepEqual(spans['sandbox'], [0, 15])
+        assert.deepEqual(spans['network'], [15, 5])
         assert.deepEqual(spans['code_load'], [20, 30])
         assert.deepEqual(spans['first_request'], [50, 7])
         assert.equal(durationMs, 7)
+      })
+
+      test('execute: with egress the network of the bind is the one that is told', async () => {
+        const rig = open({ handler: () => 'x', faults: { networkMs: 5 } })
+        const { result } = await rig.run(versionOf({ network: 'egress' }))
+        const names = result.phases.map(({ phase }) => phase)
+        assert.deepEqual(names.slice(names.indexOf('alloc'), names.indexOf('connect')), ['alloc', 'network'])
+        assert.equal(names.filter((name) => name === 'network').length, 1)
       })
 
       test('execute: frames come as started, data, result', async () => {

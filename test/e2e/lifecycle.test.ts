@@ -42,7 +42,7 @@ test('starts: a receipt explains the ready time by its phases', async () => {
     effect: string
   }>()
   const names = receipt.phases.map((phase) => phase.phase)
-  for (const needed of ['admit', 'code_load', 'first_request'])
+  for (const needed of ['admit', 'sandbox', 'network', 'runtime_boot', 'code_load', 'first_request'])
     assert.ok(names.includes(needed), `${needed} in ${names.join(' ')}`)
   assert.equal(receipt.coldCause, 'first')
   assert.equal(receipt.attempts.length, 1)

@@ -46,6 +46,10 @@ pub struct Instance {
     pub spawn_request: Option<u64>,
     pub kill_requests: Vec<u64>,
     pub bind_request: Option<u64>,
+    /// What making or taking its network took at the start.
+    pub network_us: i32,
+    /// When the helper was asked for egress.
+    pub egress_asked_at: Option<Instant>,
     pub egress_index: Option<u16>,
     pub is_kill_asked: bool,
     pub is_probe: bool,
@@ -113,6 +117,8 @@ impl Instance {
             spawn_request: None,
             kill_requests: Vec::new(),
             bind_request: None,
+            network_us: 0,
+            egress_asked_at: None,
             egress_index: None,
             is_kill_asked: false,
             is_probe: false,
@@ -136,7 +142,10 @@ impl Instance {
                         self.failure = Some(Error::Sandbox { step, errno });
                     }
                 }
-                Some(Status::Started) => has_started = self.failure.is_none() && !self.is_running,
+                Some(Status::Started { network_us }) => {
+                    self.network_us = network_us;
+                    has_started = self.failure.is_none() && !self.is_running;
+                }
                 Some(Status::Ended(ended)) => self.told = Some(ended),
                 None => {}
             }

@@ -28,10 +28,15 @@ impl Launcher {
             self.epoll.remove(instance.status.as_raw_fd());
         }
         if has_started {
-            let pid = instance.pid;
-            if let Some(id) = instance.spawn_request.take() {
-                self.control.reply(Some(id), json!({ "pid": pid }));
-            }
+            self.tell_start(serial);
+        }
+    }
+
+    fn tell_start(&mut self, serial: u32) {
+        let Some(instance) = self.instances.get_mut(&serial) else { return };
+        if let Some(id) = instance.spawn_request.take() {
+            let body = json!({ "pid": instance.pid, "networkMs": f64::from(instance.network_us) / 1e3 });
+            self.control.reply(Some(id), body);
         }
     }
 
@@ -40,12 +45,10 @@ impl Launcher {
         let Some(instance) = self.instances.get_mut(&serial) else { return };
         let Ok(Some((_, reaped))) = sys::reap(instance.pid) else { return };
         let has_started = instance.read_status();
-        if has_started {
-            if let Some(id) = instance.spawn_request.take() {
-                self.control.reply(Some(id), json!({ "pid": instance.pid }));
-            }
-        }
         let exit = instance.exit(reaped);
+        if has_started {
+            self.tell_start(serial);
+        }
         if let Some(mut instance) = self.instances.remove(&serial) {
             self.epoll.remove(instance.pidfd.as_raw_fd());
             self.epoll.remove(instance.status.as_raw_fd());

@@ -8,6 +8,7 @@ use crate::request::BindCode;
 use crate::sys;
 use serde_json::json;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 impl Launcher {
     /// True when the helper was asked, whose answer ends the bind.
@@ -26,6 +27,7 @@ impl Launcher {
         pool.ask_egress(&request, network.as_raw_fd()).map_err(|error| Error::os("egress", "ask the helper", error))?;
         instance.network = Some(network);
         instance.egress_index = Some(index);
+        instance.egress_asked_at = Some(Instant::now());
         Ok(true)
     }
 
@@ -38,9 +40,13 @@ impl Launcher {
                     if let Some(notice) = notice {
                         self.control.log("warn", &notice);
                     }
-                    let request = self.instances.get_mut(&serial).and_then(|instance| instance.bind_request.take());
+                    let Some(instance) = self.instances.get_mut(&serial) else { continue };
+                    let took = instance.egress_asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed());
+                    let request = instance.bind_request.take();
                     match (request, result) {
-                        (Some(_), Ok(())) => self.control.reply(request, json!({})),
+                        (Some(_), Ok(())) => {
+                            self.control.reply(request, json!({ "networkMs": took.as_secs_f64() * 1e3 }));
+                        }
                         (Some(_), Err(error)) => self.control.fail(request, &error),
                         (None, _) => {}
                     }

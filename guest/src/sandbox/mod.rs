@@ -64,6 +64,7 @@ struct Child<'a> {
     plan: &'a Plan<'a>,
     root: Option<OwnedFd>,
     listener: Option<OwnedFd>,
+    network_us: i32,
 }
 
 type Step = fn(&mut Child) -> io::Result<()>;
@@ -88,7 +89,7 @@ const STEPS: [(&str, Step); 14] = [
 
 /// Runs in the forked child and never returns.
 pub fn run(plan: &Plan) -> ! {
-    let mut child = Child { plan, root: None, listener: None };
+    let mut child = Child { plan, root: None, listener: None, network_us: 0 };
     for (step, perform) in STEPS {
         if let Err(error) = perform(&mut child) {
             fail(plan, step, &error);
@@ -107,7 +108,7 @@ pub fn run(plan: &Plan) -> ! {
         Ok(pid) => pid,
         Err(error) => fail(plan, "fork", &error),
     };
-    let _ = sys::write(plan.status.as_raw_fd(), &Status::Started.encode());
+    let _ = sys::write(plan.status.as_raw_fd(), &Status::Started { network_us: child.network_us }.encode());
     let listener = child.listener.take().map_or(-1, IntoRawFd::into_raw_fd);
     let kept = supervisor::Descriptors {
         status: plan.status.as_raw_fd(),

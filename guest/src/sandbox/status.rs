@@ -5,8 +5,14 @@ use crate::sys;
 /// Told in records that a pipe writes at once.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Status {
-    Failed { step: String, errno: i32 },
-    Started,
+    Failed {
+        step: String,
+        errno: i32,
+    },
+    /// The runtime has been exec'd.
+    Started {
+        network_us: i32,
+    },
     Ended(sys::Ended),
 }
 
@@ -17,7 +23,7 @@ impl Status {
         let mut record = [0u8; STATUS_BYTES];
         let (kind, number, text) = match self {
             Status::Failed { step, errno } => (1, *errno, step.as_str()),
-            Status::Started => (2, 0, ""),
+            Status::Started { network_us } => (2, *network_us, ""),
             Status::Ended(sys::Ended::Exited(code)) => (3, *code, ""),
             Status::Ended(sys::Ended::Signalled(signal)) => (4, *signal, ""),
         };
@@ -34,7 +40,7 @@ impl Status {
         let text = record.get(6..6 + usize::from(record[1]))?;
         match record[0] {
             1 => Some(Status::Failed { step: String::from_utf8_lossy(text).into_owned(), errno: number }),
-            2 => Some(Status::Started),
+            2 => Some(Status::Started { network_us: number }),
             3 => Some(Status::Ended(sys::Ended::Exited(number))),
             4 => Some(Status::Ended(sys::Ended::Signalled(number))),
             _ => None,
@@ -50,7 +56,7 @@ mod tests {
     fn status_survives_the_pipe() {
         let rows = [
             Status::Failed { step: "mount.proc".to_string(), errno: 1 },
-            Status::Started,
+            Status::Started { network_us: 340 },
             Status::Ended(sys::Ended::Exited(3)),
             Status::Ended(sys::Ended::Signalled(9)),
         ];

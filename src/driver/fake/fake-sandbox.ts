@@ -22,6 +22,7 @@ export interface FakeSandboxOptions {
 export class FakeSandbox implements Sandbox {
   readonly channels: { runtime: Duplex; supervisor: Duplex }
   readonly handle: Sandbox['handle']
+  readonly networkMs: number
   readonly exited: Promise<Exit>
   /** What was asked of it, in order: `bind pause resume kill stats`. */
   readonly calls: string[] = []
@@ -39,6 +40,7 @@ export class FakeSandbox implements Sandbox {
     const { spec, faults, clock, guest } = options
     this.channels = options.host
     this.handle = { driver: 'fake', version: 1, state: { instance: spec.instanceId } }
+    this.networkMs = faults.networkMs ?? 0
     this.exited = new Promise((resolve) => (this.#end = resolve))
     const about = { epoch: spec.epoch, runtime: spec.runtime.id, version: spec.runtime.version }
     this.supervisor = new GuestPeer(guest.supervisor, { ...about, role: 'supervisor', handlers: {} })
@@ -71,7 +73,8 @@ export class FakeSandbox implements Sandbox {
     if (faults.failBind !== undefined)
       throw new AppError('driver_failed', `Cannot bind instance "${this.#id}": step "${faults.failBind}" failed.`)
     this.boundMib = spec.memoryMib
-    return { taskRoot: spec.codeFolder, cacheRoot: spec.cacheFolder }
+    const files = { taskRoot: spec.codeFolder, cacheRoot: spec.cacheFolder }
+    return spec.network === 'egress' ? { ...files, networkMs: faults.networkMs ?? 0 } : files
   }
 
   async pause(): Promise<void> {

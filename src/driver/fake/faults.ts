@@ -4,6 +4,8 @@ import type { Exit } from '../../domain/driver.ts'
 export interface FakeFaults {
   /** Time from `boot` to a sandbox. */
   bootMs?: number
+  /** Part of it that the network took, and of a bind with egress. */
+  networkMs?: number
   /** Boots that fail with this step's name in the error; a number of them, or all. */
   failBoot?: { step: string; times: number }
   /** HELLO never comes. */

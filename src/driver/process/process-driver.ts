@@ -118,7 +118,7 @@ export class ProcessDriver implements Driver {
     ])
     // 3. The sandbox, with the runtime exec'd in it.
     undo.add('sandbox', async () => void (await this.#launcher.request('kill', { instance: instanceId })))
-    await this.#launcher.request('spawn', {
+    const spawned = await this.#launcher.request('spawn', {
       instance: instanceId,
       folder: spec.folder,
       channel: channel.path,
@@ -133,7 +133,7 @@ export class ProcessDriver implements Driver {
     })
     const channels = { runtime: await channel.accept(), supervisor: await supervisor.accept() }
     undo.disarm()
-    return this.#adopt(instanceId, channels, uid)
+    return this.#adopt(instanceId, { channels, uid, networkMs: numberOf(spawned, 'networkMs') })
   }
 
   async #undo(undo: Undo, instanceId: string): Promise<void> {
@@ -154,9 +154,10 @@ export class ProcessDriver implements Driver {
     return binds
   }
 
-  #adopt(instanceId: string, channels: SandboxChannels, uid: number): Sandbox {
+  #adopt(instanceId: string, of: { channels: SandboxChannels; uid: number; networkMs: number }): Sandbox {
     const { resolverPort } = this.#options
-    const sandbox = new ProcessSandbox({ launcher: this.#launcher, instanceId, channels, resolverPort })
+    const { uid, channels, networkMs } = of
+    const sandbox = new ProcessSandbox({ launcher: this.#launcher, instanceId, channels, networkMs, resolverPort })
     this.#alive.set(instanceId, sandbox)
     const ended = (): void => {
       this.#alive.delete(instanceId)
@@ -169,6 +170,7 @@ export class ProcessDriver implements Driver {
 
 class ProcessSandbox implements Sandbox {
   readonly channels: SandboxChannels
+  readonly networkMs: number
   readonly handle: Sandbox['handle']
   readonly exited: Promise<Exit>
   readonly #launcher: LauncherClient
@@ -182,19 +184,21 @@ class ProcessSandbox implements Sandbox {
     launcher: LauncherClient
     instanceId: string
     channels: SandboxChannels
+    networkMs: number
     resolverPort: number | null
   }) {
     this.#launcher = options.launcher
     this.#instance = options.instanceId
     this.#resolverPort = options.resolverPort
     this.channels = options.channels
+    this.networkMs = options.networkMs
     this.handle = { driver: 'process', version: 1, state: { instance: options.instanceId } }
     this.exited = new Promise((resolve) => (this.#end = resolve))
     this.#launcher.onExited(options.instanceId, (exit) => this.#onExited(exit))
   }
 
   async bind(spec: BindSpec): Promise<BoundFiles> {
-    await this.#launcher.request('bind', {
+    const bound = await this.#launcher.request('bind', {
       instance: this.#instance,
       code: spec.codeFolder,
       cache: spec.cacheFolder,
@@ -205,7 +209,8 @@ class ProcessSandbox implements Sandbox {
       network: spec.network,
       resolver: this.#resolverPort === null ? null : { port: this.#resolverPort },
     })
-    return { taskRoot: '/var/task', cacheRoot: spec.cacheFolder === null ? null : '/var/cache/hearth' }
+    const files = { taskRoot: '/var/task', cacheRoot: spec.cacheFolder === null ? null : '/var/cache/hearth' }
+    return spec.network === 'egress' ? { ...files, networkMs: numberOf(bound, 'networkMs') } : files
   }
 
   async pause(): Promise<void> {
