@@ -43,6 +43,12 @@ pub enum Error {
     Overtaken {
         instance: String,
     },
+    TemplateExists {
+        name: String,
+    },
+    UnknownTemplate {
+        name: String,
+    },
     /// A path that this launcher was not given, or that leads elsewhere.
     Path {
         field: &'static str,
@@ -80,6 +86,14 @@ impl Error {
         Error::Os { step, action: action.into(), errno: error.raw_os_error().unwrap_or(libc::EIO) }
     }
 
+    /// The same failure of a system call, at another step.
+    pub fn with_step(self, step: &'static str) -> Error {
+        match self {
+            Error::Os { action, errno, .. } => Error::Os { step, action, errno },
+            other => other,
+        }
+    }
+
     /// Name of the step for the reply, e.g. `cgroup.memory`.
     pub fn step(&self) -> &str {
         match self {
@@ -110,6 +124,8 @@ impl fmt::Display for Error {
             Error::InstanceExists { instance } => write!(f, "Instance \"{instance}\" exists already."),
             Error::AlreadyBound { instance } => write!(f, "Instance \"{instance}\" is bound already."),
             Error::Overtaken { instance } => write!(f, "Instance \"{instance}\" was thawed before it was frozen."),
+            Error::TemplateExists { name } => write!(f, "Template \"{name}\" exists already."),
+            Error::UnknownTemplate { name } => write!(f, "There is no template \"{name}\"."),
             Error::Path { field, path, rule } => write!(f, "Field \"{field}\" is \"{path}\", but it must be {rule}."),
             Error::Peer { path, uid, wanted } => {
                 write!(f, "Socket \"{path}\" is listened on by uid {uid}, but it must be uid {wanted}.")
@@ -178,6 +194,8 @@ mod tests {
             (Error::InstanceExists { instance: s("i-7") }, "Instance \"i-7\" exists already.", "request"),
             (Error::AlreadyBound { instance: s("i-7") }, "Instance \"i-7\" is bound already.", "request"),
             (Error::Overtaken { instance: s("i-7") }, "Instance \"i-7\" was thawed before it was frozen.", "freezer"),
+            (Error::TemplateExists { name: s("rt-1") }, "Template \"rt-1\" exists already.", "request"),
+            (Error::UnknownTemplate { name: s("rt-1") }, "There is no template \"rt-1\".", "request"),
             (
                 Error::Path { field: "path", path: s("/etc/x"), rule: "a --ready path" },
                 "Field \"path\" is \"/etc/x\", but it must be a --ready path.",

@@ -25,10 +25,11 @@ mod seccomp;
 mod supervisor;
 mod sys;
 mod up;
+mod vm;
 mod wire;
 
 pub const USAGE: &str =
-    "hearth-guest up [--uid N --gid N] --state DIR [--keep PATH]... [--source PATH]... [--ready PATH]... -- COMMAND...";
+    "hearth-guest up [--uid N --gid N] --state DIR [--keep PATH]... [--source PATH]... [--ready PATH]... [--vmm PATH]... -- COMMAND...";
 
 fn main() {
     arguments::remember();

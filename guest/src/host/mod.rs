@@ -22,6 +22,7 @@ pub struct Cover {
 pub struct Host {
     /// Uid that listens on channels and owns the control socket's other end.
     pub platform_uid: u32,
+    pub platform_gid: u32,
     pub is_root: bool,
     /// Mounts can be made: as root, or in a user namespace.
     pub has_namespaces: bool,
@@ -43,6 +44,7 @@ pub struct Host {
 
 pub struct Options {
     pub platform_uid: u32,
+    pub platform_gid: u32,
     pub is_root: bool,
     pub covers: Vec<Cover>,
     pub sources: Vec<String>,
@@ -75,6 +77,7 @@ impl Host {
             |name: &&'static str| fs::metadata(format!("/proc/{name}")).ok().map(|found| (*name, found.is_dir()));
         Ok(Host {
             platform_uid: options.platform_uid,
+            platform_gid: options.platform_gid,
             is_root: options.is_root,
             has_namespaces,
             why_not: entered.err().map(|error| error.to_string()).unwrap_or_default(),
@@ -201,4 +204,16 @@ fn can_mknod(dir: RawFd) -> bool {
 
 pub fn real_path(path: &str) -> String {
     fs::canonicalize(path).map(|real| real.to_string_lossy().into_owned()).unwrap_or_else(|_| path.to_string())
+}
+
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// Device nodes as binds, where mknod is not allowed.
+pub fn device_trees() -> Result<Vec<Tree>, Error> {
+    let tree = |name: &&str| {
+        let path = format!("/dev/{name}");
+        let mount = sys::open_tree(libc::AT_FDCWD, &path, false).at("dev", || format!("bind \"{path}\""))?;
+        Ok(Tree { target: path[1..].to_string(), mount, is_dir: false })
+    };
+    DEVICES.iter().map(tree).collect()
 }

@@ -78,7 +78,7 @@ impl Instance {
         let network = pool.and_then(Pool::take);
         let folder = Folder::make(host, &request.instance)?;
         let trees = trees::gather(host, &folder, request)?;
-        let devices = if host.can_mknod { Vec::new() } else { trees::device_trees()? };
+        let devices = if host.can_mknod { Vec::new() } else { crate::host::device_trees()? };
         let uid = if host.is_root { request.uid } else { sys::geteuid() };
         let tmp = tmp::make(request.tmp_mib, uid)?;
         let (status, status_end) = sys::pipe(libc::O_NONBLOCK).at("status", || "make a pipe".to_string())?;

@@ -8,8 +8,6 @@ use crate::sandbox::Tree;
 use crate::sys;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
-
 /// What a sandbox sees of the host: /usr and its kin, `etc`, its own `var`, and the binds of the request.
 pub fn gather(host: &Host, folder: &Folder, request: &Spawn) -> Result<Vec<Tree>, Error> {
     let mut trees = vec![host_tree("/usr")?];
@@ -27,15 +25,6 @@ pub fn gather(host: &Host, folder: &Folder, request: &Spawn) -> Result<Vec<Tree>
 /// A folder that every sandbox sees, whatever `--source` says.
 fn host_tree(path: &str) -> Result<Tree, Error> {
     read_only_tree(libc::AT_FDCWD, path, path).at("binds", || format!("bind \"{path}\""))
-}
-
-pub fn device_trees() -> Result<Vec<Tree>, Error> {
-    let tree = |name: &&str| {
-        let path = format!("/dev/{name}");
-        let mount = sys::open_tree(libc::AT_FDCWD, &path, false).at("dev", || format!("bind \"{path}\""))?;
-        Ok(Tree { target: path[1..].to_string(), mount, is_dir: false })
-    };
-    DEVICES.iter().map(tree).collect()
 }
 
 /// Later layers cover earlier ones.

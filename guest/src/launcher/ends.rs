@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// The kernel frees a cgroup a moment after its last process; past this it is left to the next start.
-const REMOVE_MS_MAX: u64 = 2_000;
+pub(super) const REMOVE_MS_MAX: u64 = 2_000;
 
 /// A sandbox whose processes are gone and whose cgroups are not yet.
 pub(super) struct Removal {
@@ -120,7 +120,7 @@ impl Launcher {
 }
 
 /// `{code, signal, oom}`
-fn describe_end(exit: Exit) -> Value {
+pub(super) fn describe_end(exit: Exit) -> Value {
     let (code, signal) = match exit.ended {
         Some(Ended::Exited(code)) => (json!(code), Value::Null),
         Some(Ended::Signalled(signal)) => (Value::Null, json!(sys::signal_name(signal))),

@@ -5,6 +5,7 @@ mod ends;
 mod freezer;
 mod networks;
 mod verbs;
+mod vms;
 
 use crate::cgroup::Cgroups;
 use crate::control::Control;
@@ -15,11 +16,13 @@ use crate::netns::Pool;
 use crate::probe;
 use crate::publish::ReadyFiles;
 use crate::sys::{self, Ended, Epoll, Pid};
+use crate::vm::Program;
 use ends::Removal;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
+use vms::Vms;
 
 /// Grace of the platform's process when its socket closed, and of sandboxes at the end.
 const END_MS_MAX: u64 = 5_000;
@@ -32,6 +35,11 @@ const SIGNALS: u64 = 1;
 const NETWORKS: u64 = 2;
 const PIDFD: u64 = 3;
 const STATUS: u64 = 4;
+const VM_PIDFD: u64 = 5;
+const VM_STATUS: u64 = 6;
+const VM_STDERR: u64 = 7;
+/// Above it is the pidfd of the helper that copies a template.
+const COPY: u64 = 8;
 
 fn token(kind: u64, serial: u32) -> u64 {
     u64::from(serial) << 8 | kind
@@ -52,6 +60,7 @@ pub struct Launcher {
     removals: Vec<Removal>,
     egress_indexes: egress::Indexes,
     probe: Option<probe::Probe>,
+    vms: Vms,
     platform_exit: Option<Ended>,
 }
 
@@ -63,6 +72,7 @@ pub struct Parts {
     pub signals: OwnedFd,
     pub ready_files: ReadyFiles,
     pub id: String,
+    pub vmms: Vec<Program>,
 }
 
 impl Launcher {
@@ -90,6 +100,7 @@ impl Launcher {
             removals: Vec::new(),
             egress_indexes: egress::Indexes::default(),
             probe: None,
+            vms: Vms::new(parts.vmms),
             platform_exit: None,
         })
     }
@@ -104,8 +115,9 @@ impl Launcher {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let is_polling =
-            !self.removals.is_empty() || self.instances.values().any(|instance| instance.freezing.is_some());
+        let is_polling = !self.removals.is_empty()
+            || self.vms.is_removing()
+            || self.instances.values().any(|instance| instance.freezing.is_some());
         for (token, events) in self.epoll.wait(if is_polling { 1 } else { -1 })? {
             let serial = (token >> 8) as u32;
             match token & 0xff {
@@ -113,11 +125,16 @@ impl Launcher {
                 SIGNALS => self.take_signals(),
                 NETWORKS => self.take_networks(),
                 STATUS => self.take_status(serial),
-                _ => self.take_end(serial),
+                PIDFD => self.take_end(serial),
+                VM_STATUS => self.take_vm_status(serial),
+                VM_STDERR => self.take_vm_stderr(serial),
+                COPY => self.take_copy(serial as i32),
+                _ => self.take_vm_end(serial),
             }
         }
         self.finish_freezes();
         self.finish_removals();
+        self.finish_vm_removals();
         self.control.send();
         let events = libc::EPOLLIN | if self.control.has_unsent() { libc::EPOLLOUT } else { 0 };
         self.epoll.modify(self.control.fd(), CONTROL, events)?;
@@ -151,8 +168,10 @@ impl Launcher {
         self.control.is_closed = true;
         self.epoll.remove(self.control.fd());
         self.instances.values_mut().for_each(Instance::kill);
+        self.vms.kill_all();
         while Instant::now() < deadline {
-            let is_done = self.instances.is_empty() && self.removals.is_empty() && self.platform_exit.is_some();
+            let is_empty = self.instances.is_empty() && self.removals.is_empty() && self.vms.is_empty();
+            let is_done = is_empty && self.platform_exit.is_some();
             if is_done {
                 break;
             }
@@ -165,10 +184,12 @@ impl Launcher {
                     SIGNALS => self.take_signals(),
                     PIDFD => self.take_end((token >> 8) as u32),
                     NETWORKS => self.take_networks(),
+                    VM_PIDFD => self.take_vm_end((token >> 8) as u32),
                     _ => {}
                 }
             }
             self.finish_removals();
+            self.finish_vm_removals();
         }
         if self.platform_exit.is_none() {
             let _ = sys::kill(self.platform, libc::SIGKILL);

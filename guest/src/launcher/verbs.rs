@@ -37,13 +37,19 @@ impl Launcher {
             Verb::Bind(request) => self.bind(id, &request),
             Verb::Freeze { instance } => self.freeze(id, &instance),
             Verb::Thaw { instance } => self.thaw(&instance),
+            Verb::Kill { instance } if self.kill_vm(id, &instance) => Ok(None),
             Verb::Kill { instance } => Ok(self.kill(id, &instance)),
-            Verb::Stats { instance, reset_peak } => self.stats(&instance, reset_peak).map(Some),
+            Verb::Stats { instance, reset_peak } => match self.vm_stats(&instance, reset_peak) {
+                Some(body) => Ok(Some(body)),
+                None => self.stats(&instance, reset_peak).map(Some),
+            },
             Verb::List => {
-                let entry = |instance: &Instance| json!({ "instance": instance.id, "pid": instance.pid });
+                let entry =
+                    |instance: &Instance| json!({ "instance": instance.id, "pid": instance.pid, "kind": "process" });
                 let running = self.instances.values().filter(|instance| instance.is_running);
-                Ok(Some(json!({ "instances": running.map(entry).collect::<Vec<_>>() })))
+                Ok(Some(json!({ "instances": running.map(entry).chain(self.vms.list()).collect::<Vec<_>>() })))
             }
+            Verb::Vm(verb) => self.perform_vm(id, verb),
             Verb::Publish { path, content } => self.ready_files.publish(&path, &content).map(|()| Some(json!({}))),
         }
     }

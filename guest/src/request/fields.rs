@@ -129,7 +129,7 @@ impl Fields {
     }
 }
 
-fn path_of(name: &str, value: Option<&Value>) -> Result<String, Error> {
+pub fn path_of(name: &str, value: Option<&Value>) -> Result<String, Error> {
     match value {
         Some(Value::String(path)) if check_path(path).is_ok() => Ok(path.clone()),
         _ => Err(rule(name, PATH_RULE)),

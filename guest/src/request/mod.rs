@@ -1,8 +1,10 @@
 //! What the platform may ask of the launcher: one JSON object a line. Every path, name and number is checked here, once.
 
 mod fields;
+mod vm;
 
 pub use fields::check_path;
+pub use vm::{Access, Memory, VmFile, VmSpawn, VmVerb};
 
 use crate::error::Error;
 use fields::{rule, Fields};
@@ -55,6 +57,7 @@ pub enum Verb {
     Stats { instance: String, reset_peak: bool },
     List,
     Publish { path: String, content: String },
+    Vm(VmVerb),
 }
 
 impl Verb {
@@ -95,6 +98,7 @@ fn verb(fields: &Fields) -> Result<Verb, Error> {
             path: fields.path("path")?,
             content: fields.bounded("content", LINE_BYTES_MAX)?.to_string(),
         },
+        name if name.starts_with("vm_") => Verb::Vm(vm::parse(name, fields)?),
         other => return Err(Error::Verb { verb: other.chars().take(40).collect() }),
     })
 }

@@ -10,7 +10,7 @@ mod root;
 mod runtime;
 mod status;
 
-pub use root::PROC_MASKED;
+pub use root::{place, place_proc, PROC_MASKED};
 pub use status::{Status, STATUS_BYTES};
 
 use crate::seccomp::Filter;

@@ -1,6 +1,6 @@
 //! The steps that build a private root and enter it.
 
-use super::Child;
+use super::{Child, Tree};
 use crate::sys;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -44,11 +44,16 @@ pub fn make_root(child: &mut Child) -> io::Result<()> {
 }
 
 pub fn place_trees(child: &mut Child) -> io::Result<()> {
-    for tree in child.plan.trees {
+    place(child.plan.trees, child.plan.root_links)
+}
+
+/// Attaches trees and links below the current folder, the root in the making.
+pub fn place(trees: &[Tree], links: &[(String, String)]) -> io::Result<()> {
+    for tree in trees {
         make_target(&tree.target, tree.is_dir)?;
         sys::move_mount(tree.mount.as_raw_fd(), libc::AT_FDCWD, &tree.target)?;
     }
-    for (target, path) in child.plan.root_links {
+    for (target, path) in links {
         sys::symlinkat(target, libc::AT_FDCWD, path)?;
     }
     Ok(())
@@ -97,6 +102,11 @@ pub fn fill_dev(child: &mut Child) -> io::Result<()> {
 }
 
 pub fn mount_proc(child: &mut Child) -> io::Result<()> {
+    place_proc(child.plan.proc_masked)
+}
+
+/// A /proc of this pid namespace's own, below the current folder; needs "mnt" and "dev/null" there.
+pub fn place_proc(masked: &[(&'static str, bool)]) -> io::Result<()> {
     let attributes = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
     let proc = sys::new_mount("proc", &[("hidepid", "invisible")], attributes)
         .or_else(|_| sys::new_mount("proc", &[("hidepid", "2")], attributes))
@@ -105,7 +115,7 @@ pub fn mount_proc(child: &mut Child) -> io::Result<()> {
     offer_to_oom_killer()?;
     // Read-only as a whole: writing /proc/sys is what matters, and the rest is seldom written.
     sys::mount_setattr(proc.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)?;
-    for (name, is_dir) in child.plan.proc_masked {
+    for (name, is_dir) in masked {
         let mask = if *is_dir { "mnt" } else { "dev/null" };
         sys::mount(mask, &format!("proc/{name}"), "", libc::MS_BIND, "")?;
     }

@@ -63,6 +63,17 @@ pub fn fchown(fd: RawFd, uid: u32, gid: u32) -> io::Result<()> {
     check_int(unsafe { libc::fchown(fd, uid, gid) }).map(drop)
 }
 
+pub fn fchmod(fd: RawFd, mode: u32) -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    check_int(unsafe { libc::fchmod(fd, mode) }).map(drop)
+}
+
+pub fn chmod(path: &str, mode: u32) -> io::Result<()> {
+    let path = c(path)?;
+    // SAFETY: `path` is NUL-terminated and lives over the call.
+    check_int(unsafe { libc::chmod(path.as_ptr(), mode) }).map(drop)
+}
+
 /// Changes the owner of what an O_PATH descriptor names.
 pub fn fchown_path(fd: RawFd, uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: the path is a NUL-terminated constant.

@@ -3,6 +3,8 @@
 mod descriptors;
 mod epoll;
 mod files;
+mod listening;
+mod memfd;
 mod mounts;
 mod processes;
 mod signals;
@@ -12,6 +14,8 @@ mod users;
 pub use descriptors::*;
 pub use epoll::*;
 pub use files::*;
+pub use listening::*;
+pub use memfd::*;
 pub use mounts::*;
 pub use processes::*;
 pub use signals::*;

@@ -80,6 +80,14 @@ pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     check_int(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// A descriptor of any process, child or not; it becomes readable when the process ends.
+pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: takes plain numbers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
 pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> io::Result<()> {
     let null = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo means the default one.

@@ -11,6 +11,7 @@ use crate::host::{mount_work, Host, Options};
 use crate::launcher::{Launcher, Parts};
 use crate::publish::ReadyFiles;
 use crate::sys;
+use crate::vm::Program;
 use std::fs;
 
 /// Runs the platform; returns the exit status to end with.
@@ -31,6 +32,7 @@ pub fn run(words: &[String]) -> Result<i32, Error> {
         .at("start", || "make a signal descriptor".to_string())?;
     let mut ready_files = ReadyFiles::default();
     arguments.ready.iter().try_for_each(|path| ready_files.add(path))?;
+    let vmms = arguments.vmms.iter().map(|path| Program::open(path)).collect::<Result<Vec<_>, _>>()?;
     // 3. What the platform's user must reach is made reachable.
     let work = if is_root { Some(mount_work(&arguments.state)?) } else { None };
     let covers = if is_root && uid != 0 {
@@ -52,9 +54,17 @@ pub fn run(words: &[String]) -> Result<i32, Error> {
         sources.extend(own_program());
         sources.push("/etc".to_string());
     }
-    let host = Host::prepare(Options { platform_uid: uid, is_root, covers, sources, state: arguments.state, work });
+    let host = Host::prepare(Options {
+        platform_uid: uid,
+        platform_gid: gid,
+        is_root,
+        covers,
+        sources,
+        state: arguments.state,
+        work,
+    });
     let launched = host.and_then(|host| {
-        let parts = Parts { host, cgroups, control, platform, signals, ready_files, id };
+        let parts = Parts { host, cgroups, control, platform, signals, ready_files, id, vmms };
         Launcher::new(parts).at("start", || "start the launcher".to_string())
     });
     // 6. Serves until the platform ends.

@@ -11,6 +11,7 @@ pub struct Arguments {
     pub keep: Vec<String>,
     pub sources: Vec<String>,
     pub ready: Vec<String>,
+    pub vmms: Vec<String>,
     pub command: Vec<String>,
 }
 
@@ -34,6 +35,7 @@ pub fn parse(words: &[String]) -> Result<Arguments, Error> {
             "--state" => arguments.state = path()?,
             "--keep" => arguments.keep.push(path()?),
             "--source" => arguments.sources.push(path()?),
+            "--vmm" => arguments.vmms.push(path()?),
             "--ready" => arguments.ready.push(path()?),
             _ => return Err(usage(format!("There is no option {word}."))),
         }
@@ -62,7 +64,7 @@ mod tests {
     #[test]
     fn parse_reads_every_option() {
         let got = parse(&words(
-            "--uid 9 --gid 8 --state /s --keep /a --keep /b --source /c --ready /r/f -- node up.ts --uid 1",
+            "--uid 9 --gid 8 --state /s --keep /a --keep /b --source /c --ready /r/f --vmm /v -- node up.ts --uid 1",
         ));
         let wanted = Arguments {
             uid: Some(9),
@@ -71,6 +73,7 @@ mod tests {
             keep: words("/a /b"),
             sources: words("/c"),
             ready: words("/r/f"),
+            vmms: words("/v"),
             command: words("node up.ts --uid 1"),
         };
         assert_eq!(got, Ok(wanted));

@@ -78,7 +78,20 @@ impl Platform {
             if line["id"] == json!(self.last_id) {
                 return line;
             }
-            assert!(line.get("event").is_some(), "unexpected {line}");
+            self.events.push_back(line);
+        }
+    }
+
+    /// The reply to one of those that `send` sent; what else comes meanwhile is kept for `event`.
+    pub fn reply(&mut self, id: u64) -> Value {
+        if let Some(at) = self.events.iter().position(|line| line["id"] == json!(id)) {
+            return self.events.remove(at).unwrap();
+        }
+        loop {
+            let line = self.line();
+            if line["id"] == json!(id) {
+                return line;
+            }
             self.events.push_back(line);
         }
     }

@@ -1,0 +1,220 @@
+//! What is done for the verbs of VMs, and at the starts and ends of VMMs.
+
+use super::ends::{describe_end, REMOVE_MS_MAX};
+use super::{token, Launcher, COPY, VM_PIDFD, VM_STATUS, VM_STDERR};
+use crate::error::Error;
+use crate::instance::Exit;
+use crate::request::{VmSpawn, VmVerb};
+use crate::sys;
+use crate::vm::{Ground, Program, Templates, Vm};
+use serde_json::{json, Value};
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// All that the launcher holds of VMs.
+pub struct Vms {
+    programs: Vec<Program>,
+    templates: Templates,
+    running: HashMap<u32, Vm>,
+    removals: Vec<Removal>,
+}
+
+/// A VMM whose process is gone and whose cgroups are not yet.
+struct Removal {
+    vm: Vm,
+    exit: Exit,
+    deadline: Instant,
+}
+
+impl Vms {
+    pub fn new(programs: Vec<Program>) -> Vms {
+        Vms { programs, templates: Templates::default(), running: HashMap::new(), removals: Vec::new() }
+    }
+
+    pub fn is_removing(&self) -> bool {
+        !self.removals.is_empty()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.removals.is_empty()
+    }
+
+    pub fn kill_all(&mut self) {
+        self.running.values_mut().for_each(Vm::kill);
+    }
+
+    pub fn list(&self) -> impl Iterator<Item = Value> + '_ {
+        let running = self.running.values().filter(|vm| vm.is_running);
+        running.map(|vm| json!({ "instance": vm.id, "pid": vm.pid, "kind": "vm", "isAdopted": true }))
+    }
+}
+
+impl Launcher {
+    pub(super) fn perform_vm(&mut self, id: u64, verb: VmVerb) -> Result<Option<Value>, Error> {
+        match verb {
+            VmVerb::Spawn(request) => self.spawn_vm(id, &request),
+            VmVerb::Template { name, path } => {
+                let pidfd = self.vms.templates.start(&self.host, &name, &path, id)?;
+                let watched = self.epoll.add(pidfd, token(COPY, pidfd as u32), libc::EPOLLIN);
+                watched.map(|()| None).map_err(|error| Error::os("template", "watch the helper", error))
+            }
+            VmVerb::Forget { name } => {
+                self.vms.templates.forget(&name);
+                Ok(Some(json!({})))
+            }
+        }
+    }
+
+    fn spawn_vm(&mut self, id: u64, request: &VmSpawn) -> Result<Option<Value>, Error> {
+        self.check_vm(&request.instance, request.uid)?;
+        let program = self.vms.programs.iter().find(|program| program.path == request.program);
+        let unknown = || Error::Path { field: "program", path: request.program.clone(), rule: "a --vmm path" };
+        let ground = Ground {
+            host: &self.host,
+            cgroups: &self.cgroups,
+            program: program.ok_or_else(unknown)?,
+            templates: &self.vms.templates,
+            network: None,
+            tap: None,
+        };
+        let mut vm = Vm::spawn(ground, request)?;
+        vm.spawn_request = Some(id);
+        self.hold_vm(vm)
+    }
+
+    /// What every start of a VM must meet.
+    fn check_vm(&self, instance: &str, uid: u32) -> Result<(), Error> {
+        if !self.host.is_root {
+            let reason = "the launcher is not root".to_string();
+            return Err(Error::Missing { feature: "vm", reason, fix: "Run as root." });
+        }
+        if uid == self.host.platform_uid {
+            return Err(Error::Field { field: "uid".to_string(), rule: "another uid than the platform's".to_string() });
+        }
+        if self.serials.contains_key(instance) {
+            return Err(Error::InstanceExists { instance: instance.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Watches a VMM that was made; its end frees it.
+    fn hold_vm(&mut self, vm: Vm) -> Result<Option<Value>, Error> {
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let watched = [(VM_PIDFD, Some(&vm.pidfd)), (VM_STATUS, vm.status.as_ref()), (VM_STDERR, vm.stderr.as_ref())]
+            .into_iter()
+            .filter_map(|(kind, fd)| Some((kind, fd?.as_raw_fd())))
+            .try_for_each(|(kind, fd)| self.epoll.add(fd, token(kind, serial), libc::EPOLLIN));
+        self.serials.insert(vm.id.clone(), serial);
+        let vm = self.vms.running.entry(serial).or_insert(vm);
+        if let Err(error) = watched {
+            vm.kill();
+            vm.failure = Some(Error::os("vm", "watch the VMM", error));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn take_vm_status(&mut self, serial: u32) {
+        let Some(vm) = self.vms.running.get_mut(&serial) else { return };
+        if vm.read_status() {
+            if let Some(id) = vm.spawn_request.take() {
+                self.control.reply(Some(id), json!({ "pid": vm.pid }));
+            }
+        }
+    }
+
+    pub(super) fn take_vm_stderr(&mut self, serial: u32) {
+        if let Some(vm) = self.vms.running.get_mut(&serial) {
+            vm.read_stderr();
+        }
+    }
+
+    /// The VMM has ended, and with it everything in its namespaces.
+    pub(super) fn take_vm_end(&mut self, serial: u32) {
+        let Some(vm) = self.vms.running.get_mut(&serial) else { return };
+        let Ok(Some((_, ended))) = sys::reap(vm.pid) else { return };
+        self.take_vm_status(serial);
+        let Some(mut vm) = self.vms.running.remove(&serial) else { return };
+        vm.read_stderr();
+        self.epoll.remove(vm.pidfd.as_raw_fd());
+        vm.is_running = false;
+        let exit = vm.exit(Some(ended));
+        let deadline = Instant::now() + Duration::from_millis(REMOVE_MS_MAX);
+        self.vms.removals.push(Removal { vm, exit, deadline });
+    }
+
+    pub(super) fn finish_vm_removals(&mut self) {
+        let now = Instant::now();
+        for mut removal in std::mem::take(&mut self.vms.removals) {
+            let is_removed = removal.vm.group.remove();
+            if !is_removed && now < removal.deadline {
+                self.vms.removals.push(removal);
+                continue;
+            }
+            if !is_removed {
+                self.control.log("warn", &format!("The cgroups of VM \"{}\" could not be removed.", removal.vm.id));
+            }
+            self.tell_vm_end(removal);
+        }
+    }
+
+    /// Frees the rest, then tells: the failed spawn, or the exit, and each kill that waited.
+    fn tell_vm_end(&mut self, removal: Removal) {
+        let Removal { mut vm, exit, .. } = removal;
+        self.serials.remove(&vm.id);
+        let (id, spawn, kills) = (vm.id.clone(), vm.spawn_request.take(), std::mem::take(&mut vm.kill_requests));
+        let failure = vm.failure.take().unwrap_or_else(|| Error::SandboxDied { instance: id.clone() });
+        let mut body = describe_end(exit);
+        body["stderr"] = json!(vm.last_words());
+        drop(vm);
+        match spawn {
+            Some(request) => self.control.fail(Some(request), &failure),
+            None => {
+                let mut event = body.clone();
+                event["event"] = json!("exited");
+                event["instance"] = json!(id);
+                self.control.push(&event);
+            }
+        }
+        for request in kills {
+            self.control.reply(Some(request), body.clone());
+        }
+    }
+
+    pub(super) fn take_copy(&mut self, pidfd: RawFd) {
+        if let Some((request, done)) = self.vms.templates.finish(pidfd) {
+            match done {
+                Ok(()) => self.control.reply(Some(request), json!({})),
+                Err(error) => self.control.fail(Some(request), &error),
+            }
+        }
+    }
+
+    /// True when `name` is a VM, which then has heard of the request.
+    pub(super) fn kill_vm(&mut self, id: u64, name: &str) -> bool {
+        let serial = self.serials.get(name).copied().unwrap_or(0);
+        if let Some(vm) = self.vms.running.get_mut(&serial) {
+            vm.kill_requests.push(id);
+            vm.kill();
+            return true;
+        }
+        match self.vms.removals.iter_mut().find(|removal| removal.vm.id == name) {
+            Some(removal) => removal.vm.kill_requests.push(id),
+            None => return false,
+        }
+        true
+    }
+
+    /// What the VMM itself used; None when `name` is no VM.
+    pub(super) fn vm_stats(&self, name: &str, reset_peak: bool) -> Option<Value> {
+        let counters = self.vms.running.get(self.serials.get(name)?)?.group.counters(reset_peak);
+        Some(json!({
+            "memoryBytes": counters.memory_bytes,
+            "memoryPeakBytes": counters.memory_peak_bytes,
+            "cpuMs": counters.cpu_ms,
+            "pids": counters.pids,
+            "oomKills": counters.oom_kills,
+        }))
+    }
+}

@@ -1,0 +1,203 @@
+//! The verbs for VMs.
+
+use super::fields::{path_of, rule, Fields};
+use crate::error::Error;
+use serde_json::{Map, Value};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+    /// A UNIX socket of the platform's.
+    Connect,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct VmFile {
+    pub path: String,
+    pub access: Access,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// The VMM allocates it.
+    Own,
+    Create {
+        path: String,
+        mib: u64,
+    },
+    Template {
+        name: String,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct VmSpawn {
+    pub instance: String,
+    pub uid: u32,
+    pub program: String,
+    /// Arguments, without the program.
+    pub argv: Vec<String>,
+    pub listen: Vec<String>,
+    pub files: Vec<VmFile>,
+    pub memory: Memory,
+    pub has_tap: bool,
+    pub has_kvm: bool,
+    pub memory_mib: u64,
+    pub cpu_share: u64,
+    pub pids_max: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum VmVerb {
+    Spawn(Box<VmSpawn>),
+    Template { name: String, path: String },
+    Forget { name: String },
+}
+
+pub fn parse(name: &str, fields: &Fields) -> Result<VmVerb, Error> {
+    Ok(match name {
+        "vm_spawn" => VmVerb::Spawn(Box::new(spawn(fields)?)),
+        "vm_template" => VmVerb::Template { name: template_name(fields, "name")?, path: fields.path("path")? },
+        "vm_forget" => VmVerb::Forget { name: template_name(fields, "name")? },
+        other => return Err(Error::Verb { verb: other.chars().take(40).collect() }),
+    })
+}
+
+fn spawn(fields: &Fields) -> Result<VmSpawn, Error> {
+    Ok(VmSpawn {
+        instance: fields.instance()?,
+        uid: uid(fields)?,
+        program: fields.path("program")?,
+        argv: fields.texts("argv")?,
+        listen: each(fields, "listen", |item| path_of("listen.path", item.get("path")))?,
+        files: each(fields, "files", file)?,
+        memory: memory(fields)?,
+        has_tap: fields.claim("hasTap")?,
+        has_kvm: fields.claim("hasKvm")?,
+        memory_mib: fields.number("memoryMib", 4, 1_048_576)?,
+        cpu_share: fields.number("cpuShare", 2, 262_144)?,
+        pids_max: fields.number("pidsMax", 2, 4_194_304)?,
+    })
+}
+
+fn uid(fields: &Fields) -> Result<u32, Error> {
+    fields.number("uid", 1, u64::from(u32::MAX) - 1).map(|uid| uid as u32)
+}
+
+fn each<T>(
+    fields: &Fields,
+    name: &str,
+    read: impl Fn(&Map<String, Value>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let one = |item: &Value| match item {
+        Value::Object(item) => read(item),
+        _ => Err(rule(name, "a list of objects")),
+    };
+    fields.list(name)?.iter().map(one).collect()
+}
+
+fn file(item: &Map<String, Value>) -> Result<VmFile, Error> {
+    let path = path_of("files.path", item.get("path"))?;
+    let access = match item.get("access").and_then(Value::as_str) {
+        Some("read") => Access::Read,
+        Some("write") => Access::Write,
+        Some("connect") => Access::Connect,
+        _ => return Err(rule("files.access", "\"read\", \"write\" or \"connect\"")),
+    };
+    Ok(VmFile { path, access })
+}
+
+fn memory(fields: &Fields) -> Result<Memory, Error> {
+    let item = match fields.0.get("memory") {
+        None | Some(Value::Null) => return Ok(Memory::Own),
+        Some(Value::Object(item)) => Fields(item.clone()),
+        Some(_) => return Err(memory_rule()),
+    };
+    match (item.0.contains_key("create"), item.0.contains_key("template")) {
+        (true, false) => {
+            let path = path_of("memory.create", item.0.get("create"))?;
+            let mib = item.number("mib", 1, 1_048_576);
+            Ok(Memory::Create { path, mib: mib.map_err(|_| rule("memory.mib", "a whole number from 1 to 1048576"))? })
+        }
+        (false, true) => Ok(Memory::Template { name: template_name(&item, "template")? }),
+        _ => Err(memory_rule()),
+    }
+}
+
+fn memory_rule() -> Error {
+    rule("memory", "null, {create, mib} or {template}")
+}
+
+fn template_name(fields: &Fields, field: &str) -> Result<String, Error> {
+    let is_good = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let name = fields.bounded(field, 128).ok().filter(is_good);
+    name.map(str::to_string).ok_or_else(|| rule(field, "1 to 128 printable characters without spaces"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{parse, Verb};
+    use super::*;
+
+    const SPAWN: &str = r#"{"id":1,"verb":"vm_spawn","instance":"v-1","uid":70001,"program":"/usr/bin/qemu","argv":["-M","microvm"],
+        "listen":[{"path":"/d/qmp"}],"files":[{"path":"/d/root","access":"read"},{"path":"/d/state","access":"connect"}],
+        "memory":{"create":"/d/ram","mib":160},"hasTap":true,"memoryMib":256,"cpuShare":1024,"pidsMax":64}"#;
+
+    fn spawn_of(line: &str) -> Result<VmSpawn, String> {
+        match parse(line.as_bytes()).1 {
+            Ok(Verb::Vm(VmVerb::Spawn(spawn))) => Ok(*spawn),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn parse_reads_a_vm_spawn() {
+        let spawn = spawn_of(SPAWN).unwrap();
+        assert_eq!(spawn.argv, ["-M", "microvm"]);
+        assert_eq!(spawn.listen, ["/d/qmp"]);
+        assert_eq!(spawn.files[1], VmFile { path: "/d/state".to_string(), access: Access::Connect });
+        assert_eq!(spawn.memory, Memory::Create { path: "/d/ram".to_string(), mib: 160 });
+        assert!(spawn.has_tap && !spawn.has_kvm);
+        let template =
+            spawn_of(&SPAWN.replace(r#"{"create":"/d/ram","mib":160}"#, r#"{"template":"sha256:ab"}"#)).unwrap();
+        assert_eq!(template.memory, Memory::Template { name: "sha256:ab".to_string() });
+        assert_eq!(spawn_of(&SPAWN.replace(r#"{"create":"/d/ram","mib":160}"#, "null")).unwrap().memory, Memory::Own);
+    }
+
+    #[test]
+    fn parse_refuses_bad_fields_of_a_vm_by_name() {
+        let rows = [
+            (r#""uid":70001"#, r#""uid":0"#, "Field \"uid\" must be a whole number from 1 to 4294967294."),
+            (
+                r#""/usr/bin/qemu""#,
+                r#""qemu""#,
+                "Field \"program\" must be an absolute path of at most 4096 bytes without \"..\".",
+            ),
+            (r#"{"path":"/d/qmp"}"#, r#""/d/qmp""#, "Field \"listen\" must be a list of objects."),
+            (
+                r#""/d/qmp""#,
+                "7",
+                "Field \"listen.path\" must be an absolute path of at most 4096 bytes without \"..\".",
+            ),
+            (r#""connect""#, r#""exec""#, "Field \"files.access\" must be \"read\", \"write\" or \"connect\"."),
+            (r#""mib":160"#, r#""mib":0"#, "Field \"memory.mib\" must be a whole number from 1 to 1048576."),
+            (r#""mib":160"#, r#""template":"x""#, "Field \"memory\" must be null, {create, mib} or {template}."),
+            (r#""hasTap":true"#, r#""hasTap":1"#, "Field \"hasTap\" must be true or false."),
+        ];
+        for (good, bad, text) in rows {
+            assert_eq!(spawn_of(&SPAWN.replace(good, bad)), Err(text.to_string()));
+        }
+    }
+
+    #[test]
+    fn parse_reads_templates_by_name() {
+        let verb = |line: &str| parse(line.as_bytes()).1;
+        let wanted = VmVerb::Template { name: "rt-1".to_string(), path: "/d/ram".to_string() };
+        assert_eq!(verb(r#"{"id":1,"verb":"vm_template","name":"rt-1","path":"/d/ram"}"#), Ok(Verb::Vm(wanted)));
+        let error = verb(r#"{"id":1,"verb":"vm_forget","name":"a b"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "Field \"name\" must be 1 to 128 printable characters without spaces.");
+        assert_eq!(verb(r#"{"id":1,"verb":"vm_dance"}"#).unwrap_err().to_string(), "Unknown verb \"vm_dance\".");
+    }
+}

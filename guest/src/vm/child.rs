@@ -1,0 +1,149 @@
+//! The forked child of `vm_spawn` on its way to be the VMM: a private root, no rights, its descriptors, exec. STEPS is the order.
+//!
+//! It starts in an empty mount namespace, as PID 1 of a pid namespace. It does not die with its parent: VMs outlive the launcher.
+
+use crate::sandbox::{place, place_proc, Status, Tree};
+use crate::seccomp::Filter;
+use crate::sys;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+const OPEN_FILES: u64 = 4_096;
+
+/// Everything the child needs, gathered by the launcher before the fork.
+pub struct Plan<'a> {
+    pub joins: &'a [OwnedFd],
+    /// None: it makes one with nothing but a loopback.
+    pub network: Option<&'a OwnedFd>,
+    pub trees: &'a [Tree],
+    pub links: &'a [(String, String)],
+    /// (name, major, minor); none where mknod is not allowed.
+    pub nodes: &'a [(&'static str, u32, u32)],
+    pub proc_masked: &'a [(&'static str, bool)],
+    pub filter: &'a Filter,
+    pub null: &'a OwnedFd,
+    pub stderr: &'a OwnedFd,
+    pub status: &'a OwnedFd,
+    /// From descriptor 3 on.
+    pub inputs: &'a [RawFd],
+    pub program: &'a str,
+    pub argv: &'a [String],
+    pub uid: u32,
+}
+
+type Step = fn(&Plan) -> io::Result<()>;
+
+const STEPS: [(&str, Step); 10] = [
+    ("session", leave_session),
+    ("cgroup.join", join_cgroups),
+    ("network", enter_network),
+    ("root", make_root),
+    ("proc", |plan| place_proc(plan.proc_masked)),
+    ("pivot_root", enter_root),
+    ("names", |_| sys::set_hostname("hearth")),
+    ("limits", set_limits),
+    ("user", give_up_rights),
+    ("exec", exec),
+];
+
+/// Runs in the forked child and never returns.
+pub fn run(plan: &Plan) -> ! {
+    for (step, perform) in STEPS {
+        if let Err(error) = perform(plan) {
+            let status = Status::Failed { step: step.to_string(), errno: error.raw_os_error().unwrap_or(libc::EIO) };
+            let _ = sys::write(plan.status.as_raw_fd(), &status.encode());
+            break;
+        }
+    }
+    sys::exit(127)
+}
+
+fn leave_session(_: &Plan) -> io::Result<()> {
+    sys::set_name("hearth-vm");
+    // SAFETY: takes nothing.
+    unsafe { libc::setsid() };
+    Ok(())
+}
+
+pub fn join_cgroups(plan: &Plan) -> io::Result<()> {
+    plan.joins.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
+}
+
+fn enter_network(plan: &Plan) -> io::Result<()> {
+    match plan.network {
+        Some(network) => sys::setns(network.as_raw_fd(), libc::CLONE_NEWNET),
+        None => {
+            sys::unshare(libc::CLONE_NEWNET)?;
+            crate::netns::bring_loopback_up()
+        }
+    }
+}
+
+fn make_root(plan: &Plan) -> io::Result<()> {
+    let root = sys::new_mount("tmpfs", &[("size", "1m"), ("mode", "755")], sys::MOUNT_ATTR_NOSUID)?;
+    sys::move_mount(root.as_raw_fd(), libc::AT_FDCWD, "/")?;
+    sys::fchdir(root.as_raw_fd())?;
+    // SAFETY: takes a plain number. Device nodes are for the VMM's user.
+    unsafe { libc::umask(0) };
+    for folder in ["dev", "proc", "mnt"] {
+        sys::mkdirat(libc::AT_FDCWD, folder, 0o755)?;
+    }
+    for (name, major, minor) in plan.nodes {
+        sys::mknod_char(libc::AT_FDCWD, &format!("dev/{name}"), *major, *minor)?;
+    }
+    // SAFETY: takes a plain number.
+    unsafe { libc::umask(0o022) };
+    place(plan.trees, plan.links)
+}
+
+/// The old root, an empty tmpfs, stays on /mnt as in every sandbox.
+fn enter_root(_: &Plan) -> io::Result<()> {
+    let root = sys::openat(libc::AT_FDCWD, ".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    sys::mount_setattr(root.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)?;
+    sys::pivot_root(".", "mnt")?;
+    sys::chdir("/")
+}
+
+fn set_limits(_: &Plan) -> io::Result<()> {
+    sys::set_rlimit(libc::RLIMIT_CORE, 0, 0)?;
+    let files = sys::hard_limit(libc::RLIMIT_NOFILE)?.min(OPEN_FILES);
+    sys::set_rlimit(libc::RLIMIT_NOFILE, files, files)
+}
+
+/// The filter is the sandboxes' own: what it denies, no VMM needs that is started so.
+fn give_up_rights(plan: &Plan) -> io::Result<()> {
+    sys::drop_bounding_set()?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    plan.filter.install()?;
+    sys::become_user(plan.uid, plan.uid)?;
+    sys::drop_capabilities()
+}
+
+pub fn exec(plan: &Plan) -> io::Result<()> {
+    let words: Vec<CString> =
+        [plan.program.to_string()].iter().chain(plan.argv).map(|word| sys::c(word)).collect::<io::Result<_>>()?;
+    let argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
+    let path = sys::c("PATH=/usr/bin:/bin")?;
+    let env = [path.as_ptr(), std::ptr::null()];
+    // Copies above the last number first, so that none is overwritten before it is used. They close on exec, the status pipe too:
+    // that is what tells the launcher that the exec succeeded.
+    let above = 3 + plan.inputs.len() as RawFd;
+    let copy = |fd: RawFd| sys::dup_above(fd, above);
+    let (null, stderr) = (copy(plan.null.as_raw_fd())?, copy(plan.stderr.as_raw_fd())?);
+    let status = copy(plan.status.as_raw_fd())?;
+    let inputs: Vec<RawFd> = plan.inputs.iter().map(|fd| copy(*fd)).collect::<io::Result<_>>()?;
+    for (number, fd) in [null, null, stderr].into_iter().chain(inputs).enumerate() {
+        sys::dup2(fd, number as RawFd)?;
+    }
+    let mut keep: Vec<RawFd> = (0..above).chain([status]).collect();
+    sys::close_all_but(&mut keep)?;
+    sys::reset_signals();
+    sys::set_signal_mask(&[])?;
+    // SAFETY: all strings and both null-terminated lists live over the call, which returns only on failure.
+    let failed = sys::check_int(unsafe { libc::execve(argv[0], argv.as_ptr(), env.as_ptr()) });
+    let errno = failed.err().and_then(|error| error.raw_os_error()).unwrap_or(libc::EIO);
+    // The plan's own descriptors are closed by now.
+    let _ = sys::write(status, &Status::Failed { step: "exec".to_string(), errno }.encode());
+    sys::exit(127)
+}

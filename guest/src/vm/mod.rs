@@ -1,0 +1,185 @@
+//! One VMM as the launcher holds it: made by `Vm::spawn`, freed when dropped. What fails half way gives back what it took.
+
+mod child;
+mod inputs;
+mod program;
+mod tail;
+mod template;
+
+pub use program::Program;
+pub use template::Templates;
+
+use crate::cgroup::{Cgroups, Group};
+use crate::error::{Context, Error};
+use crate::host::{device_trees, Host};
+use crate::instance::Exit;
+use crate::request::VmSpawn;
+use crate::sandbox::{Status, STATUS_BYTES};
+use crate::sys::{self, Ended, Pid};
+use child::Plan;
+use inputs::Made;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use tail::Tail;
+
+pub struct Vm {
+    pub id: String,
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    /// Until the VMM has been exec'd.
+    pub status: Option<OwnedFd>,
+    /// Until the VMM closes it.
+    pub stderr: Option<OwnedFd>,
+    pub is_running: bool,
+    pub failure: Option<Error>,
+    pub group: Group,
+    /// Requests waiting: for the start, for the end.
+    pub spawn_request: Option<u64>,
+    pub kill_requests: Vec<u64>,
+    is_kill_asked: bool,
+    tail: Tail,
+    /// Files of its listening sockets.
+    _sockets: Vec<Made>,
+    /// The RAM file it was given to make.
+    ram: Option<Ram>,
+}
+
+struct Ram {
+    made: Made,
+    file: OwnedFd,
+}
+
+/// What a VMM is made from, besides its request.
+pub struct Ground<'a> {
+    pub host: &'a Host,
+    pub cgroups: &'a Cgroups,
+    pub program: &'a Program,
+    pub templates: &'a Templates,
+    pub network: Option<&'a OwnedFd>,
+    pub tap: Option<OwnedFd>,
+}
+
+const NODES: [(&str, u32, u32); 3] = [("null", 1, 3), ("urandom", 1, 9), ("kvm", 10, 232)];
+
+impl Vm {
+    /// Makes a VMM and lets it go; its status pipe tells which step failed, or ends when it has been exec'd.
+    pub fn spawn(ground: Ground, request: &VmSpawn) -> Result<Vm, Error> {
+        let Ground { host, cgroups, program, templates, .. } = ground;
+        let group = cgroups.make(&request.instance)?;
+        group.limit_memory(request.memory_mib)?;
+        group.limit_pids(request.pids_max)?;
+        group.share_cpu(request.cpu_share)?;
+        let joins = group.join_files()?;
+        let (mut given, mut sockets) = (Vec::new(), Vec::new());
+        for path in &request.listen {
+            let (socket, made) = inputs::listen(host, path)?;
+            given.push(socket);
+            sockets.push(made);
+        }
+        for file in &request.files {
+            given.push(inputs::open(host, file, request.uid)?);
+        }
+        let (memory, made) = inputs::memory(host, &request.memory, request.uid, |name| templates.get(name))?;
+        let numbers = given.iter().chain(&memory).chain(&ground.tap);
+        let numbers: Vec<RawFd> = numbers.map(|fd| fd.as_raw_fd()).collect();
+        let mut trees = program.trees(host)?;
+        let nodes: &[_] = if host.can_mknod { &NODES[..2 + usize::from(request.has_kvm)] } else { &[] };
+        if !host.can_mknod {
+            trees.extend(device_trees()?);
+        }
+        let links = program.links(host);
+        let null = sys::openat(libc::AT_FDCWD, "/dev/null", libc::O_RDWR, 0).at("stdio", || "open /dev/null".into())?;
+        let pipe = |step| sys::pipe(libc::O_NONBLOCK).at(step, || "make a pipe".to_string());
+        let ((status, status_end), (stderr, stderr_end)) = (pipe("status")?, pipe("stdio")?);
+        sys::set_blocking(stderr_end.as_raw_fd()).at("stdio", || "make stderr blocking".to_string())?;
+        let plan = Plan {
+            joins: &joins,
+            network: ground.network,
+            trees: &trees,
+            links: &links,
+            nodes,
+            proc_masked: &host.proc_masked,
+            filter: &host.filter,
+            null: &null,
+            stderr: &stderr_end,
+            status: &status_end,
+            inputs: &numbers,
+            program: &request.program,
+            argv: &request.argv,
+            uid: request.uid,
+        };
+        let Some((pid, pidfd)) = host.fork_sandbox(group.v2_fd())? else { child::run(&plan) };
+        Ok(Vm {
+            id: request.instance.clone(),
+            pid,
+            pidfd,
+            status: Some(status),
+            stderr: Some(stderr),
+            is_running: false,
+            failure: None,
+            group,
+            spawn_request: None,
+            kill_requests: Vec::new(),
+            is_kill_asked: false,
+            tail: Tail::default(),
+            _sockets: sockets,
+            ram: made.zip(memory).map(|(made, file)| Ram { made, file }),
+        })
+    }
+
+    /// Reads the status pipe; true when the VMM has been exec'd with this.
+    pub fn read_status(&mut self) -> bool {
+        let Some(status) = &self.status else { return false };
+        let mut record = [0u8; STATUS_BYTES];
+        match sys::read(status.as_raw_fd(), &mut record) {
+            Ok(STATUS_BYTES) => {
+                if let Some(Status::Failed { step, errno }) = Status::decode(&record) {
+                    self.failure = Some(Error::Sandbox { step, errno });
+                }
+                false
+            }
+            Ok(_) => {
+                self.status = None;
+                let has_started = self.failure.is_none() && !self.is_running;
+                if has_started {
+                    self.is_running = true;
+                    if let Some(ram) = &mut self.ram {
+                        ram.made.keep();
+                    }
+                }
+                has_started
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Reads what it wrote to stderr; closes that when the VMM has.
+    pub fn read_stderr(&mut self) {
+        if let Some(stderr) = &self.stderr {
+            if !self.tail.read(stderr.as_raw_fd()) {
+                self.stderr = None;
+            }
+        }
+    }
+
+    pub fn last_words(&self) -> String {
+        self.tail.text()
+    }
+
+    pub fn exit(&self, ended: Option<Ended>) -> Exit {
+        let is_killed = ended == Some(Ended::Signalled(libc::SIGKILL));
+        Exit { ended, is_oom: is_killed && !self.is_kill_asked && self.group.oom_kills() > 0 }
+    }
+
+    pub fn kill(&mut self) {
+        self.is_kill_asked = true;
+        self.group.thaw_for_kill();
+        let _ = sys::pidfd_kill(self.pidfd.as_raw_fd(), libc::SIGKILL);
+    }
+}
+
+impl Drop for Ram {
+    fn drop(&mut self) {
+        // No later VMM of the same uid may write to it.
+        let _ = sys::fchmod(self.file.as_raw_fd(), 0o600);
+    }
+}

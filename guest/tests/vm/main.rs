@@ -1,0 +1,71 @@
+//! VMMs, started by a real launcher. Each scenario runs as the launcher's platform: an unprivileged process with the control
+//! socket as descriptor 3 (`platform`); the VMM is this program again (`dummy`), which does over a socket what it is told.
+
+mod dummy;
+mod machine;
+mod memory;
+mod qemu;
+mod spawn;
+#[path = "../sandbox/support.rs"]
+#[allow(dead_code)]
+mod support;
+
+use machine::Machine;
+use std::time::Instant;
+use support::Platform;
+
+const UID: u32 = 65_531;
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+
+type Scenario = fn(&mut Platform);
+
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("a VMM has no rights, its own namespaces, and sees nothing of the host", spawn::confined),
+    ("a VMM gets its descriptors in order", spawn::descriptors),
+    ("a socket is the platform's alone and goes with its VM", spawn::sockets),
+    ("an exit is told with its code or signal and the last words", spawn::exits),
+    ("a vm_spawn that fails names its step and leaves nothing", spawn::failures),
+    ("a VMM out of memory is reported as oom", spawn::out_of_memory),
+    ("kill, stats and list count VMs", spawn::counted),
+    ("a template is sealed and shared, and forgotten by name", memory::templates),
+    ("copying a template holds up no other verb", memory::busy),
+    ("QEMU gives its state away and a clone goes on from it", qemu::snapshot),
+    ("50 VMs leave nothing", spawn::fifty),
+];
+
+fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    match words.get(1).map(String::as_str) {
+        Some("platform") => {
+            let mut platform = Platform::new(&words[3]);
+            let found = SCENARIOS.iter().find(|(name, _)| *name == words[2]);
+            let (_, scenario) = found.unwrap_or_else(|| panic!("no scenario \"{}\"", words[2]));
+            scenario(&mut platform);
+        }
+        Some("dummy") => dummy::run(&words[2..]),
+        filter => run_all(filter.unwrap_or("")),
+    }
+}
+
+fn run_all(filter: &str) {
+    // SAFETY: cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: starting VMs needs root");
+        return;
+    }
+    let mut failed = Vec::new();
+    let mut check = |name: &str, run: &dyn Fn() -> bool| {
+        if name.contains(filter) {
+            let started = Instant::now();
+            let verdict = if run() { "ok" } else { "FAILED" };
+            println!("{verdict:>6}  {name} ({} ms)", started.elapsed().as_millis());
+            if verdict != "ok" {
+                failed.push(name.to_string());
+            }
+        }
+    };
+    for (name, _) in SCENARIOS {
+        check(name, &|| Machine::new().up(name).wait().unwrap().success());
+    }
+    assert!(failed.is_empty(), "failed: {failed:?}");
+}
