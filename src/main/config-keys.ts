@@ -43,6 +43,27 @@ export const configKeys = {
     allowed: ['auto', 'process', 'firecracker', 'qemu'],
     about: 'How Instances are isolated; auto takes the strongest that works here and says what is lost.',
   },
+  qemu: {
+    type: 'path',
+    value: 'FILE',
+    default: '',
+    defaultText: 'qemu-system-* on the PATH',
+    about: 'The QEMU program to run microVMs on.',
+  },
+  firecracker: {
+    type: 'path',
+    value: 'FILE',
+    default: '',
+    defaultText: 'firecracker on the PATH',
+    about: 'The Firecracker program to run microVMs on.',
+  },
+  jailer: {
+    type: 'path',
+    value: 'FILE',
+    default: '',
+    defaultText: 'jailer on the PATH',
+    about: "Firecracker's jailer; it is started as root, so root must own it.",
+  },
   readyFile: {
     type: 'path',
     value: 'FILE',

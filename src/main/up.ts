@@ -8,6 +8,7 @@ import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
 import { findRuntimes } from './runtimes.ts'
 import { ensureServiceUser, type ServiceUser } from './service-user.ts'
+import { findVmmPrograms, type VmmPrograms } from './vmm-programs.ts'
 
 /* hearth up, first stage: all that may need root. It ends by becoming the launcher (`hearth-guest up`), which starts the second
  * stage, serve.ts, without any privilege. Nothing here parses what comes from a network or a function. */
@@ -22,6 +23,7 @@ export interface ServeOptions {
   /** Who the platform runs as; null = as the caller. */
   readonly user: ServiceUser | null
   readonly runtimes: readonly RuntimeBuild[]
+  readonly vmms: VmmPrograms
 }
 
 /** The service user cannot read root's key file: certificate and key go by the environment, which only the process itself and root can read. */
@@ -35,15 +37,16 @@ export async function up(options: UpOptions): Promise<number> {
   prepareFolder(config.data, user)
   takeLock(config.data)
   const runtimes = await findRuntimes(options.env)
+  const vmms = findVmmPrograms(config, options.env)
   if (options.isFirstRun) startFirstRun(config)
-  const serve = serveCommand({ config, user, runtimes })
+  const serve = serveCommand({ config, user, runtimes, vmms })
   if (process.platform !== 'linux') return runPlain(serve, config)
   if (!existsSync(guestProgram))
     throw new AppError(
       'internal',
       'Cannot start: the sandbox program is not built. Run "npm run setup" in the application folder.',
     )
-  return becomeLauncher(serve, { config, user, runtimes })
+  return becomeLauncher(serve, { config, user, runtimes, vmms })
 }
 
 function serveCommand(options: ServeOptions): readonly string[] {
@@ -51,7 +54,7 @@ function serveCommand(options: ServeOptions): readonly string[] {
   return [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
 }
 
-function becomeLauncher(serve: readonly string[], { config, user, runtimes }: ServeOptions): never {
+function becomeLauncher(serve: readonly string[], { config, user, runtimes, vmms }: ServeOptions): never {
   const keep = [appRoot, config.data, path.dirname(process.execPath)]
   for (const file of [config.readyFile, config.masterKeyFile]) if (file !== '') keep.push(path.dirname(file))
   const args = [
@@ -61,6 +64,7 @@ function becomeLauncher(serve: readonly string[], { config, user, runtimes }: Se
     ...outermost(keep).flatMap((folder) => ['--keep', folder]),
     ...runtimeFolders(runtimes).flatMap((folder) => ['--source', folder]),
     ...(config.readyFile === '' ? [] : ['--ready', config.readyFile]),
+    ...Object.values(vmms).flatMap((program) => (program === '' ? [] : ['--vmm', program])),
     '--',
     ...serve,
   ]
