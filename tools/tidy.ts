@@ -59,6 +59,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 /** Folders whose subfolders are adapters of one interface: siblings stay strangers. */
 const adapterFolders = new Set(['store', 'driver'])
 
+/** What several of those siblings have in common, in a folder of its own. */
+const sharedFolders = new Set(['driver/vm'])
+
 function importDirection(file: SourceFile): Finding[] {
   const from = moduleOf(file.path)
   if (from === undefined) return []
@@ -86,7 +89,9 @@ function directionProblem(
   const to = moduleOf(target)
   const toFolder = to?.folder ?? target.split('/')[0] ?? target
   if (to !== undefined && to.folder === from.folder) {
-    const areSiblings = adapterFolders.has(from.folder) && to.adapter !== from.adapter && from.adapter !== undefined
+    const isShared = to.adapter !== undefined && sharedFolders.has(`${to.folder}/${to.adapter}`)
+    const areSiblings =
+      adapterFolders.has(from.folder) && to.adapter !== from.adapter && from.adapter !== undefined && !isShared
     if (!areSiblings || to.adapter === undefined) return undefined
     return `"${from.folder}/${from.adapter}" must not import its sibling "${to.folder}/${to.adapter}". Move what both need into src/domain.`
   }

@@ -33,6 +33,12 @@ export const configFields = {
     .string()
     .optional()
     .describe('`sequential` (default), or `never`: each invocation gets an Instance of its own.'),
+  snapshot: z
+    .string()
+    .optional()
+    .describe(
+      'MicroVMs only: `runtime` (default): starts from a snapshot without user code; `function`: module-level code is in it; `none`.',
+    ),
   arch: z.string().optional().describe('`x86_64` or `arm64`; default: that of the platform.'),
   freezeAfterMs: z
     .number()
@@ -110,6 +116,7 @@ const versionFields = {
   network: z.string(),
   isolation: z.string(),
   reuse: z.string(),
+  snapshot: z.string(),
   arch: z.string(),
   freezeAfterMs: z.number(),
   keepAliveMs: z.number(),
@@ -157,6 +164,11 @@ export const receipt = z
         node: z.string(),
         instance: z.string(),
         driver: z.string(),
+        vmm: z.string().nullable().describe('Of a microVM: VMM, version and accelerator.'),
+        snapshot: z
+          .string()
+          .nullable()
+          .describe('Of a microVM: `runtime`, `function`, `none`, or `refused: <reason>`.'),
         arch: z.string(),
         startedAt: z.number(),
         endedAt: z.number(),
@@ -220,6 +232,8 @@ export const nodeStatus = z
         name: z.string(),
         works: z.boolean(),
         detail: z.string(),
+        isVm: z.boolean(),
+        vmm: z.object({ name: z.string(), version: z.string(), accelerator: z.string() }).nullable(),
         enforced: z.array(z.object({ feature: z.string(), enforced: z.boolean(), detail: z.string() })),
       }),
     ),

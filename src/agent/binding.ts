@@ -18,7 +18,7 @@ export function bindSpec(version: Version, code: Code): BindSpec {
   const { memoryMib, network, ephemeralMib } = version.config
   return {
     codeFolder: code.folder,
-    codeImage: null,
+    codeImage: code.image,
     cacheFolder: code.cacheFolder,
     layerFolders: [],
     memoryMib,

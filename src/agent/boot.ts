@@ -1,17 +1,16 @@
 import { Undo } from '../domain/undo.ts'
 import { AppError } from '../domain/error.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { Driver, Sandbox } from '../domain/driver.ts'
-import { limits } from '../domain/limits.ts'
+import type { Driver, Prespawned, Sandbox } from '../domain/driver.ts'
 import type { Logger } from '../domain/logger.ts'
-import type { RuntimeBuild } from '../domain/runtime.ts'
+import type { Snapshot } from '../domain/snapshot.ts'
 import { Instance, type InstanceOptions } from './instance.ts'
+import type { Place } from './place.ts'
 import { timedPhase } from './start-phases.ts'
 import { join } from 'node:path'
 
 export interface BootContext {
   readonly node: string
-  readonly driver: Driver
   readonly clock: Clock
   readonly logger: Logger
   readonly instancesFolder: string
@@ -21,46 +20,63 @@ export interface BootContext {
   readonly newToken: () => string
 }
 
+/** How the sandbox comes to be. */
+export type Origin =
+  | {
+      readonly kind: 'boot'
+      /** Why it was not restored, for the receipt. */
+      readonly why: string | null
+      /** Where a snapshot of it will be kept, for one that is booted to be saved. */
+      readonly saveTo?: string
+    }
+  | {
+      readonly kind: 'restore'
+      readonly snapshot: Snapshot
+      /** What a function snapshot has mounted. */
+      readonly codeImage: string | null
+      /** A VMM started ahead, with the instance id it was started for. */
+      readonly spare?: { readonly id: string; readonly prespawned: Prespawned }
+    }
+
 /** A runtime that has not said HELLO after this is not going to: 500 times the usual. */
 const bootMsMax = 15_000
+/** A guest's kernel and runtime under emulation, several at a time on two cores. */
+const vmBootMsMax = 60_000
 
-/** A sandbox with a runtime that has said HELLO and knows no user code yet.
- *  Throws what `Driver.boot` throws, and driver_failed when HELLO does not come. Leaves nothing behind then. */
-export async function bootInstance(context: BootContext, build: RuntimeBuild): Promise<Instance> {
-  const { clock, driver } = context
-  const id = `i-${context.newToken().slice(0, 16)}`
+/** A sandbox with a runtime that has said HELLO and knows no user code yet, or only what its function snapshot holds.
+ *  Throws what `Driver.boot` and `restore` throw, and driver_failed when HELLO does not come. Leaves nothing behind then. */
+export async function bootInstance(context: BootContext, place: Place, origin: Origin): Promise<Instance> {
+  const { clock } = context
+  const spare = origin.kind === 'restore' ? origin.spare : undefined
+  const id = spare?.id ?? newInstanceId(context.newToken)
   const epoch = context.newToken()
   const undo = new Undo()
   const fromMs = clock.monotonicMs()
+  const limitMs = place.driver.capabilities.isVm ? vmBootMsMax : bootMsMax
   try {
-    // 1. Sandbox: namespaces, cgroups, private root, runtime started.
-    const sandbox = await driver.boot(
-      {
-        instanceId: id,
-        epoch,
-        runtime: build,
-        folder: join(context.instancesFolder, id),
-        memoryMib: limits.memoryMib.default,
-        isForSnapshot: false,
-      },
-      { deadlineMs: clock.nowMs() + bootMsMax },
-    )
+    // 1. Sandbox: namespaces, cgroups, private root, runtime started; or a machine.
+    const sandbox = await makeSandbox(context, place, { origin, id, epoch, deadlineMs: clock.nowMs() + limitMs })
     undo.add('sandbox', async () => void (await sandbox.kill()))
     const spawnedMs = clock.monotonicMs()
     // 2. Links, then HELLO.
-    const instance = makeInstance(context, { id, epoch, build, sandbox })
+    const instance = makeInstance(context, { id, epoch, place, origin, sandbox })
     undo.add('instance', async () => void (await instance.kill()))
-    await helloInTime(instance, clock)
+    await helloInTime(instance, clock, limitMs)
     const greetedMs = clock.monotonicMs()
     // When in the spawn the network came is not told: its time counts as the last part.
     const networkFromMs = spawnedMs - Math.min(sandbox.networkMs ?? 0, spawnedMs - fromMs)
     instance.bootPhases = [
-      timedPhase('sandbox', { fromMs, toMs: networkFromMs }),
+      timedPhase(origin.kind === 'boot' ? 'sandbox' : 'restore', { fromMs, toMs: networkFromMs }),
       ...(sandbox.networkMs === undefined ? [] : [timedPhase('network', { fromMs: networkFromMs, toMs: spawnedMs })]),
       timedPhase('runtime_boot', { fromMs: spawnedMs, toMs: greetedMs }),
     ]
     undo.disarm()
-    context.logger.debug('instance.boot.done', { instanceId: id, runtime: build.id, bootMs: greetedMs - fromMs })
+    context.logger.debug('instance.boot.done', {
+      instanceId: id,
+      runtime: place.build.id,
+      origin: origin.kind,
+      bootMs: greetedMs - fromMs,
+    })
     return instance
   } catch (error) {
     await undo.run().catch((cause: unknown) => {
@@ -70,15 +86,66 @@ export async function bootInstance(context: BootContext, build: RuntimeBuild): P
   }
 }
 
-function makeInstance(
-  context: BootContext,
-  of: { id: string; epoch: string; build: RuntimeBuild; sandbox: Sandbox },
-): Instance {
-  const { node, clock, logger, logBytesPerSecond, openService } = context
-  return new Instance({ ...of, node, driver: context.driver.name, clock, logger, logBytesPerSecond, openService })
+export function newInstanceId(newToken: () => string): string {
+  return `i-${newToken().slice(0, 16)}`
 }
 
-async function helloInTime(instance: Instance, clock: Clock): Promise<void> {
+async function makeSandbox(
+  { instancesFolder }: BootContext,
+  { driver, build: runtime, memoryMib }: Place,
+  of: { origin: Origin; id: string; epoch: string; deadlineMs: number },
+): Promise<Sandbox> {
+  const { origin, id: instanceId, epoch, deadlineMs } = of
+  const folder = join(instancesFolder, instanceId)
+  if (origin.kind === 'boot') {
+    const isForSnapshot = origin.saveTo !== undefined
+    const spec = { instanceId, epoch, runtime, folder: origin.saveTo ?? folder, memoryMib, isForSnapshot }
+    return driver.boot(spec, { deadlineMs })
+  }
+  const { snapshot, codeImage, spare } = origin
+  const prespawned = spare === undefined ? {} : { prespawned: spare.prespawned }
+  const restore = driver.restore?.(
+    snapshot,
+    { instanceId, epoch, runtime, folder, codeImage, ...prespawned },
+    { deadlineMs },
+  )
+  if (restore === undefined) throw new AppError('driver_failed', `Driver ${driver.name} has no snapshots.`)
+  return restore
+}
+
+function makeInstance(
+  context: BootContext,
+  of: { id: string; epoch: string; place: Place; origin: Origin; sandbox: Sandbox },
+): Instance {
+  const { node, clock, logger, logBytesPerSecond, openService } = context
+  const { id, epoch, place, origin, sandbox } = of
+  const { driver, build } = place
+  const { capabilities } = driver
+  return new Instance({
+    ...{ id, epoch, build, sandbox, node, clock, logger, logBytesPerSecond, openService },
+    from: {
+      record: {
+        driver: driver.name,
+        vmm: vmmText(driver),
+        snapshot: capabilities.isVm ? originText(origin) : null,
+      },
+      isRestored: origin.kind === 'restore',
+      mayPause: capabilities.pause,
+    },
+  })
+}
+
+/** `qemu 7.2.22 (tcg)`. */
+export function vmmText({ capabilities: { vmm } }: Driver): string | null {
+  return vmm === null ? null : `${vmm.name} ${vmm.version} (${vmm.accelerator})`
+}
+
+function originText(origin: Origin): string {
+  if (origin.kind === 'restore') return origin.snapshot.kind
+  return origin.why === null ? 'none' : `refused: ${origin.why}`
+}
+
+async function helloInTime(instance: Instance, clock: Clock, limitMs: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const fail = (why: string): void =>
       reject(
@@ -87,7 +154,7 @@ async function helloInTime(instance: Instance, clock: Clock): Promise<void> {
           retryable: true,
         }),
       )
-    const timer = clock.schedule(bootMsMax, () => fail(`no HELLO within ${bootMsMax} ms.`))
+    const timer = clock.schedule(limitMs, () => fail(`no HELLO within ${limitMs} ms.`))
     instance.hello.then(resolve, (error: unknown) => fail(error instanceof Error ? error.message : String(error)))
     void instance.hello.finally(() => timer.cancel()).catch(() => {})
   })

@@ -5,6 +5,8 @@ import { versionKey, type Version } from '../domain/function.ts'
 export interface Code {
   readonly folder: string
   readonly cacheFolder: string | null
+  /** All of it as erofs; null where no microVM may run it. */
+  readonly image: string | null
 }
 
 /** Where bytecode of `version` is kept: it depends on the code and on the very interpreter. */
@@ -12,15 +14,20 @@ export function bytecodeKey(version: Version): string {
   return `bytecode:${version.codeDigest}:${version.runtimeDigest}`
 }
 
+/** The code image of a Version that a microVM may run, else null. */
+export type ImageOf = (version: Version, trees: Pick<Code, 'folder' | 'cacheFolder'>) => Promise<string | null>
+
 class NotMade extends Error {}
 
 /** Unpacked code and bytecode by Version: known ones without a promise, others through the artifact store. */
 export class CodeCache {
   readonly #artifacts: ArtifactStore
+  readonly #imageOf: ImageOf
   readonly #known = new Map<string, Code | Promise<Code>>()
 
-  constructor(artifacts: ArtifactStore) {
+  constructor(artifacts: ArtifactStore, imageOf: ImageOf) {
     this.#artifacts = artifacts
+    this.#imageOf = imageOf
   }
 
   get(version: Version): Code | Promise<Code> {
@@ -51,7 +58,8 @@ export class CodeCache {
 
   async #find(version: Version): Promise<Code> {
     const { folder } = await this.#artifacts.unpack(version.codeDigest)
-    return { folder, cacheFolder: await this.#existingCache(version) }
+    const cacheFolder = await this.#existingCache(version)
+    return { folder, cacheFolder, image: await this.#imageOf(version, { folder, cacheFolder }) }
   }
 
   async #existingCache(version: Version): Promise<string | null> {

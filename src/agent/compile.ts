@@ -15,6 +15,8 @@ import { dirname, join } from 'node:path'
 export interface CompileOptions {
   readonly version: Version
   readonly folder: string
+  /** The same as erofs, for a microVM. */
+  readonly image: () => Promise<string | null>
   readonly build: RuntimeBuild
   readonly artifacts: ArtifactStore
   readonly clock: Clock
@@ -70,10 +72,10 @@ async function isWorth(folder: string, { extension, bytes }: { extension: RegExp
 }
 
 async function compile(options: CompileOptions): Promise<PackedFile[]> {
-  const { version, folder, clock, names } = options
+  const { version, folder, image, clock, names } = options
   const instance = await options.boot()
   try {
-    const code = { folder, cacheFolder: null }
+    const code = { folder, cacheFolder: null, image: await image() }
     const files = await instance.sandbox.bind({ ...bindSpec(version, code), network: 'none' })
     instance.state = 'binding'
     instance.link.bind(

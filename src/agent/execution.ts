@@ -15,6 +15,7 @@ import { cancelled, describeDeath, ephemeralFull, expired, responseTooLarge, tim
 import type { Death, Failure } from './failures.ts'
 import type { Instance } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
+import { oneLine, reportLine } from './logs/report-line.ts'
 import type { Start } from './start.ts'
 import { phasesSince, timedPhase } from './start-phases.ts'
 
@@ -22,7 +23,6 @@ import { phasesSince, timedPhase } from './start-phases.ts'
 export interface ExecutionHost {
   readonly node: string
   readonly arch: string
-  readonly driver: string
   readonly clock: Clock
   readonly logger: Logger
   readonly outcomes: OutcomeSink
@@ -291,14 +291,22 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     { endedMs, endedAt, durationMs }: { endedMs: number; endedAt: number; durationMs: number },
   ): AttemptResult {
     const { instance } = this
-    const { node, arch, driver } = this.#host
+    const { node, arch } = this.#host
     return {
       outcome: end.outcome,
       effect: end.effect,
       attempt:
         instance === null
           ? null
-          : { node, instance: instance.id, driver, arch, startedAt: this.#startedAt, endedAt, outcome: end.outcome },
+          : {
+              node,
+              instance: instance.id,
+              ...instance.from.record,
+              arch,
+              startedAt: this.#startedAt,
+              endedAt,
+              outcome: end.outcome,
+            },
       start: this.#source,
       coldCause: this.start?.cause ?? null,
       crashReason: end.crashReason ?? null,
@@ -325,12 +333,9 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (end.error !== null && (end.outcome === 'crashed' || end.outcome === 'timed_out'))
       this.#platformLine(time, `RequestId: ${invocationId} Error: ${oneLine(end.error.errorMessage)}`)
     this.#platformLine(time, `END RequestId: ${invocationId}`)
-    const { start } = this
-    const init = start === null ? '' : `\tInit Duration: ${start.initMs.toFixed(2)} ms`
-    this.#platformLine(
-      time,
-      `REPORT RequestId: ${invocationId}\tDuration: ${Math.round(durationMs * 100) / 100} ms\tBilled Duration: ${Math.ceil(durationMs)} ms\tMemory Size: ${version.config.memoryMib} MB\tMax Memory Used: ${this.instance?.memoryPeakMib ?? 0} MB${init}`,
-    )
+    const { memoryMib } = version.config
+    const report = { durationMs, memoryMib, peakMib: this.instance?.memoryPeakMib ?? 0, initMs: this.start?.initMs }
+    this.#platformLine(time, reportLine(invocationId, report))
   }
 
   #platformLine(time: number, text: string): void {
@@ -341,8 +346,4 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   #tell(frame: ExecuteUp): void {
     for (const receive of this.#receivers) receive(frame)
   }
-}
-
-function oneLine(text: string): string {
-  return text.replaceAll(/[\r\n]+/g, ' ')
 }

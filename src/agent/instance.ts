@@ -1,7 +1,7 @@
 import type { Clock } from '../domain/clock.ts'
 import type { Exit, Sandbox, Usage } from '../domain/driver.ts'
 import type { InstanceInfo, InstanceState } from '../domain/instance.ts'
-import type { FunctionError } from '../domain/invocation.ts'
+import type { AttemptRecord, FunctionError } from '../domain/invocation.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { versionKey, type Version } from '../domain/function.ts'
@@ -25,11 +25,20 @@ export interface InstanceOwner {
   onQuiet(instance: Instance): void
 }
 
+/** Where an Instance comes from. */
+export interface InstanceFrom {
+  /** What every attempt on it is recorded with. */
+  readonly record: Pick<AttemptRecord, 'driver' | 'vmm' | 'snapshot'>
+  /** It came up from a snapshot. */
+  readonly isRestored: boolean
+  readonly mayPause: boolean
+}
+
 export interface InstanceOptions {
   readonly id: string
   readonly epoch: string
   readonly node: string
-  readonly driver: string
+  readonly from: InstanceFrom
   readonly build: RuntimeBuild
   readonly sandbox: Sandbox
   readonly clock: Clock
@@ -50,6 +59,7 @@ const bootOutputChars = 4_096
 /** One sandbox and the two links into it. Life: domain/instance.ts. */
 export class Instance {
   readonly id: string
+  readonly from: InstanceFrom
   readonly build: RuntimeBuild
   readonly sandbox: Sandbox
   readonly link: HostLink
@@ -93,6 +103,7 @@ export class Instance {
     this.#options = options
     const { id, epoch, build, sandbox, clock } = options
     this.id = id
+    this.from = options.from
     this.build = build
     this.sandbox = sandbox
     this.createdAt = clock.nowMs()
@@ -216,7 +227,7 @@ export class Instance {
     return {
       id: this.id,
       node: this.#options.node,
-      driver: this.#options.driver,
+      driver: this.from.record.driver,
       runtime: this.build.id,
       state: this.state,
       version: this.version === null ? null : versionKey(this.version),

@@ -3,6 +3,7 @@ import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Driver } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
+import type { ImageStore } from '../domain/image.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { PlaceNames } from './binding.ts'
@@ -10,18 +11,23 @@ import type { PlaceNames } from './binding.ts'
 export interface LocalAgentOptions {
   readonly node: string
   readonly arch: Arch
-  readonly driver: Driver
+  /** In the operator's order of preference; `auto` takes the first that works. */
+  readonly drivers: readonly Driver[]
+  /** Root and code images for drivers that take them; null where there is none such. */
+  readonly images: Pick<ImageStore, 'codeImage'> | null
   readonly runtimes: RuntimeCatalog
   readonly artifacts: ArtifactStore
   readonly secrets: SecretSource
   readonly hostServices: HostServices
   readonly outcomes: OutcomeSink
   readonly logger: Logger
-  readonly folders: { readonly instances: string; readonly logs: string }
+  readonly folders: { readonly instances: string; readonly logs: string; readonly snapshots: string }
   /** What Instances may hold together. */
   readonly memoryMib: number
   /** Booted Instances to keep ready per runtime in use. */
   readonly poolSize: number
+  /** The same for microVMs, per runtime and size of memory. */
+  readonly vmPoolSize: number
   readonly names: PlaceNames
   /** Log output of one Instance; more is dropped. */
   readonly logBytesPerSecond?: number

@@ -8,15 +8,12 @@ import type {
   OutcomeSink,
 } from '../domain/agent.ts'
 import { systemClock, type Clock } from '../domain/clock.ts'
-import type { ProbeResult } from '../domain/driver.ts'
-import { AppError } from '../domain/error.ts'
-import { versionKey, type Version } from '../domain/function.ts'
+import type { Version } from '../domain/function.ts'
 import type { InstanceInfo } from '../domain/instance.ts'
 import type { Logger } from '../domain/logger.ts'
-import type { RuntimeBuild } from '../domain/runtime.ts'
 import { Alarm } from './alarm.ts'
-import { bootInstance } from './boot.ts'
-import { CodeCache } from './code-cache.ts'
+import type { BootContext } from './boot.ts'
+import { CodeCache, type Code } from './code-cache.ts'
 import { makeBytecode } from './compile.ts'
 import { Execution, type ExecutionHost, type Fate } from './execution.ts'
 import { openHostService } from './host-service.ts'
@@ -25,10 +22,10 @@ import { FunctionLogs } from './logs/function-logs.ts'
 import { loadOnce } from './load-once.ts'
 import type { LocalAgentOptions } from './local-agent-options.ts'
 import { MemoryBudget } from './memory-budget.ts'
-import { Pools } from './pools.ts'
+import { Sources } from './sources.ts'
 import { Start, type StartHooks } from './start.ts'
 import { UsageSampler } from './usage-sampler.ts'
-import type { GroupHost, VersionGroup } from './version-group.ts'
+import type { GroupHost } from './version-group.ts'
 import { VersionGroups, type EvictFilter } from './version-groups.ts'
 import { randomBytes } from 'node:crypto'
 
@@ -43,7 +40,6 @@ export function createLocalAgent(options: LocalAgentOptions): Agent {
 class LocalAgent implements Agent, ExecutionHost, GroupHost {
   readonly node: string
   readonly arch: string
-  readonly driver: string
   readonly clock: Clock
   readonly logger: Logger
   readonly outcomes: OutcomeSink
@@ -53,14 +49,13 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   readonly #functionLogs: FunctionLogs
   readonly #budget: MemoryBudget
   readonly #code: CodeCache
-  readonly #pools: Pools
+  readonly #sources: Sources
   readonly #groups: VersionGroups
   readonly #executions = new Map<string, Execution>()
   readonly #watchers = new Set<(event: AgentEvent) => void>()
   readonly #deadlines: Alarm
   readonly #sweeps: Alarm
   readonly #sampler: UsageSampler
-  #probe: ProbeResult | null = null
   #isClosed = false
 
   constructor(options: LocalAgentOptions) {
@@ -69,71 +64,62 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.logger = options.logger
     this.node = options.node
     this.arch = options.arch
-    this.driver = options.driver.name
     this.outcomes = options.outcomes
     this.#functionLogs = new FunctionLogs(options.folders.logs, { clock: this.clock, logger: this.logger })
     this.logs = this.#functionLogs.service
     this.#budget = new MemoryBudget(options.memoryMib, (freeMib) => this.#emit({ type: 'capacity', freeMib }))
-    this.#code = new CodeCache(options.artifacts)
+    this.#code = new CodeCache(options.artifacts, (version, trees) => this.#codeImage(version, trees))
     this.#deadlines = new Alarm(this.clock, (nowMs) => this.#expire(nowMs))
     this.#sweeps = new Alarm(this.clock, (nowMs) => this.#groups.sweep(nowMs))
     this.#groups = new VersionGroups(this, {
       logs: this.#functionLogs,
-      forgotten: (version) => this.#code.forget(version),
+      forgotten: (version) => {
+        this.#code.forget(version)
+        this.#sources.forget(version)
+      },
     })
-    this.#pools = new Pools({
-      size: options.poolSize,
-      boot: (build) => this.#boot(build),
-      budget: this.#budget,
-      clock: this.clock,
-      logger: this.logger,
+    this.#sources = new Sources({
+      boot: this.#bootContext(),
+      ...{ drivers: options.drivers, runtimes: options.runtimes, names: options.names, budget: this.#budget },
+      ...{ poolSize: options.poolSize, vmPoolSize: options.vmPoolSize, clock: this.clock, logger: this.logger },
+      snapshotsFolder: options.folders.snapshots,
       isStarting: () => this.#groups.isStarting(),
+      code: (version) => this.#code.get(version),
     })
     this.#sampler = new UsageSampler(this.clock, () => this.#groups.instances())
   }
 
-  /** Known once the driver has probed the machine. */
-  get mayPause(): boolean {
-    return this.#options.driver.capabilities.pause
-  }
-
   async register(): Promise<AgentStatus> {
-    this.#probe = await this.#options.driver.probe()
-    if (!this.#probe.works)
-      this.logger.error('driver.probe.failed', { driver: this.driver, detail: this.#probe.detail })
-    for (const family of ['node', 'python'] as const) {
-      try {
-        this.#pools.of(this.#options.runtimes.resolve(family))
-      } catch (error) {
-        this.logger.warn('runtime.missing', { family, error: String(error) })
-      }
-    }
-    this.#pools.refillSoon()
-    return this.status()
+    await this.#sources.open()
+    return this.#statusNow()
   }
 
   async deploy(
     version: Version,
     { report = () => {}, mustLoad = false }: Parameters<Agent['deploy']>[1] = {},
   ): Promise<void> {
-    const build = this.#buildOf(version)
+    await this.#sources.probed
+    const place = this.#sources.placeOf(version)
     const { folder, bytes, entries } = await this.#options.artifacts.unpack(version.codeDigest)
     report(`Unpacked ${entries} entries, ${bytes} bytes.`)
     const cacheFolder = await makeBytecode({
       version,
       folder,
-      build,
+      image: () => this.#codeImage(version, { folder, cacheFolder: null }),
+      build: place.build,
       artifacts: this.#options.artifacts,
       clock: this.clock,
       logger: this.logger,
       names: this.#options.names,
-      boot: () => this.#boot(build),
+      boot: () => this.#sources.bring(place),
       report,
     })
-    this.#code.set(version, { folder, cacheFolder })
+    const code = { folder, cacheFolder, image: await this.#codeImage(version, { folder, cacheFolder }) }
+    this.#code.set(version, code)
     this.#emit({ type: 'cache', digest: version.codeDigest, present: true })
-    this.#pools.of(build)
-    this.#pools.refillSoon()
+    await this.#sources.prepare(version, code, report)
+    this.#sources.poolOf(version)
+    this.#sources.pools.refillSoon()
     if (mustLoad) await loadOnce(version, this)
   }
 
@@ -173,7 +159,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   }
 
   async list(): Promise<readonly InstanceInfo[]> {
-    return [...this.#pools.ready(), ...this.#groups.instances()].map((instance) => instance.info())
+    return [...this.#sources.pools.ready(), ...this.#groups.instances()].map((instance) => instance.info())
   }
 
   async attach(
@@ -192,7 +178,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
 
   async drain(deadline: number): Promise<void> {
     this.isDraining = true
-    this.#pools.stop()
+    this.#sources.pools.stop()
     while (this.#executions.size > 0 && this.clock.nowMs() < deadline)
       await new Promise<void>((resolve) => void this.clock.schedule(drainPollMs, resolve))
     for (const execution of this.#executions.values()) execution.cancel('the node is shutting down')
@@ -202,13 +188,19 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
 
   async health(): Promise<{ ok: boolean; detail: string }> {
     if (this.#isClosed) return { ok: false, detail: 'The agent is closed.' }
-    if (this.#probe?.works === false) return { ok: false, detail: this.#probe.detail }
+    const { trouble } = this.#sources
+    if (trouble !== null) return { ok: false, detail: trouble }
     return { ok: true, detail: this.isDraining ? 'draining' : 'ready' }
   }
 
   async status(): Promise<AgentStatus> {
+    await this.#sources.probed
+    return this.#statusNow()
+  }
+
+  #statusNow(): AgentStatus {
     const states = { booted: 0, ready: 0, busy: 0, frozen: 0 }
-    states.booted = this.#pools.ready().length
+    states.booted = this.#sources.pools.ready().length
     for (const { state } of this.#groups.instances())
       if (state === 'ready' || state === 'busy' || state === 'frozen') states[state]++
     return {
@@ -217,14 +209,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       draining: this.isDraining,
       memoryMib: this.#budget.totalMib,
       freeMib: this.#budget.freeMib,
-      drivers: [
-        {
-          name: this.driver,
-          works: this.#probe?.works ?? false,
-          detail: this.#probe?.detail ?? 'not probed yet',
-          enforced: this.#options.driver.capabilities.enforced,
-        },
-      ],
+      drivers: this.#sources.status(),
       runtimes: this.#options.runtimes.list(),
       instances: states,
     }
@@ -242,8 +227,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     for (const execution of [...this.#executions.values()])
       execution.refuse({ code: 'draining', message: `Node ${this.node} is closing.`, retryAfterMs: 1_000 })
     await Promise.all([...this.#groups.instances()].map((instance) => instance.kill()))
-    await this.#pools.close()
-    await this.#options.driver.close()
+    await this.#sources.close()
     await this.#functionLogs.flush()
   }
 
@@ -258,7 +242,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     const { config, runtimeDigest } = version
     // Booted ones go first: they are the cheapest to make again.
     while (!this.#budget.tryTake(config.memoryMib))
-      if (!this.#pools.shrink(runtimeDigest) && !this.#groups.evictOldest(version)) return false
+      if (!this.#sources.pools.shrink(runtimeDigest) && !this.#groups.evictOldest(version)) return false
     return true
   }
 
@@ -275,7 +259,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       ...hooks,
       version,
       log: this.#functionLogs.of(version.project, version.functionName),
-      pool: this.#pools.of(this.#buildOf(version)),
+      pool: this.#sources.poolOf(version),
       clock: this.clock,
       logger: this.logger,
       secrets: this.#options.secrets,
@@ -293,42 +277,33 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   }
 
   onStartOver(): void {
-    this.#pools.refillSoon()
+    this.#sources.pools.refillSoon()
   }
 
-  #buildOf(version: Version): RuntimeBuild {
-    try {
-      return this.#options.runtimes.pinned(version.runtimeDigest)
-    } catch (error) {
-      if (!(error instanceof AppError) || error.code !== 'not_found') throw error
-      // The pinned build was updated in place: the same runtime id is the nearest there is.
-      const build = this.#options.runtimes.resolve(version.runtimeId)
-      this.logger.warn('runtime.pinned.replaced', { version: versionKey(version), runtime: build.id })
-      return build
-    }
+  /** For drivers that take code as an image; null for those that take the folder. */
+  async #codeImage(version: Version, trees: Pick<Code, 'folder' | 'cacheFolder'>): Promise<string | null> {
+    const { images } = this.#options
+    if (images === null || this.#sources.placeOf(version).driver.capabilities.codeForm !== 'image') return null
+    const { folder: codeFolder, cacheFolder } = trees
+    return (await images.codeImage({ codeFolder, cacheFolder, layerFolders: [] })).path
   }
 
-  #boot(build: RuntimeBuild): Promise<Instance> {
+  #bootContext(): BootContext {
     const {
-      driver,
       folders,
       hostServices,
       logBytesPerSecond = logBytesPerSecondDefault,
       newToken = () => randomBytes(16).toString('hex'),
     } = this.#options
-    return bootInstance(
-      {
-        node: this.node,
-        driver,
-        clock: this.clock,
-        logger: this.logger,
-        instancesFolder: folders.instances,
-        logBytesPerSecond,
-        openService: (service, instance, stream) => openHostService(hostServices, service, { instance, stream }),
-        newToken,
-      },
-      build,
-    )
+    return {
+      node: this.node,
+      clock: this.clock,
+      logger: this.logger,
+      instancesFolder: folders.instances,
+      logBytesPerSecond,
+      openService: (service, instance, stream) => openHostService(hostServices, service, { instance, stream }),
+      newToken,
+    }
   }
 
   #refuseStale(execution: Execution, epoch: number): void {

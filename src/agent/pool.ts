@@ -1,15 +1,19 @@
 import type { Clock } from '../domain/clock.ts'
 import type { Logger } from '../domain/logger.ts'
-import type { RuntimeBuild } from '../domain/runtime.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { MemoryBudget } from './memory-budget.ts'
+import { park } from './parking.ts'
+import type { Place } from './place.ts'
 
 export interface PoolOptions {
-  readonly build: RuntimeBuild
+  readonly place: Place
   /** Instances to keep ready. */
   readonly size: number
-  readonly boot: (build: RuntimeBuild) => Promise<Instance>
+  /** Restored or booted, whatever is the strongest that works now. */
+  readonly bring: (place: Place) => Promise<Instance>
   readonly slots: BootSlots
+  /** A snapshot is on its way: what waits for it comes up sooner and costs less. */
+  readonly isWorthWaiting: (place: Place) => boolean
   readonly budget: MemoryBudget
   readonly clock: Clock
   readonly logger: Logger
@@ -18,7 +22,7 @@ export interface PoolOptions {
 /** Somebody who waits for a booted Instance. */
 export interface Claim {
   /** Called once, maybe before `claim` returns. `source` says whether it was ready already. */
-  readonly onInstance: (instance: Instance, source: 'pool' | 'boot') => void
+  readonly onInstance: (instance: Instance, source: 'pool' | 'snapshot' | 'boot') => void
   readonly onFailed: (error: unknown) => void
 }
 
@@ -54,7 +58,7 @@ export class BootSlots {
 
 /** Booted Instances of one runtime, without user code. A claim takes a ready one, else the first that comes up; refilling waits until nobody claims. */
 export class Pool implements InstanceOwner {
-  readonly build: RuntimeBuild
+  readonly place: Place
   readonly #options: PoolOptions
   #ready: Instance[] = []
   #claims: Claim[] = []
@@ -65,7 +69,7 @@ export class Pool implements InstanceOwner {
 
   constructor(options: PoolOptions) {
     this.#options = options
-    this.build = options.build
+    this.place = options.place
   }
 
   get ready(): readonly Instance[] {
@@ -100,6 +104,7 @@ export class Pool implements InstanceOwner {
   /** Boots one towards `size` if nothing speaks against it: background work. */
   refill(): void {
     if (!this.isShort || this.#isClosed || this.#claims.length > 0) return
+    if (this.#options.isWorthWaiting(this.place)) return
     if (this.#options.clock.monotonicMs() < this.#refillNotBeforeMs) return
     if (this.#options.budget.freeMib < unboundMib || !this.#options.slots.tryTake()) return
     this.#boot()
@@ -145,7 +150,7 @@ export class Pool implements InstanceOwner {
 
   #boot(): void {
     this.#booting++
-    this.#options.boot(this.build).then(
+    this.#options.bring(this.place).then(
       (instance) => this.#booted(instance),
       (error: unknown) => this.#bootFailed(error),
     )
@@ -157,7 +162,7 @@ export class Pool implements InstanceOwner {
     instance.owner = this
     instance.state = 'booted'
     const claim = this.#claims.shift()
-    if (claim !== undefined) claim.onInstance(instance, 'boot')
+    if (claim !== undefined) claim.onInstance(instance, instance.from.isRestored ? 'snapshot' : 'boot')
     else if (this.#isClosed || this.#ready.length >= this.#options.size) void instance.kill()
     else this.#keep(instance)
     this.#options.slots.give()
@@ -165,6 +170,8 @@ export class Pool implements InstanceOwner {
 
   #keep(instance: Instance): void {
     this.#ready.push(instance)
+    // Even an idle guest's kernel ticks.
+    if (this.place.driver.capabilities.isVm) park(instance.sandbox)
     instance.chargedMib = unboundMib
     this.#options.budget.take(unboundMib)
   }
@@ -177,7 +184,7 @@ export class Pool implements InstanceOwner {
       const waitMs = Math.min(refillBackoffMs.max, refillBackoffMs.first * 2 ** this.#failures)
       this.#failures++
       this.#refillNotBeforeMs = this.#options.clock.monotonicMs() + waitMs
-      this.#options.logger.warn('pool.refill.failed', { runtime: this.build.id, error: String(error), waitMs })
+      this.#options.logger.warn('pool.refill.failed', { place: this.place.key, error: String(error), waitMs })
     }
     this.#options.slots.give()
   }

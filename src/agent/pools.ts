@@ -1,19 +1,16 @@
-import type { Clock } from '../domain/clock.ts'
-import type { Logger } from '../domain/logger.ts'
-import type { RuntimeBuild } from '../domain/runtime.ts'
 import { Alarm } from './alarm.ts'
 import type { Instance } from './instance.ts'
-import type { MemoryBudget } from './memory-budget.ts'
-import { BootSlots, Pool, unboundMib } from './pool.ts'
+import type { Place } from './place.ts'
+import { BootSlots, Pool, unboundMib, type PoolOptions } from './pool.ts'
 import { availableParallelism } from 'node:os'
 
-export interface PoolsOptions {
+export interface PoolsOptions extends Pick<PoolOptions, 'bring' | 'isWorthWaiting' | 'budget' | 'clock' | 'logger'> {
   /** Booted Instances to keep ready per runtime in use. */
   readonly size: number
-  readonly boot: (build: RuntimeBuild) => Promise<Instance>
-  readonly budget: MemoryBudget
-  readonly clock: Clock
-  readonly logger: Logger
+  /** The same per runtime and size of microVMs: each is a process of 30 MiB. */
+  readonly vmSize: number
+  /** Called once for each place that gets a pool. */
+  readonly onNewPlace: (place: Place) => void
   /** A start is under way: refilling waits. */
   readonly isStarting: () => boolean
 }
@@ -26,6 +23,8 @@ const refillPauseMs = 100
 export class Pools {
   readonly #options: PoolsOptions
   readonly #slots = new BootSlots(Math.max(4, availableParallelism() * 2))
+  /** A guest's boot keeps a core busy from beginning to end: more at once only delay one another. */
+  readonly #vmSlots = new BootSlots(availableParallelism() + 1)
   readonly #pools = new Map<string, Pool>()
   readonly #refills: Alarm
   #isStopped = false
@@ -33,19 +32,35 @@ export class Pools {
   constructor(options: PoolsOptions) {
     this.#options = options
     this.#refills = new Alarm(options.clock, (nowMs) => this.#refill(nowMs))
-    this.#slots.onFree = () => {
-      for (const pool of this.#pools.values()) pool.bootForClaims()
-      this.refillSoon()
-    }
+    for (const slots of [this.#slots, this.#vmSlots])
+      slots.onFree = () => {
+        for (const pool of this.#pools.values()) pool.bootForClaims()
+        this.refillSoon()
+      }
   }
 
-  of(build: RuntimeBuild): Pool {
-    const known = this.#pools.get(build.digest)
+  of(place: Place): Pool {
+    const known = this.#pools.get(place.key)
     if (known !== undefined) return known
-    const { size, boot, budget, clock, logger } = this.#options
-    const pool = new Pool({ build, size, boot, slots: this.#slots, budget, clock, logger })
-    this.#pools.set(build.digest, pool)
+    const { isVm } = place.driver.capabilities
+    const pool = this.#make(place, { size: isVm ? this.#options.vmSize : this.#options.size })
+    this.#pools.set(place.key, pool)
+    this.#options.onNewPlace(place)
     return pool
+  }
+
+  /** A pool that keeps none ready, brought up in its own way: for a Version that starts from its own snapshot, or from none. */
+  own(key: string, place: Place, bring: PoolOptions['bring']): Pool {
+    const known = this.#pools.get(key)
+    if (known !== undefined) return known
+    const pool = this.#make(place, { size: 0, bring })
+    this.#pools.set(key, pool)
+    return pool
+  }
+
+  /** Drops an own pool, when its Version goes. */
+  forget(key: string): void {
+    this.#pools.delete(key)
   }
 
   ready(): Instance[] {
@@ -58,7 +73,7 @@ export class Pools {
 
   /** Gives up a booted Instance of a runtime other than `but`; false when there is none. */
   shrink(but: string): boolean {
-    for (const pool of this.#pools.values()) if (pool.build.digest !== but && pool.shrink()) return true
+    for (const pool of this.#pools.values()) if (pool.place.build.digest !== but && pool.shrink()) return true
     return false
   }
 
@@ -78,8 +93,18 @@ export class Pools {
     const pools = [...this.#pools.values()]
     const isShort = pools.some((pool) => pool.isShort)
     if (this.#isStopped || !isShort || this.#options.budget.freeMib < unboundMib) return Infinity
-    if (!this.#slots.isIdle || this.#options.isStarting()) return nowMs + refillDelayMs
-    for (const pool of pools) if (this.#slots.isIdle) pool.refill()
+    if (!this.#isIdle || this.#options.isStarting()) return nowMs + refillDelayMs
+    for (const pool of pools) if (this.#isIdle) pool.refill()
     return nowMs + refillPauseMs
+  }
+
+  get #isIdle(): boolean {
+    return this.#slots.isIdle && this.#vmSlots.isIdle
+  }
+
+  #make(place: Place, own: { size: number; bring?: PoolOptions['bring'] }): Pool {
+    const { bring, isWorthWaiting, budget, clock, logger } = this.#options
+    const slots = place.driver.capabilities.isVm ? this.#vmSlots : this.#slots
+    return new Pool({ place, slots, bring, isWorthWaiting, budget, clock, logger, ...own })
   }
 }

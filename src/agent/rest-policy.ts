@@ -4,7 +4,6 @@ import type { Instance } from './instance.ts'
 export interface RestContext {
   readonly config: FunctionConfig
   readonly nowMs: number
-  readonly mayPause: boolean
   /** `prepare` wants it kept until then; 0 when not. */
   readonly keepUntilMs: number
 }
@@ -12,14 +11,14 @@ export interface RestContext {
 /** What an idle Instance is due for now, and when to look again (monotonic ms). */
 export function restAction(
   instance: Instance,
-  { config, nowMs, mayPause, keepUntilMs }: RestContext,
+  { config, nowMs, keepUntilMs }: RestContext,
 ): { action: 'reap' | 'freeze' | 'none'; nextMs: number } {
   // waitUntil work may go on as long as an invocation may; what is older was forgotten by the function.
   const workUntilMs = instance.openWork === 0 ? 0 : instance.openWorkSinceMs + config.timeoutMs
   if (nowMs < workUntilMs) return { action: 'none', nextMs: workUntilMs }
   const reapMs = Math.max(keepUntilMs, instance.idleSinceMs + config.keepAliveMs)
   if (nowMs >= reapMs) return { action: 'reap', nextMs: Infinity }
-  if (instance.state !== 'ready' || !mayPause) return { action: 'none', nextMs: reapMs }
+  if (instance.state !== 'ready' || !instance.from.mayPause) return { action: 'none', nextMs: reapMs }
   const freezeMs = instance.idleSinceMs + config.freezeAfterMs
   return nowMs >= freezeMs
     ? { action: 'freeze', nextMs: reapMs }

@@ -10,6 +10,7 @@ import type { Execution } from './execution.ts'
 import { describeDeath, initError, initTimeout, startFailed, type Death, type Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
+import { unpark } from './parking.ts'
 import type { Pool } from './pool.ts'
 import { timedPhase, type TimedPhase } from './start-phases.ts'
 
@@ -24,7 +25,7 @@ export interface StartHooks {
 
 export interface StartOptions extends StartHooks {
   readonly version: Version
-  readonly pool: Pool
+  readonly pool: Pick<Pool, 'claim'>
   readonly clock: Clock
   readonly logger: Logger
   readonly log: FunctionLog
@@ -112,7 +113,7 @@ export class Start implements InstanceOwner {
 
   onQuiet(): void {}
 
-  #onInstance(instance: Instance, source: 'pool' | 'boot'): void {
+  #onInstance(instance: Instance, source: 'pool' | 'snapshot' | 'boot'): void {
     if (this.#isOver) return void instance.kill()
     const { clock } = this.#options
     this.instance = instance
@@ -145,6 +146,8 @@ export class Start implements InstanceOwner {
       }),
     )
     // 3. The sandbox gets the Version's files and limits.
+    const waking = unpark(instance.sandbox)
+    if (waking !== null) await waking
     const files = await instance.sandbox.bind(bindSpec(version, code))
     const secretEnv = revealing === null ? null : await revealing
     if (this.#isOver || instance.isDead) return

@@ -20,7 +20,6 @@ export interface GroupHost {
   reserve(version: Version): boolean
   release(mib: number): void
   charge(mib: number): void
-  readonly mayPause: boolean
   makeStart(version: Version, hooks: StartHooks): Start
   onInstanceChanged(instance: Instance): void
   /** An Instance of `group` will want freezing or reaping at `dueMs` (monotonic). */
@@ -317,7 +316,6 @@ export class VersionGroup implements InstanceOwner {
     const { action, nextMs } = restAction(instance, {
       config: this.version.config,
       nowMs,
-      mayPause: this.#host.mayPause,
       keepUntilMs: nowMs < untilMs && this.live.size <= min ? untilMs : 0,
     })
     if (action === 'reap') this.discard(instance, 'idle')

@@ -15,7 +15,13 @@ export interface ReceiptView {
   readonly coldCause?: string | null
   readonly crashReason?: string | null
   readonly memoryPeakMib: number
-  readonly attempts: readonly { readonly node: string; readonly instance: string; readonly driver: string }[]
+  readonly attempts: readonly {
+    readonly node: string
+    readonly instance: string
+    readonly driver: string
+    readonly vmm?: string | null
+    readonly snapshot?: string | null
+  }[]
   readonly phases: readonly {
     readonly phase: string
     readonly startMs: number
@@ -44,7 +50,8 @@ export function renderReceipt(receipt: ReceiptView, options: { columns: number; 
     ['total', formatMs(endMs)],
     ['handler', receipt.durationMs === undefined ? null : formatMs(receipt.durationMs)],
     ['memory', receipt.memoryPeakMib > 0 ? `${receipt.memoryPeakMib} MiB at most` : null],
-    ['instance', attempt && `${attempt.instance} on ${attempt.node} (${attempt.driver})`],
+    ['instance', attempt && `${attempt.instance} on ${attempt.node} (${attempt.vmm ?? attempt.driver})`],
+    ['snapshot', attempt?.snapshot ?? null],
     ['attempts', receipt.attempts.length > 1 ? String(receipt.attempts.length) : null],
     ['error', errorText(receipt.error)],
   ])

@@ -34,8 +34,6 @@ export interface ControlOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly arch: Arch
-  /** Whether any driver of this platform isolates in microVMs. */
-  readonly hasVm: boolean
   readonly version: string
 }
 

@@ -6,6 +6,7 @@ import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, FunctionConfig } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { RuntimeFamily } from '../domain/runtime.ts'
+import { snapshotModes } from '../domain/snapshot.ts'
 import { grantable } from './scopes.ts'
 
 /** Names that the platform itself sets inside a function. */
@@ -47,6 +48,7 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
     network: oneOf('network', merged.network, ['none', 'egress']),
     isolation: parseIsolation(merged.isolation, context),
     reuse: oneOf('reuse', merged.reuse, ['sequential', 'never']),
+    snapshot: oneOf('snapshot', merged.snapshot, snapshotModes),
     arch: parseArch(merged.arch, context),
     permissions:
       input.permissions === undefined

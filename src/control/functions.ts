@@ -8,7 +8,7 @@ import { namePattern } from '../domain/limits.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { FunctionWithVersion, NewVersion, PageRequest, Store } from '../domain/store.ts'
 import type { Admission } from './admission.ts'
-import { checkHandlerFor, parseConfig, policyDigest } from './function-config.ts'
+import { checkHandlerFor, parseConfig, policyDigest, type ConfigContext } from './function-config.ts'
 import type { Preparations } from './preparations.ts'
 import { demand } from './scopes.ts'
 import type { Stats } from './stats.ts'
@@ -25,7 +25,6 @@ export interface FunctionsOptions {
   readonly stats: Stats
   readonly clock: Clock
   readonly arch: Arch
-  readonly hasVm: boolean
 }
 
 const waiting: DeployOptions = { wait: true, mustLoad: false }
@@ -70,7 +69,7 @@ export class Functions {
       const { store, agent } = this.#options
       if ((await store.functions.get(caller.project, name)) !== null)
         throw new AppError('conflict', `Function "${name}" exists already. Use update to change it.`)
-      const config = parseConfig(input, null, this.#context(caller))
+      const config = parseConfig(input, null, await this.#context(caller))
       const draft = await this.#draft(caller, { name, config, codeDigest: code.artifact })
       const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summary(draft) }
       if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
@@ -98,7 +97,7 @@ export class Functions {
       const { store } = this.#options
       const current = await this.#current(caller.project, name)
       const base = await this.#newest(current)
-      const config = parseConfig(input.config ?? {}, base.config, this.#context(caller))
+      const config = parseConfig(input.config ?? {}, base.config, await this.#context(caller))
       const draft = await this.#draft(caller, { name, config, codeDigest: input.code?.artifact ?? base.codeDigest })
       const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
       if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
@@ -261,8 +260,9 @@ export class Functions {
     return { record, version, stats: this.#options.stats.view(record.project, record.name) }
   }
 
-  #context(caller: Caller): { caller: Caller; arch: Arch; hasVm: boolean } {
-    return { caller, arch: this.#options.arch, hasVm: this.#options.hasVm }
+  async #context(caller: Caller): Promise<ConfigContext> {
+    const { drivers } = await this.#options.agent.status()
+    return { caller, arch: this.#options.arch, hasVm: drivers.some(({ isVm, works }) => isVm && works) }
   }
 
   async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {

@@ -38,6 +38,8 @@ type AttemptRow = readonly [
   startedAfterMs: number,
   endedAfterMs: number,
   outcome: AttemptRecord['outcome'],
+  vmm?: AttemptRecord['vmm'],
+  snapshot?: AttemptRecord['snapshot'],
 ]
 
 type PhaseRow = readonly [
@@ -89,8 +91,9 @@ function toRow(receipt: Receipt): Row {
 }
 
 function toAttemptRow(attempt: AttemptRecord, createdAt: number): AttemptRow {
-  const { node, instance, driver, arch, startedAt, endedAt, outcome } = attempt
-  return [node, instance, driver, arch, startedAt - createdAt, endedAt - createdAt, outcome]
+  const { node, instance, driver, arch, startedAt, endedAt, outcome, vmm, snapshot } = attempt
+  const row = [node, instance, driver, arch, startedAt - createdAt, endedAt - createdAt, outcome] as const
+  return vmm === null && snapshot === null ? row : [...row, vmm, snapshot]
 }
 
 function toPhaseRow({ phase, startMs, durationMs, source, bytes }: Phase): PhaseRow {
@@ -150,11 +153,13 @@ function fromRow([
 }
 
 function fromAttemptRow(row: AttemptRow, createdAt: number): AttemptRecord {
-  const [node, instance, driver, arch, startedAfterMs, endedAfterMs, outcome] = row
+  const [node, instance, driver, arch, startedAfterMs, endedAfterMs, outcome, vmm = null, snapshot = null] = row
   return {
     node,
     instance,
     driver,
+    vmm,
+    snapshot,
     arch,
     startedAt: createdAt + startedAfterMs,
     endedAt: createdAt + endedAfterMs,

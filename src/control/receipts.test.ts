@@ -217,6 +217,8 @@ function receiptAt(createdAt: number, sequence: number, functionName = 'f'): Rec
         node: 'local',
         instance: 'i-1',
         driver: 'process',
+        vmm: null,
+        snapshot: null,
         arch: 'x86_64',
         startedAt: createdAt,
         endedAt: createdAt + 3,

@@ -11,7 +11,7 @@ import type {
   StartSource,
 } from './invocation.ts'
 import type { InstanceInfo } from './instance.ts'
-import type { EnforcedFeature } from './driver.ts'
+import type { EnforcedFeature, VmmFacts } from './driver.ts'
 import type { RuntimeBuild } from './runtime.ts'
 
 /** One attempt to run an Invocation on a node. All times are epoch ms. */
@@ -93,6 +93,8 @@ export interface AgentStatus {
     readonly works: boolean
     readonly detail: string
     readonly enforced: readonly EnforcedFeature[]
+    readonly isVm: boolean
+    readonly vmm: VmmFacts | null
   }[]
   readonly runtimes: readonly RuntimeBuild[]
   readonly instances: {
@@ -164,8 +166,9 @@ export interface Agent {
     ): AsyncIterable<LogLine>
     delete(project: string, functionName: string): Promise<void>
   }
-  health(): Promise<{ ok: boolean; detail: string }>
+  /** Waits for probes of drivers that are under way. */
   status(): Promise<AgentStatus>
+  health(): Promise<{ ok: boolean; detail: string }>
   /** Calls `receive` for each event until the returned function is called. */
   watch(receive: (event: AgentEvent) => void): () => void
   close(): Promise<void>

@@ -17,6 +17,7 @@ export function defaultConfig(arch: Arch): FunctionConfig {
     network: 'none',
     isolation: 'auto',
     reuse: 'sequential',
+    snapshot: 'runtime',
     arch,
     freezeAfterMs: limits.freezeAfterMs.default,
     keepAliveMs: limits.keepAliveMs.default,

@@ -144,7 +144,7 @@ export interface Driver {
     options: { signal?: AbortSignal; deadlineMs: number },
   ): Promise<Sandbox>
   /** A process that waits to become a restored machine of `snapshot`: half of a restore's time, paid ahead. */
-  prespawn?(snapshot: Snapshot): Promise<Prespawned>
+  prespawn?(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned'>): Promise<Prespawned>
   /** Forgets what it holds in memory of a snapshot that will not be restored again. */
   forgetSnapshot?(snapshot: Snapshot): Promise<void>
   /** The sandbox of a handle if it is still alive, else null; what is left of a dead one is removed. */
@@ -167,6 +167,7 @@ export interface RestoreSpec {
   readonly folder: string
   /** The code that a function snapshot has mounted; null for a runtime snapshot, which gets its code by `bind`. */
   readonly codeImage: string | null
+  /** Of this snapshot and of this `instanceId`; used up. */
   readonly prespawned?: Prespawned
 }
 

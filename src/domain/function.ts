@@ -1,5 +1,6 @@
 import type { Digest } from './artifact.ts'
 import type { RuntimeId } from './runtime.ts'
+import type { SnapshotMode } from './snapshot.ts'
 
 export type NetworkMode = 'none' | 'egress'
 export type IsolationMode = 'auto' | 'process' | 'vm'
@@ -23,6 +24,8 @@ export interface FunctionConfig {
   readonly network: NetworkMode
   readonly isolation: IsolationMode
   readonly reuse: ReuseMode
+  /** How far a start may be taken from a snapshot; only microVMs have them. */
+  readonly snapshot: SnapshotMode
   readonly arch: Arch
   readonly freezeAfterMs: number
   readonly keepAliveMs: number

@@ -72,6 +72,10 @@ export interface AttemptRecord {
   readonly node: string
   readonly instance: string
   readonly driver: string
+  /** VMM, its version and accelerator, e.g. `qemu 7.2.22 (tcg)`; null for processes. */
+  readonly vmm: string | null
+  /** For a microVM: the kind of snapshot it was restored from, or why it was not, as `refused: <reason>` or `none`; null for processes. */
+  readonly snapshot: string | null
   readonly arch: string
   readonly startedAt: number
   readonly endedAt: number

@@ -13,6 +13,9 @@ interface Waiting {
   readonly reject: (error: AppError) => void
 }
 
+/** `stderr`: the last of what a VMM wrote there; empty for sandboxes. */
+export type ExitReceiver = (exit: Exit, stderr: string) => void
+
 export type Reply = Readonly<Record<string, unknown>>
 
 /** The privileged launcher's other end: requests by id, events by instance (docs/reference/launcher-protocol.md). When the channel
@@ -21,7 +24,7 @@ export class LauncherClient {
   readonly #channel: Duplex
   readonly #logger: Logger
   readonly #waiting = new Map<number, Waiting>()
-  readonly #exits = new Map<string, (exit: Exit) => void>()
+  readonly #exits = new Map<string, ExitReceiver>()
   #partial = ''
   #nextId = 1
   #isClosed = false
@@ -52,7 +55,7 @@ export class LauncherClient {
   }
 
   /** Calls `receive` once, when `instance` has ended by itself or the launcher is gone. */
-  onExited(instance: string, receive: (exit: Exit) => void): void {
+  onExited(instance: string, receive: ExitReceiver): void {
     this.#exits.set(instance, receive)
   }
 
@@ -102,7 +105,8 @@ export class LauncherClient {
     const instance = String(event['instance'])
     const receive = this.#exits.get(instance)
     this.#exits.delete(instance)
-    receive?.(exitOf(event))
+    const stderr = event['stderr']
+    receive?.(exitOf(event), typeof stderr === 'string' ? stderr : '')
   }
 
   #close(why: string): void {
@@ -113,7 +117,7 @@ export class LauncherClient {
     this.#waiting.clear()
     const exits = [...this.#exits.values()]
     this.#exits.clear()
-    for (const receive of exits) receive({ code: null, signal: 'SIGKILL', oom: false })
+    for (const receive of exits) receive({ code: null, signal: 'SIGKILL', oom: false }, '')
   }
 }
 

@@ -25,6 +25,11 @@ export class UidRange {
     throw new AppError('capacity', `All ${this.#count} sandbox uids are taken.`)
   }
 
+  /** Marks a uid as taken that something of an earlier platform still runs as. */
+  claim(uid: number): void {
+    this.#taken.add(uid)
+  }
+
   give(uid: number): void {
     this.#taken.delete(uid)
   }

@@ -95,6 +95,14 @@ export const configKeys = {
     max: 64,
     about: 'Booted Instances without code kept ready per runtime in use; 0 boots each on demand.',
   },
+  vmPoolSize: {
+    type: 'integer',
+    unit: 'Instances',
+    default: 1,
+    min: 0,
+    max: 64,
+    about: 'The same for microVMs, per runtime and size of memory; each holds about 30 MiB beside its own memory.',
+  },
   drainMs: {
     type: 'integer',
     unit: 'ms',

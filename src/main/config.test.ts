@@ -88,6 +88,6 @@ test('sampleFile: uncommented, it is a valid file of defaults', () => {
   const text = sampleFile().replaceAll(/^# (\w+: .*)$/gm, (line, setting: string) =>
     /^\w+: \S*$/.test(setting) ? setting : line,
   )
-  assert.deepEqual(Object.keys(parse(text) as object).length, 16)
+  assert.deepEqual(Object.keys(parse(text) as object).length, 17)
   assert.deepEqual(readConfig({ ...nothing, file: yamlFile(text) }), readConfig(nothing))
 })

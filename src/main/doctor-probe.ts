@@ -1,4 +1,4 @@
-import { openDriver } from './drivers.ts'
+import { openDrivers } from './drivers.ts'
 import { openLauncher } from './launcher.ts'
 import { createLogger } from './logger.ts'
 import { readConfig } from './config.ts'
@@ -13,8 +13,12 @@ const logger = createLogger({
   write: (line) => process.stderr.write(line),
 })
 const config = readConfig({ flags: { data }, env: {}, cwd: data, file: undefined })
-const opened = await openDriver(config, openLauncher(), logger)
-const { works, detail, fix, capabilities } = await opened.driver.probe()
-process.stdout.write(JSON.stringify({ name: opened.driver.name, works, detail, fix, enforced: capabilities.enforced }))
+const opened = await openDrivers(config, openLauncher(), logger)
+const findings = []
+for (const driver of opened.drivers) {
+  const { works, detail, fix, capabilities } = await driver.probe()
+  findings.push({ name: driver.name, works, detail, fix, enforced: capabilities.enforced })
+}
+process.stdout.write(JSON.stringify(findings))
 await opened.close()
 process.exit(0)

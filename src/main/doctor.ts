@@ -58,8 +58,8 @@ export async function doctor(context: Context): Promise<number> {
 
 async function examine({ env, cwd }: Context): Promise<Findings> {
   const port = Number(env['HEARTH_PORT'] ?? configKeys.port.default)
-  const [driver, runtimes, isFree, platform] = await Promise.all([
-    probeProcessDriver(),
+  const [drivers, runtimes, isFree, platform] = await Promise.all([
+    probeDrivers(),
     findRuntimes(env),
     isPortFree(port),
     findServer({ env, cwd, root: appRoot, url: undefined, apiKey: undefined }).then(
@@ -74,7 +74,7 @@ async function examine({ env, cwd }: Context): Promise<Findings> {
     detail: `microVMs come in a later release${kvm ? '' : '; this machine has no /dev/kvm'}`,
     enforced: [],
   }
-  return { machine: machineFacts(), drivers: [driver, firecracker], runtimes, platform, port: { port, isFree } }
+  return { machine: machineFacts(), drivers: [...drivers, firecracker], runtimes, platform, port: { port, isFree } }
 }
 
 function machineFacts(): Record<string, string> {
@@ -92,17 +92,19 @@ function machineFacts(): Record<string, string> {
 }
 
 /** Under a launcher of its own, in a folder of its own: a running platform is not touched. */
-async function probeProcessDriver(): Promise<DriverFinding> {
+async function probeDrivers(): Promise<DriverFinding[]> {
   const name = 'process'
   if (process.platform !== 'linux')
-    return {
-      name,
-      works: true,
-      detail: `No isolation on ${process.platform}: functions run as plain processes.`,
-      enforced: [],
-    }
+    return [
+      {
+        name,
+        works: true,
+        detail: `No isolation on ${process.platform}: functions run as plain processes.`,
+        enforced: [],
+      },
+    ]
   if (!existsSync(guestProgram))
-    return { name, works: false, detail: 'The sandbox program is not built.', fix: 'npm run setup', enforced: [] }
+    return [{ name, works: false, detail: 'The sandbox program is not built.', fix: 'npm run setup', enforced: [] }]
   const data = await mkdtemp(path.join(os.tmpdir(), 'hearth-doctor-'))
   try {
     const isRoot = process.getuid?.() === 0
@@ -117,11 +119,11 @@ async function probeProcessDriver(): Promise<DriverFinding> {
     ]
     const args = ['up', ...identity, '--state', data, '--keep', appRoot, '--keep', data, '--', ...probe]
     const { stdout } = await promisify(execFile)(guestProgram, args, { cwd: appRoot, timeout: probeMsMax })
-    return JSON.parse(stdout) as DriverFinding
+    return JSON.parse(stdout) as DriverFinding[]
   } catch (error) {
     const text =
       error instanceof Error && 'stderr' in error && error.stderr !== '' ? String(error.stderr).trim() : String(error)
-    return { name, works: false, detail: text, fix: 'the message names the step that failed', enforced: [] }
+    return [{ name, works: false, detail: text, fix: 'the message names the step that failed', enforced: [] }]
   } finally {
     await rm(data, { recursive: true, force: true })
   }

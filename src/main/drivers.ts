@@ -1,37 +1,99 @@
+import { createHash } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+import { startResolver } from '../agent/resolver.ts'
 import type { Driver } from '../domain/driver.ts'
-import { AppError } from '../domain/error.ts'
+import type { ImageStore } from '../domain/image.ts'
 import type { Logger } from '../domain/logger.ts'
+import { Undo } from '../domain/undo.ts'
+import { LauncherClient } from '../driver/launcher-client.ts'
 import { PlainDriver } from '../driver/process/plain-driver.ts'
+import { UidRange } from '../driver/uid-range.ts'
 import type { Config } from './config.ts'
 import { openProcessDriver } from './process-driver.ts'
 import { shimFolder } from './runtimes.ts'
+import { openVmDrivers } from './vm-drivers.ts'
 
-export interface OpenedDriver {
-  readonly driver: Driver
-  readonly hasVm: boolean
+export interface OpenedDrivers {
+  /** Strongest first, as the operator wants it: `auto` functions run on the first that works. */
+  readonly drivers: readonly Driver[]
+  readonly images: ImageStore | null
   close(): Promise<void>
 }
 
-/** The driver that `config.driver` names, or for `auto` the strongest that works here.
- *  Throws invalid (one that this release does not have), driver_failed (none works). */
-export async function openDriver(config: Config, launcher: Socket | null, logger: Logger): Promise<OpenedDriver> {
-  if (config.driver === 'firecracker' || config.driver === 'qemu')
-    throw new AppError(
-      'invalid',
-      `Cannot use driver "${config.driver}": this release isolates in processes; microVMs come in a later one.`,
-      {
-        field: 'driver',
-        value: config.driver,
-        allowed: 'auto or process',
-      },
-    )
-  if (launcher === null) return plain()
-  return { ...(await openProcessDriver(config.data, launcher, logger)), hasVm: false }
+/** What every driver needs of this machine. */
+export interface DriverContext {
+  readonly config: Config
+  readonly launcher: LauncherClient
+  readonly uids: UidRange
+  readonly resolverPort: number
+  readonly logger: Logger
+}
+
+/** Each data folder has its own block of uids for Instances, so that two platforms on one machine never share one. Above what
+ *  distributions and user-namespace ranges hand out (524,288 to 1,879,048,191), below 2^31. */
+const uidBase = 1_900_000_000
+const uidBlock = 2_048
+const uidBlocks = 100_000
+
+/** The drivers that `config.driver` asks for, in order. Throws invalid (a driver that this machine lacks what it needs for). */
+export async function openDrivers(config: Config, channel: Socket | null, logger: Logger): Promise<OpenedDrivers> {
+  if (channel === null) return plain()
+  const undo = new Undo()
+  try {
+    const launcher = new LauncherClient(channel, logger)
+    undo.add('launcher', () => launcher.close())
+    const resolver = await startResolver({ logger })
+    undo.add('resolver', () => resolver.close())
+    const context = { config, launcher, uids: uidsOf(config.data), resolverPort: resolver.port, logger }
+    const process = await openProcessDriver(context)
+    undo.add('process driver', () => process.close())
+    const vms = await openVmDrivers(context)
+    undo.add('vm drivers', () => vms.close())
+    return { drivers: inOrder(process.driver, vms.drivers), images: vms.images, close: () => undo.run() }
+  } catch (error) {
+    await undo.run()
+    throw error
+  }
+}
+
+/** A machine is the stronger boundary where it is one: emulated ones only for functions that ask for them. */
+function inOrder(process: Driver, vms: readonly { driver: Driver; isPreferred: boolean }[]): Driver[] {
+  const preferred = vms.filter(({ isPreferred }) => isPreferred)
+  const others = vms.filter(({ isPreferred }) => !isPreferred)
+  return [...preferred.map(({ driver }) => driver), process, ...others.map(({ driver }) => driver)]
 }
 
 /** No launcher on this system: no isolation, and the start report says so. */
-function plain(): OpenedDriver {
+function plain(): OpenedDrivers {
   const driver = new PlainDriver({ shimFolder })
-  return { driver, hasVm: false, close: async () => driver.close() }
+  return { drivers: [driver], images: null, close: async () => driver.close() }
+}
+
+function uidsOf(data: string): UidRange {
+  const block = Number.parseInt(idOf(data).slice(0, 8), 16) % uidBlocks
+  return new UidRange({ first: uidBase + block * uidBlock, count: uidBlock })
+}
+
+/** A UNIX socket's path holds 107 bytes: 40 for the instance id, some for its ending. */
+const runFolderBytesMax = 60
+
+/** 0700 folder for sockets, always the same for a data folder. */
+export async function makeRunFolder(data: string, name: string, { isKept }: { isKept: boolean }): Promise<string> {
+  const near = path.join(data, name)
+  const far = path.join(os.tmpdir(), `hearth-${idOf(data)}-${name}`)
+  const folder = Buffer.byteLength(near) <= runFolderBytesMax ? near : far
+  // What a killed platform left there; machines that it left are found again by their sockets.
+  if (!isKept) await rm(folder, { recursive: true, force: true })
+  // Not recursive: a folder that somebody else put in /tmp is an error, not ours.
+  await mkdir(folder, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+    if (!isKept || error.code !== 'EEXIST') throw error
+  })
+  return folder
+}
+
+function idOf(data: string): string {
+  return createHash('sha256').update(data).digest('hex').slice(0, 12)
 }

@@ -18,7 +18,7 @@ import { createHttpServer } from '../http/server.ts'
 import { openSqliteStore } from '../store/sqlite/store.ts'
 import { ensureAdminKey } from './admin-key.ts'
 import { appVersion } from './app.ts'
-import { openDriver } from './drivers.ts'
+import { openDrivers } from './drivers.ts'
 import { openLauncher, publish } from './launcher.ts'
 import { releaseLock } from './lock.ts'
 import { createLogger } from './logger.ts'
@@ -56,30 +56,32 @@ async function start(undo: Undo): Promise<void> {
   const receipts = await openReceiptLog({ folder: data('receipts'), clock, logger })
   undo.add('receipts', () => receipts.close())
   const runtimes = liveCatalog(builds, data('runtimes-found.json'))
-  const opened = await openDriver(config, launcher, logger)
-  undo.add('driver', () => opened.close())
+  const opened = await openDrivers(config, launcher, logger)
+  undo.add('drivers', () => opened.close())
 
   // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.
   let hostServices: HostServices = { open: () => false }
   const agent = createLocalAgent({
     node: os.hostname(),
     arch,
-    driver: opened.driver,
+    drivers: opened.drivers,
+    images: opened.images,
     runtimes,
     artifacts,
     secrets: secretSource({ store, vault }),
     hostServices: { open: (service, identity, stream) => hostServices.open(service, identity, stream) },
     outcomes: { record: () => {} },
     logger,
-    folders: { instances: data('instances'), logs: data('logs') },
+    folders: { instances: data('instances'), logs: data('logs'), snapshots: data('snapshots') },
     memoryMib: config.memoryMib === 0 ? Math.floor((machineMemoryMib() * 3) / 4) : config.memoryMib,
     poolSize: config.poolSize,
+    vmPoolSize: config.vmPoolSize,
     names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
   })
   undo.add('agent', () => agent.close())
   const status = await agent.register()
 
-  const about = { arch, hasVm: opened.hasVm, version: appVersion }
+  const about = { arch, version: appVersion }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
   const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })

@@ -23,6 +23,8 @@ const facts: StartFacts = {
       {
         name: 'process',
         works: true,
+        isVm: false,
+        vmm: null,
         detail: 'A sandbox was made.',
         enforced: [
           { feature: 'seccomp', enforced: true, detail: '' },

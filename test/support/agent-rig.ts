@@ -128,7 +128,9 @@ export class AgentRig<D extends Driver = FakeDriver, C extends Clock = ManualClo
     this.agent = createLocalAgent({
       node: 'here',
       arch: 'x86_64',
-      driver,
+      drivers: [driver],
+      images: null,
+      vmPoolSize: 1,
       runtimes: catalogOf(fakeBuild),
       artifacts: foldersAsArtifacts(new Map(), this.folder),
       secrets: {
@@ -137,7 +139,11 @@ export class AgentRig<D extends Driver = FakeDriver, C extends Clock = ManualClo
       hostServices: { open: () => false },
       outcomes: { record: (id, result) => void this.recorded.push({ id, result }) },
       logger: silentLogger,
-      folders: { instances: path.join(this.folder, 'instances'), logs: path.join(this.folder, 'logs') },
+      folders: {
+        instances: path.join(this.folder, 'instances'),
+        logs: path.join(this.folder, 'logs'),
+        snapshots: path.join(this.folder, 'snapshots'),
+      },
       memoryMib: 8192,
       poolSize: 0,
       names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },

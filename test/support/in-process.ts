@@ -63,13 +63,19 @@ export async function startInProcess(
     createLocalAgent({
       node: 'node-1',
       arch: 'x86_64',
-      driver,
+      drivers: [driver],
+      images: null,
+      vmPoolSize: 1,
       runtimes: parts.runtimes,
       artifacts: parts.artifacts,
       secrets: secretSource(parts),
       hostServices: parts.hostServices,
       outcomes: { record: () => {} },
-      folders: { instances: path.join(parts.folder, 'instances'), logs: path.join(parts.folder, 'logs') },
+      folders: {
+        instances: path.join(parts.folder, 'instances'),
+        logs: path.join(parts.folder, 'logs'),
+        snapshots: path.join(parts.folder, 'snapshots'),
+      },
       memoryMib: options.memoryMib ?? 8_192,
       poolSize: 1,
       names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
@@ -103,7 +109,7 @@ async function assemble<A extends Agent>(makeAgent: (parts: Parts) => A, kept?: 
     open: (service, identity, stream) => services?.open(service, identity, stream) ?? false,
   }
   const agent = makeAgent({ folder, artifacts, store, vault, runtimes, hostServices })
-  const about = { arch: 'x86_64', hasVm: false, version: 'test' } as const
+  const about = { arch: 'x86_64', version: 'test' } as const
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, ...about, ...common })
   const id = newKeyId()
   const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }

@@ -1,4 +1,6 @@
 import { ProcessDriver } from '../../src/driver/process/process-driver.ts'
+import { LauncherClient } from '../../src/driver/launcher-client.ts'
+import { UidRange } from '../../src/driver/uid-range.ts'
 import { prepareEtc } from '../../src/driver/process/etc.ts'
 import { systemClock, type Clock } from '../../src/domain/clock.ts'
 import { silentLogger, type Logger } from '../../src/domain/logger.ts'
@@ -40,7 +42,9 @@ export async function openProcessDriver(
   const etcFolder = path.join(folder, 'etc')
   await mkdir(runFolder, { recursive: true, mode: 0o700 })
   await prepareEtc(etcFolder, { nameServer: '100.64.0.1', uids })
-  return new ProcessDriver({ launcher: channel, logger, runFolder, shimFolder, etcFolder, uids, resolverPort: null })
+  const launcher = new LauncherClient(channel, logger)
+  const common = { launcher, logger, runFolder, shimFolder, etcFolder }
+  return new ProcessDriver({ ...common, uids: new UidRange(uids), resolverPort: null })
 }
 
 /** A local agent over real sandboxes and interpreters. */
@@ -75,7 +79,11 @@ export class ProcessRig {
       runtimes: runtimeCatalog(builds),
       artifacts: foldersAsArtifacts(folders, scratch),
       ...options,
-      folders: { instances: path.join(launcher.folder, 'instances'), logs: path.join(scratch, 'logs') },
+      folders: {
+        instances: path.join(launcher.folder, 'instances'),
+        logs: path.join(scratch, 'logs'),
+        snapshots: path.join(scratch, 'snapshots'),
+      },
     })
     await rig.agent.register()
     return new ProcessRig({ rig, launcher, builds, folders, scratch })

@@ -45,6 +45,8 @@ export function attemptResult(changes: Partial<AttemptResult> = {}): AttemptResu
       node: 'node-1',
       instance: 'i-1',
       driver: 'scripted',
+      vmm: null,
+      snapshot: null,
       arch: 'x86_64',
       startedAt: 1,
       endedAt: 2,

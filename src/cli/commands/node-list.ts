@@ -16,7 +16,7 @@ export default defineCommand({
       draining ? 'draining' : 'ready',
       drivers
         .filter(({ works }) => works)
-        .map(({ name }) => name)
+        .map(({ name, vmm }) => (vmm === null ? name : `${name} (${vmm.name} ${vmm.version}, ${vmm.accelerator})`))
         .join(', '),
       `${freeMib} of ${memoryMib} MiB`,
       `${instances.busy} busy, ${instances.ready} ready, ${instances.frozen} frozen, ${instances.booted} booted`,

@@ -14,7 +14,7 @@ import type {
 import { folderBound } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import { GuestPeer } from '../guest-peer.ts'
-import { runtimeArgv, runtimeEnv } from './runtime-command.ts'
+import { runtimeArgv, runtimeEnv } from '../runtime-command.ts'
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -16,15 +16,15 @@ import { AppError } from '../../domain/error.ts'
 import type { Logger } from '../../domain/logger.ts'
 import { Undo } from '../../domain/undo.ts'
 import { ChannelListener } from './channel-listener.ts'
-import { exitOf, LauncherClient, type Reply } from '../launcher-client.ts'
-import { inSandbox, runtimeArgv, runtimeEnv, shimMount } from './runtime-command.ts'
-import { UidRange } from '../uid-range.ts'
+import { inTime } from '../in-time.ts'
+import { exitOf, type LauncherClient, type Reply } from '../launcher-client.ts'
+import { inSandbox, runtimeArgv, runtimeEnv, shimMount } from '../runtime-command.ts'
+import type { UidRange } from '../uid-range.ts'
 import { join } from 'node:path'
-import type { Duplex } from 'node:stream'
 
 export interface ProcessDriverOptions {
-  /** The control socket to the launcher: fd 3 of the platform. */
-  readonly launcher: Duplex
+  /** Shared with other drivers; whoever opened it closes it. */
+  readonly launcher: LauncherClient
   readonly logger: Logger
   /** 0700 folder of ours for channel sockets; short, since a socket's path holds 107 bytes. */
   readonly runFolder: string
@@ -32,7 +32,8 @@ export interface ProcessDriverOptions {
   readonly shimFolder: string
   /** Made by `prepareEtc`. */
   readonly etcFolder: string
-  readonly uids: { readonly first: number; readonly count: number }
+  /** Shared with other drivers. */
+  readonly uids: UidRange
   /** Port of the resolver that sandboxes with egress ask; null when there is none. */
   readonly resolverPort: number | null
   /** Processes and threads of one sandbox. */
@@ -54,8 +55,8 @@ export class ProcessDriver implements Driver {
 
   constructor(options: ProcessDriverOptions) {
     this.#options = options
-    this.#launcher = new LauncherClient(options.launcher, options.logger)
-    this.#uids = new UidRange(options.uids)
+    this.#launcher = options.launcher
+    this.#uids = options.uids
   }
 
   get capabilities(): Capabilities {
@@ -103,7 +104,6 @@ export class ProcessDriver implements Driver {
 
   async close(): Promise<void> {
     await Promise.all([...this.#alive.values()].map((sandbox) => sandbox.kill().catch(() => {})))
-    this.#launcher.close()
   }
 
   async #boot(spec: BootSpec, undo: Undo): Promise<Sandbox> {
@@ -262,24 +262,6 @@ class ProcessSandbox implements Sandbox {
     this.#ended ??= exit
     this.#end(this.#ended)
   }
-}
-
-async function inTime(
-  booting: Promise<Sandbox>,
-  instanceId: string,
-  { signal, deadlineMs }: { signal?: AbortSignal; deadlineMs: number },
-): Promise<Sandbox> {
-  return new Promise((resolve, reject) => {
-    const fail = (why: string): void => reject(new AppError('timeout', `Cannot boot instance "${instanceId}": ${why}.`))
-    const timer = setTimeout(() => fail('the deadline passed'), Math.max(0, deadlineMs - Date.now()))
-    const onAbort = (): void => fail('it was called off')
-    signal?.addEventListener('abort', onAbort)
-    if (signal?.aborted === true) onAbort()
-    booting.then(resolve, reject).finally(() => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-    })
-  })
 }
 
 function featuresOf(reply: Reply): EnforcedFeature[] {

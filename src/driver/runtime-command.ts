@@ -1,4 +1,4 @@
-import type { RuntimeBuild } from '../../domain/runtime.ts'
+import type { RuntimeBuild } from '../domain/runtime.ts'
 import { dirname, join, relative } from 'node:path'
 
 /** Where the shims are seen in a sandbox. */

@@ -1,0 +1,247 @@
+import type { AgentStatus } from '../domain/agent.ts'
+import type { Clock } from '../domain/clock.ts'
+import type { Driver, ProbeResult } from '../domain/driver.ts'
+import { AppError, toAppError } from '../domain/error.ts'
+import { versionKey, type Version } from '../domain/function.ts'
+import type { Logger } from '../domain/logger.ts'
+import { runtimeFamilies, type RuntimeBuild, type RuntimeCatalog } from '../domain/runtime.ts'
+import type { Snapshot } from '../domain/snapshot.ts'
+import type { PlaceNames } from './binding.ts'
+import { bootInstance, type BootContext, type Origin } from './boot.ts'
+import type { Code } from './code-cache.ts'
+import type { Instance } from './instance.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+import { DriverChoice, placeOf, type Place } from './place.ts'
+import type { Pool } from './pool.ts'
+import { Pools } from './pools.ts'
+import { Snapshots } from './snapshots.ts'
+import { defaultConfig } from '../domain/default-config.ts'
+
+export interface SourcesOptions {
+  readonly boot: BootContext
+  readonly drivers: readonly Driver[]
+  readonly runtimes: RuntimeCatalog
+  readonly snapshotsFolder: string
+  readonly names: PlaceNames
+  readonly poolSize: number
+  readonly vmPoolSize: number
+  readonly budget: MemoryBudget
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly isStarting: () => boolean
+  /** The files of a Version, as they were made at deploy. */
+  readonly code: (version: Version) => Code | Promise<Code>
+}
+
+/** Where Instances come from: which driver and runtime a Version gets, the pools, and the ladder that each Instance is brought up by:
+ *  function snapshot, else runtime snapshot and code, else cold boot. */
+export class Sources {
+  readonly pools: Pools
+  readonly #options: SourcesOptions
+  readonly #drivers: DriverChoice
+  readonly #snapshots: Snapshots
+  readonly #probes = new Map<Driver, ProbeResult>()
+  /** Settled once it is known of every driver whether it works; never rejects. */
+  probed: Promise<void> = Promise.resolve()
+
+  constructor(options: SourcesOptions) {
+    this.#options = options
+    const { clock, logger, budget, isStarting, names } = options
+    this.#drivers = new DriverChoice(options.drivers)
+    this.#snapshots = new Snapshots({
+      folder: options.snapshotsFolder,
+      boot: (place, origin) => this.#boot(place, origin),
+      newToken: options.boot.newToken,
+      ...{ clock, logger, names },
+    })
+    this.pools = new Pools({
+      size: options.poolSize,
+      vmSize: options.vmPoolSize,
+      bring: (place) => this.bring(place),
+      isWorthWaiting: (place) => place.driver.capabilities.snapshots && !this.#snapshots.isSettled(place),
+      onNewPlace: (place) => this.#onNewPlace(place),
+      ...{ budget, clock, logger, isStarting },
+    })
+  }
+
+  /** Probes the drivers, finds earlier snapshots, and begins to fill the pools of the default runtimes. */
+  async open(): Promise<void> {
+    const [first, ...others] = this.#drivers.all
+    if (first !== undefined) await this.#probe(first)
+    // A guest's boot takes a second or two: nobody waits for a driver that is not the first choice.
+    if (this.trouble === null) this.probed = this.#probeAll(others)
+    else await this.#probeAll(others)
+    if (this.#drivers.all.some(({ capabilities }) => capabilities.snapshots)) await this.#snapshots.open()
+    for (const family of runtimeFamilies) this.#warmUp(family)
+    this.pools.refillSoon()
+  }
+
+  /** Why nothing can run here, or null. */
+  get trouble(): string | null {
+    const probes = [...this.#probes.values()]
+    return probes.length > 0 && probes.every(({ works }) => !works) ? (probes[0]?.detail ?? null) : null
+  }
+
+  status(): AgentStatus['drivers'] {
+    return this.#drivers.all.map((driver) => {
+      const { enforced, isVm, vmm } = driver.capabilities
+      const probe = this.#probes.get(driver)
+      return {
+        name: driver.name,
+        works: probe?.works ?? false,
+        detail: probe?.detail ?? 'not probed yet',
+        enforced,
+        isVm,
+        vmm,
+      }
+    })
+  }
+
+  /** What `version` runs on. Throws driver_failed when no driver of the isolation it asks for works, invalid or not_found for its runtime. */
+  placeOf(version: Version): Place {
+    const { isolation, memoryMib } = version.config
+    return placeOf(this.#drivers.of(isolation), this.#buildOf(version), memoryMib)
+  }
+
+  /** Where the next Instance of `version` comes from. A Version that cannot be placed any more fails its claims with the reason. */
+  poolOf(version: Version): Pick<Pool, 'claim'> {
+    try {
+      const place = this.placeOf(version)
+      if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return this.pools.of(place)
+      const key = ownKey(version, place)
+      if (version.config.snapshot === 'none')
+        return this.pools.own(key, place, () => this.#boot(place, { kind: 'boot', why: null }))
+      return this.pools.own(key, place, () => this.#bringOwn(version, place))
+    } catch (error) {
+      return { claim: failing(error) }
+    }
+  }
+
+  /** The strongest rung that holds now: restored from the runtime snapshot, else booted. */
+  async bring(place: Place): Promise<Instance> {
+    const { snapshot, why } = this.#snapshots.usable(place)
+    if (snapshot === null) return this.#boot(place, { kind: 'boot', why })
+    return this.#restore(place, snapshot, null)
+  }
+
+  /** Makes the snapshots that starts of `version` will want. Throws guest_failed when its code or its clones are at fault;
+   *  any other failure costs speed only, and is reported. */
+  async prepare(version: Version, code: Code, report: (line: string) => void): Promise<void> {
+    const place = this.placeOf(version)
+    const { snapshot: mode } = version.config
+    if (!place.driver.capabilities.snapshots || mode === 'none') return
+    const ensure = async (what: string, make: () => Promise<Snapshot>): Promise<void> => {
+      try {
+        const { bytes } = await make()
+        report(`Snapshot of the ${what}: ${Math.round(bytes / 2 ** 20)} MiB.`)
+      } catch (thrown) {
+        const error = toAppError(thrown)
+        if (error.code === 'guest_failed') throw error
+        report(`No snapshot of the ${what}, starts will be slower: ${error.message}`)
+      }
+    }
+    await ensure('runtime', () => this.#snapshots.ensure(place))
+    if (mode !== 'function') return
+    await ensure('function', () => this.#snapshots.ensureOf(version, place, code))
+  }
+
+  /** `version` runs here no more. */
+  forget(version: Version): void {
+    try {
+      const place = this.placeOf(version)
+      if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return
+      this.pools.forget(ownKey(version, place))
+      void this.#snapshots.forgetOf(version, place)
+    } catch (error) {
+      this.#options.logger.debug('sources.forget.skipped', { version: versionKey(version), error: String(error) })
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.pools.close()
+    for (const driver of this.#drivers.all) await driver.close()
+  }
+
+  async #bringOwn(version: Version, place: Place): Promise<Instance> {
+    const code = await this.#options.code(version)
+    const { snapshot } = this.#snapshots.usableOf(version, place)
+    if (snapshot !== null) return this.#restore(place, snapshot, code.image)
+    // After a restart it is found again here. A failure is logged where it is made; the next rung serves meanwhile.
+    this.#snapshots.ensureOf(version, place, code).catch(() => {})
+    return this.bring(place)
+  }
+
+  /** Restores, and takes the next rung when that fails. */
+  async #restore(place: Place, snapshot: Snapshot, codeImage: string | null): Promise<Instance> {
+    try {
+      return await this.#boot(place, { kind: 'restore', snapshot, codeImage })
+    } catch (error) {
+      await this.#snapshots.failed(place, snapshot, error)
+      return snapshot.kind === 'function' ? this.bring(place) : this.#boot(place, { kind: 'boot', why: String(error) })
+    }
+  }
+
+  async #probeAll(drivers: readonly Driver[]): Promise<void> {
+    for (const driver of drivers) await this.#probe(driver)
+  }
+
+  async #probe(driver: Driver): Promise<void> {
+    const probe = await driver.probe().catch((error: unknown): ProbeResult => {
+      const { capabilities } = driver
+      return { works: false, detail: error instanceof Error ? error.message : String(error), capabilities }
+    })
+    this.#probes.set(driver, probe)
+    if (!probe.works) this.#options.logger.error('driver.probe.failed', { driver: driver.name, detail: probe.detail })
+    this.#drivers.setWorking(this.#drivers.all.filter((each) => this.#probes.get(each)?.works === true))
+  }
+
+  #boot(place: Place, origin: Origin): Promise<Instance> {
+    return bootInstance(this.#options.boot, place, origin)
+  }
+
+  #warmUp(family: (typeof runtimeFamilies)[number]): void {
+    try {
+      const build = this.#options.runtimes.resolve(family)
+      const { memoryMib } = defaultConfig('x86_64')
+      this.pools.of(placeOf(this.#drivers.of('auto'), build, memoryMib))
+    } catch (error) {
+      this.#options.logger.warn('runtime.missing', { family, error: String(error) })
+    }
+  }
+
+  #onNewPlace(place: Place): void {
+    if (!place.driver.capabilities.snapshots) return
+    // Failures are logged where it is made; starts boot cold then.
+    void this.#snapshots.ensure(place).then(
+      () => this.pools.refillSoon(),
+      () => this.pools.refillSoon(),
+    )
+  }
+
+  #buildOf(version: Version): RuntimeBuild {
+    const { runtimes, logger } = this.#options
+    try {
+      return runtimes.pinned(version.runtimeDigest)
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== 'not_found') throw error
+      // The pinned build was updated in place: the same runtime id is the nearest there is.
+      const build = runtimes.resolve(version.runtimeId)
+      logger.warn('runtime.pinned.replaced', { version: versionKey(version), runtime: build.id })
+      return build
+    }
+  }
+}
+
+function ownKey(version: Version, place: Place): string {
+  return `${versionKey(version)} ${version.createdAt} ${place.key}`
+}
+
+function failing(error: unknown): Pool['claim'] {
+  return ({ onFailed }) => {
+    let isOff = false
+    queueMicrotask(() => {
+      if (!isOff) onFailed(error)
+    })
+    return () => void (isOff = true)
+  }
+}

@@ -1,0 +1,21 @@
+import type { Sandbox } from '../domain/driver.ts'
+import { AppError } from '../domain/error.ts'
+
+/** `booting`, or timeout as soon as `deadlineMs` (epoch ms) has passed or `signal` aborts. What comes up later is for the caller to end. */
+export async function inTime(
+  booting: Promise<Sandbox>,
+  instanceId: string,
+  { signal, deadlineMs }: { signal?: AbortSignal; deadlineMs: number },
+): Promise<Sandbox> {
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => reject(new AppError('timeout', `Cannot boot instance "${instanceId}": ${why}.`))
+    const timer = setTimeout(() => fail('the deadline passed'), Math.max(0, deadlineMs - Date.now()))
+    const onAbort = (): void => fail('it was called off')
+    signal?.addEventListener('abort', onAbort)
+    if (signal?.aborted === true) onAbort()
+    booting.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    })
+  })
+}
