@@ -1,0 +1,65 @@
+import { AppError } from '../domain/error.ts'
+import type { FileEntry } from './tree.ts'
+import { createHash } from 'node:crypto'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+
+/** One for all readers: they are used one after the other. */
+const piece = Buffer.alloc(256 * 1024)
+
+/** Reads a tree's file again and sees to it that it is still the one that was hashed. Synchronous: for worker threads. */
+export class SourceReader {
+  readonly #path: string
+  readonly #entry: FileEntry
+  readonly #fd: number | null
+  readonly #hash = createHash('sha256')
+
+  /** Throws driver_failed when the source is no file any more, or of another size. */
+  constructor(path: string, entry: FileEntry) {
+    this.#path = path
+    this.#entry = entry
+    const { source } = entry
+    this.#fd = typeof source === 'string' ? openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW) : null
+    if (this.#fd === null) return
+    const found = fstatSync(this.#fd)
+    if (found.isFile() && found.size === entry.bytes) return
+    this.close()
+    throw this.#changed()
+  }
+
+  /** The bytes from `from` to before `to`, in pieces that are valid until the next is asked for. */
+  *read(from: number, to: number): Generator<Uint8Array> {
+    const { source } = this.#entry
+    if (typeof source !== 'string') {
+      const all = source.subarray(from, to)
+      this.note(all)
+      yield all
+      return
+    }
+    for (let at = from; at < to;) {
+      const count = readSync(this.#fd ?? -1, piece, 0, Math.min(piece.length, to - at), at)
+      if (count === 0) throw this.#changed()
+      at += count
+      this.note(piece.subarray(0, count))
+      yield piece.subarray(0, count)
+    }
+  }
+
+  /** Counts bytes that were read earlier as read now. */
+  note(bytes: Uint8Array): void {
+    this.#hash.update(bytes)
+  }
+
+  /** Throws driver_failed unless all that was read and noted, in order, is the content that the tree names. */
+  confirm(): void {
+    if (this.#hash.digest('hex') !== this.#entry.sha256) throw this.#changed()
+  }
+
+  close(): void {
+    if (this.#fd !== null) closeSync(this.#fd)
+  }
+
+  #changed(): AppError {
+    const message = `Cannot finish the image: "${this.#path}" changed while it was being made. Try again.`
+    return new AppError('driver_failed', message, { retryable: true, detail: String(this.#entry.source).slice(0, 500) })
+  }
+}

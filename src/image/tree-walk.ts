@@ -1,0 +1,108 @@
+import { AppError } from '../domain/error.ts'
+import type { Tree } from './tree.ts'
+import { createHash } from 'node:crypto'
+import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync, readSync, type Dirent } from 'node:fs'
+import path from 'node:path'
+
+export interface WalkOptions {
+  /** Folder on this machine. */
+  readonly source: string
+  /** Where it comes in the tree. */
+  readonly target: string
+  /** By path below `source`; what it refuses is left out, folders with all that is in them. */
+  readonly wants?: (relative: string, entry: Dirent) => boolean
+  /** Called with what cannot be in an image (devices, sockets, links that lead out of `source`), and why. Without it such things are errors. */
+  readonly skipped?: (what: string) => void
+}
+
+/** Adds the files, folders and links below `source` to `tree`, in the order of their names. Follows no link. Synchronous: for worker threads.
+ *  Throws driver_failed, naming what cannot be in an image or cannot be read. */
+export function addFolder(tree: Tree, options: WalkOptions): void {
+  tree.folder(options.target)
+  walk(tree, options, '')
+}
+
+function walk(tree: Tree, options: WalkOptions, below: string): void {
+  for (const entry of entriesOf(path.join(options.source, below))) {
+    const relative = path.posix.join(below, entry.name)
+    if (options.wants?.(relative, entry) === false) continue
+    const target = path.posix.join(options.target, relative)
+    const problem = problemOf(options.source, relative, entry)
+    if (problem !== null) refuse(problem, path.join(options.source, relative), options.skipped)
+    else if (entry.isDirectory()) {
+      tree.folder(target)
+      walk(tree, options, relative)
+    } else if (entry.isSymbolicLink()) tree.link(target, readlinkSync(path.join(options.source, relative)))
+    else addFile(tree, path.join(options.source, relative), target)
+  }
+}
+
+function entriesOf(folder: string): Dirent[] {
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true })
+    return entries.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))
+  } catch (cause) {
+    throw unreadable(folder, cause)
+  }
+}
+
+/** Why the entry cannot be in an image, or null. */
+function problemOf(source: string, relative: string, entry: Dirent): string | null {
+  // Names are decoded as UTF-8: what is none has lost bytes, and cannot be opened by that name.
+  if (entry.name.includes('\ufffd')) return 'its name is not UTF-8'
+  if (entry.isFile() || entry.isDirectory()) return null
+  if (!entry.isSymbolicLink()) return 'it is a device, socket or pipe'
+  const target = readlinkSync(path.join(source, relative))
+  const lands = path.posix.join(path.posix.dirname(relative), target)
+  const isInside = !path.isAbsolute(target) && lands !== '..' && !lands.startsWith('../')
+  return isInside ? null : `it is a link that leads out of the folder, to "${target}"`
+}
+
+function refuse(problem: string, what: string, skipped: WalkOptions['skipped']): void {
+  if (skipped === undefined) throw new AppError('driver_failed', `Cannot put "${what}" into an image: ${problem}.`)
+  skipped(`${what}: ${problem}`)
+}
+
+/** Small files are kept in memory between being hashed and being written: most of a function's code is read once. */
+const keptBytesMax = 64 * 1024
+
+/** Adds one file, hashed. A link at `source` is not followed: give its real path. */
+export function addFile(tree: Tree, source: string, target: string): void {
+  let fd: number
+  try {
+    fd = openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch (cause) {
+    throw unreadable(source, cause)
+  }
+  try {
+    const found = fstatSync(fd)
+    if (!found.isFile()) throw new AppError('driver_failed', `Cannot put "${source}" into an image: it is no file.`)
+    const { bytes, sha256, content } = hash(fd, found.size)
+    const isExecutable = (found.mode & 0o111) !== 0
+    tree.put(target, { type: 'file', isExecutable, bytes, sha256, source: content ?? source })
+  } finally {
+    closeSync(fd)
+  }
+}
+
+const piece = Buffer.alloc(256 * 1024)
+
+function hash(fd: number, expectedBytes: number): { bytes: number; sha256: string; content: Uint8Array | null } {
+  const sum = createHash('sha256')
+  let bytes = 0
+  let content: Uint8Array | null = null
+  for (let count = readSync(fd, piece); count > 0; count = readSync(fd, piece)) {
+    sum.update(piece.subarray(0, count))
+    if (bytes === 0 && count === expectedBytes && count <= keptBytesMax) content = Buffer.from(piece.subarray(0, count))
+    else content = null
+    bytes += count
+    // A small file is at its end: the read that would say so is half of what it costs.
+    if (bytes === expectedBytes && content !== null) break
+  }
+  return { bytes, sha256: sum.digest('hex'), content }
+}
+
+function unreadable(what: string, cause: unknown): AppError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new AppError('driver_failed', `Cannot read "${what}" for an image: ${reason}.`, { cause })
+}
