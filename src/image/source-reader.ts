@@ -17,8 +17,8 @@ export class SourceReader {
   constructor(path: string, entry: FileEntry) {
     this.#path = path
     this.#entry = entry
-    const { source } = entry
-    this.#fd = typeof source === 'string' ? openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW) : null
+    const { source, content } = entry
+    this.#fd = content === null && source !== null ? openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW) : null
     if (this.#fd === null) return
     const found = fstatSync(this.#fd)
     if (found.isFile() && found.size === entry.bytes) return
@@ -28,9 +28,9 @@ export class SourceReader {
 
   /** The bytes from `from` to before `to`, in pieces that are valid until the next is asked for. */
   *read(from: number, to: number): Generator<Uint8Array> {
-    const { source } = this.#entry
-    if (typeof source !== 'string') {
-      const all = source.subarray(from, to)
+    const { content } = this.#entry
+    if (content !== null) {
+      const all = content.subarray(from, to)
       this.note(all)
       yield all
       return
@@ -60,6 +60,6 @@ export class SourceReader {
 
   #changed(): AppError {
     const message = `Cannot finish the image: "${this.#path}" changed while it was being made. Try again.`
-    return new AppError('driver_failed', message, { retryable: true, detail: String(this.#entry.source).slice(0, 500) })
+    return new AppError('driver_failed', message, { retryable: true, detail: this.#entry.source ?? 'content' })
   }
 }

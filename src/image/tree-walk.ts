@@ -79,7 +79,7 @@ export function addFile(tree: Tree, source: string, target: string): void {
     if (!found.isFile()) throw new AppError('driver_failed', `Cannot put "${source}" into an image: it is no file.`)
     const { bytes, sha256, content } = hash(fd, found.size)
     const isExecutable = (found.mode & 0o111) !== 0
-    tree.put(target, { type: 'file', isExecutable, bytes, sha256, source: content ?? source })
+    tree.put(target, { type: 'file', isExecutable, bytes, sha256, source, content })
   } finally {
     closeSync(fd)
   }

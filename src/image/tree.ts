@@ -7,8 +7,10 @@ export interface FileEntry {
   readonly bytes: number
   /** Hex. */
   readonly sha256: string
-  /** The bytes themselves, or the file that holds them. */
-  readonly source: Uint8Array | string
+  /** The file on this machine that it comes from; null where there is none. */
+  readonly source: string | null
+  /** The bytes themselves; null where they are to be read from `source`. */
+  readonly content: Uint8Array | null
 }
 
 /** Owners, times and finer permissions are not kept: everything belongs to root and is readable by all, folders and programs are executable. */
@@ -33,13 +35,18 @@ export class Tree {
 
   /** A file whose bytes are `content`. */
   write(path: string, content: Uint8Array | string): void {
-    const source = typeof content === 'string' ? Buffer.from(content) : content
-    const sha256 = createHash('sha256').update(source).digest('hex')
-    this.put(path, { type: 'file', isExecutable: false, bytes: source.length, sha256, source })
+    const bytes = Buffer.from(content)
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    this.put(path, { type: 'file', isExecutable: false, bytes: bytes.length, sha256, source: null, content: bytes })
   }
 
   link(path: string, target: string): void {
     this.put(path, { type: 'link', target })
+  }
+
+  /** Removes a file or link that is there. */
+  remove(path: string): void {
+    this.#entries.delete(path)
   }
 
   get(path: string): TreeEntry | undefined {
