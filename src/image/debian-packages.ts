@@ -43,6 +43,12 @@ export function installedVersion(name: string): string | null {
   return status === 'installed' && version !== undefined ? version : null
 }
 
+/** Packages that `name` depends on, as apt knows it; none when apt or the package is missing. */
+export function dependenciesOf(name: string): string[] {
+  const output = run('apt-cache', ['depends', '--important', name], '/') ?? ''
+  return [...output.matchAll(/^ *Depends: (\S+)$/gm)].map(([, each]) => each ?? '')
+}
+
 function installedFiles(name: string): PackageFile[] | null {
   if (installedVersion(name) === null) return null
   const listed = (run('dpkg-query', ['-L', name], '/') ?? '').split('\n').filter((line) => path.isAbsolute(line))

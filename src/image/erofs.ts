@@ -75,6 +75,12 @@ export function writeErofs(tree: Tree, { file, uuid, imageBytes, mode }: ErofsOp
   return bytes
 }
 
+/** What `writeErofs` will write of `tree`, without a sparse end. */
+export function erofsBytes(tree: Tree): number {
+  const inodes = inodesOf(tree)
+  return placeData(inodes, placeInodes(inodes)) * blockBytes
+}
+
 function inodesOf(tree: Tree): Inode[] {
   const entries = tree.entries()
   const children = new Map<string, Child[]>()

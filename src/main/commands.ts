@@ -64,7 +64,104 @@ const runtimeInstall = defineCommand({
   },
 })
 
-export const machineCommands: readonly Command[] = [up, doctor, runtimeInstall]
+const cacheNote =
+  'Kept in the cache of this machine: HEARTH_CACHE, else /var/cache/hearth for root and ~/.cache/hearth for others. What root builds serves every platform here.'
+
+const kernelBuild = defineCommand({
+  name: 'kernel build',
+  summary: "Build the microVMs' kernel from Debian's source",
+  notes: [
+    'Takes 4 to 7 minutes on two cores, and 2.5 GiB while it lasts. The same source, configuration and compiler are built once. Profile prod, the default, has the mitigations that a kernel on KVM needs; ci leaves them out, which starts sooner where there is no KVM.',
+    'Root builds as the user "hearth". Without a kernel built or given, microVMs boot Debian\'s, which takes a second longer.',
+    cacheNote,
+  ],
+  args: {},
+  flags: {
+    profile: {
+      type: 'text',
+      value: 'ci|prod',
+      allowed: ['ci', 'prod'],
+      about: 'what the kernel is for (default: prod)',
+    },
+    'time-limit': { type: 'integer', value: 'SECONDS', min: 1, about: 'give up after this long (default: 3600)' },
+  },
+  examples: ['sudo hearth kernel build', 'hearth kernel build --profile ci --time-limit 540'],
+  async run(context, { flags }) {
+    const { buildKernelHere } = await import('./kernels.ts')
+    const profile = flags.profile === 'ci' ? 'ci' : 'prod'
+    return asCliError(async () => buildKernelHere(context, { profile, timeLimitS: flags['time-limit'] ?? 3600 }))
+  },
+})
+
+const kernelUse = defineCommand({
+  name: 'kernel use',
+  summary: 'Boot microVMs with a kernel of your own',
+  notes: [
+    'An uncompressed vmlinux for x86-64 with a PVH entry, and with virtio-mmio and erofs built in. It is copied. Running microVMs keep theirs; a platform takes it up when it starts.',
+    cacheNote,
+  ],
+  args: { file: { about: 'the vmlinux', completes: 'file' } },
+  flags: {},
+  examples: ['sudo hearth kernel use ./vmlinux'],
+  async run(context, { args }) {
+    const { useKernelHere } = await import('./kernels.ts')
+    return asCliError(async () => useKernelHere(context, args.file))
+  },
+})
+
+const imageList = defineCommand({
+  name: 'image list',
+  summary: "List the microVMs' kernels and images on this machine",
+  notes: [cacheNote],
+  args: {},
+  flags: {},
+  examples: ['hearth image list', 'hearth image list --json'],
+  async run(context) {
+    const { listImages } = await import('./image-commands.ts')
+    return asCliError(async () => listImages(context))
+  },
+})
+
+const imageBuild = defineCommand({
+  name: 'image build',
+  summary: "Build the root image of a runtime's microVMs",
+  notes: [
+    'A platform builds an image when it first needs it. Build ahead to save that time, and as root for an interpreter that only root can read, such as one in its home.',
+    "Made of the interpreter that this machine has, its libraries, and Debian's basic programs. The same input gives the same image.",
+    cacheNote,
+  ],
+  args: { runtime: { about: 'for example node24 or python3.12' } },
+  flags: {},
+  examples: ['hearth image build node24', 'sudo hearth image build python3.12'],
+  async run(context, { args }) {
+    const { buildImage } = await import('./image-commands.ts')
+    return asCliError(async () => buildImage(context, args.runtime))
+  },
+})
+
+const imagePrune = defineCommand({
+  name: 'image prune',
+  summary: 'Remove kernels and images that no runtime of this machine uses',
+  notes: [cacheNote],
+  args: {},
+  flags: {},
+  examples: ['hearth image prune'],
+  async run(context) {
+    const { pruneImages } = await import('./image-commands.ts')
+    return asCliError(async () => pruneImages(context))
+  },
+})
+
+export const machineCommands: readonly Command[] = [
+  up,
+  doctor,
+  runtimeInstall,
+  kernelBuild,
+  kernelUse,
+  imageList,
+  imageBuild,
+  imagePrune,
+]
 
 /** Settings are checked by config.ts, wherever they come from: here every value is a text. */
 function configFlags(): Flags {

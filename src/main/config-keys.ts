@@ -111,6 +111,20 @@ export const configKeys = {
     max: 3_600_000,
     about: 'How long SIGTERM waits for running invocations before it ends them.',
   },
+  kernel: {
+    type: 'path',
+    value: 'FILE',
+    default: '',
+    defaultText: 'the one built or given last by "hearth kernel", else Debian\'s',
+    about: 'Kernel of microVMs: an uncompressed vmlinux.',
+  },
+  cache: {
+    type: 'path',
+    value: 'DIR',
+    default: '',
+    defaultText: '/var/cache/hearth for root, else ~/.cache/hearth',
+    about: 'Folder with kernels and runtime images for all data folders of this machine.',
+  },
   masterKeyFile: {
     type: 'path',
     value: 'FILE',

@@ -6,6 +6,7 @@ import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, guestProgram } from './app.ts'
 import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
+import { cacheFolder } from './images.ts'
 import { findRuntimes } from './runtimes.ts'
 import { ensureServiceUser, type ServiceUser } from './service-user.ts'
 import { findVmmPrograms, type VmmPrograms } from './vmm-programs.ts'
@@ -32,9 +33,11 @@ export const tlsVariables = { cert: 'HEARTH_TLS_CERT_PEM', key: 'HEARTH_TLS_KEY_
 /** Does not return where there is a launcher: this process becomes it. Elsewhere resolves with the platform's exit code.
  *  Throws invalid (configuration), conflict (data folder in use), internal (sandbox program not built). */
 export async function up(options: UpOptions): Promise<number> {
-  const config = readConfig(options)
+  const given = readConfig(options)
+  const config = { ...given, cache: cacheFolder(given.cache, options.env) }
   const user = process.getuid?.() === 0 ? ensureServiceUser() : null
   prepareFolder(config.data, user)
+  mkdirSync(config.cache, { recursive: true, mode: 0o755 })
   takeLock(config.data)
   const runtimes = await findRuntimes(options.env)
   const vmms = findVmmPrograms(config, options.env)
@@ -55,8 +58,9 @@ function serveCommand(options: ServeOptions): readonly string[] {
 }
 
 function becomeLauncher(serve: readonly string[], { config, user, runtimes, vmms }: ServeOptions): never {
-  const keep = [appRoot, config.data, path.dirname(process.execPath)]
-  for (const file of [config.readyFile, config.masterKeyFile]) if (file !== '') keep.push(path.dirname(file))
+  const keep = [appRoot, config.data, config.cache, path.dirname(process.execPath)]
+  for (const file of [config.readyFile, config.masterKeyFile, config.kernel])
+    if (file !== '') keep.push(path.dirname(file))
   const args = [
     'up',
     ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),

@@ -1,0 +1,191 @@
+import { AppError } from '../domain/error.ts'
+import type {
+  CodeTrees,
+  Image,
+  ImageStore,
+  KernelBuild,
+  ReportProgress,
+  RuntimeImage,
+  StoredImage,
+} from '../domain/image.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { RuntimeBuild } from '../domain/runtime.ts'
+import { CodeImages } from './code-images.ts'
+import { ImageThread } from './image-thread.ts'
+import { resolveKernel, type KernelSources } from './kernel/resolve-kernel.ts'
+import { currentKernel, removeKernel, shelvedKernels, type ShelvedKernel } from './kernel/kernel-shelf.ts'
+import {
+  findImage,
+  findOlderImage,
+  imageKey,
+  indexedImages,
+  indexImage,
+  removeImage,
+  type IndexedImage,
+} from './runtime-index.ts'
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import path from 'node:path'
+
+export interface ImageStoreOptions {
+  /** Kernels and runtime images are kept here. */
+  readonly folder: string
+  /** Searched after `folder`, never written: the cache of the machine, filled by `hearth image` and `hearth kernel`. */
+  readonly shared: readonly string[]
+  /** Code images are kept here: nobody else may read them. */
+  readonly codeFolder: string
+  /** The operator's kernel; null for one that was built, or Debian's. */
+  readonly kernelFile: string | null
+  readonly shimFolder: string
+  readonly guestProgram: string
+  readonly logger: Logger
+}
+
+/** Kernels and images in folders:
+ *
+ *    kernels/              see kernel-shelf.ts
+ *    runtimes/<hex>.erofs  by the digest of their trees; <key>.json beside them says what they were made for
+ *    tmp/, runtimes/tmp/   under way
+ */
+export function openImageStore(options: ImageStoreOptions): ImageStore {
+  return new FolderImageStore(options)
+}
+
+class FolderImageStore implements ImageStore {
+  readonly #options: ImageStoreOptions
+  /** A runtime's image takes seconds, code must not wait for it. */
+  readonly #thread = new ImageThread()
+  readonly #code: CodeImages
+  readonly #images = new Map<string, Promise<RuntimeImage>>()
+  #kernel: Promise<KernelBuild> | null = null
+
+  constructor(options: ImageStoreOptions) {
+    this.#options = options
+    this.#code = new CodeImages(options.codeFolder)
+    for (const folder of [options.folder, path.join(options.folder, 'runtimes')])
+      removeOldDrafts(path.join(folder, 'tmp'))
+  }
+
+  kernel(report: ReportProgress = () => {}): Promise<KernelBuild> {
+    const { folder, shared, kernelFile, guestProgram } = this.#options
+    const sources: KernelSources = { folder, shared, kernelFile, guestProgram, thread: this.#thread }
+    this.#kernel ??= resolveKernel(sources, report).catch((error: unknown) => {
+      this.#kernel = null
+      throw error
+    })
+    return this.#kernel
+  }
+
+  runtimeImage(build: RuntimeBuild, report: ReportProgress = () => {}): Promise<RuntimeImage> {
+    const known = this.#images.get(build.digest)
+    if (known !== undefined) return known
+    const making = this.#runtimeImage(build, report).catch((error: unknown) => {
+      this.#images.delete(build.digest)
+      throw error
+    })
+    this.#images.set(build.digest, making)
+    return making
+  }
+
+  codeImage(code: CodeTrees): Promise<Image> {
+    return this.#code.get(code)
+  }
+
+  placeholder(): Promise<Image> {
+    return this.#code.placeholder()
+  }
+
+  async list(): Promise<readonly StoredImage[]> {
+    const { folder, shared } = this.#options
+    const kernels = [folder, ...shared].flatMap(kernelsOf)
+    const runtimes = [folder, ...shared].flatMap((each) => runtimesOf(path.join(each, 'runtimes')))
+    return [...kernels, ...runtimes, ...this.#code.list()]
+  }
+
+  async prune({ keep, unusedMs }: Parameters<ImageStore['prune']>[0]): Promise<readonly StoredImage[]> {
+    const { folder } = this.#options
+    const runtimesFolder = path.join(folder, 'runtimes')
+    const kept = new Set<string>(keep.map(({ digest }) => digest))
+    const inUse = await this.#kernel
+    const kernels = kernelsOf(folder).filter(({ isCurrent, digest }) => !isCurrent && digest !== inUse?.digest)
+    const current = new Set(
+      indexedImages(runtimesFolder).flatMap((image, at, all) => {
+        const isNewest = all.findIndex(({ build }) => build === image.build) === at
+        return kept.has(image.build) && isNewest ? [image.digest] : []
+      }),
+    )
+    const runtimes = runtimesOf(runtimesFolder).filter(({ digest }) => !current.has(digest))
+    for (const kernel of kernels) removeKernel(folder, { digest: kernel.digest })
+    for (const { digest } of runtimes) removeImage(runtimesFolder, digest)
+    this.#images.clear()
+    return [...kernels, ...runtimes, ...this.#code.prune(unusedMs)]
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#thread.close(), this.#code.close()])
+  }
+
+  async #runtimeImage(build: RuntimeBuild, report: ReportProgress): Promise<RuntimeImage> {
+    const { folder, shared, shimFolder, guestProgram, logger } = this.#options
+    const folders = [folder, ...shared].map((each) => path.join(each, 'runtimes'))
+    const key = imageKey(build, guestProgram)
+    const found = findImage(folders, key)
+    if (found !== null) return toImage(found)
+    const startedMs = performance.now()
+    const target = path.join(folder, 'runtimes')
+    try {
+      const made = await this.#thread.run('runtime', { build, shimFolder, guestProgram, folder: target }, report)
+      const { digest, bytes, runtime, skipped } = made
+      indexImage(target, key, { digest, bytes, runtime, builtAt: Date.now() })
+      const buildMs = Math.round(performance.now() - startedMs)
+      logger.info('image.runtime.done', { runtime: build.id, version: build.version, digest, bytes, buildMs, skipped })
+      return { digest, path: made.path, bytes, runtime }
+    } catch (error) {
+      const older = findOlderImage(folders, key)
+      if (older === null) throw error
+      const why = error instanceof Error ? error.message : String(error)
+      logger.warn('image.runtime.old', { runtime: build.id, version: build.version, digest: older.digest, why })
+      return toImage(older)
+    }
+  }
+}
+
+function toImage({ digest, path: file, bytes, runtime }: IndexedImage & { path: string }): RuntimeImage {
+  return { digest, path: file, bytes, runtime }
+}
+
+function kernelsOf(folder: string): StoredImage[] {
+  const current = currentKernel(folder)
+  return shelvedKernels(folder).map((kernel: ShelvedKernel) => {
+    const name = `${kernel.release} (${[kernel.kind, kernel.profile ?? []].flat().join(', ')})`
+    const { digest, vmlinux, bytes, builtAt } = kernel
+    return { kind: 'kernel', name, digest, path: vmlinux, bytes, builtAt, isCurrent: digest === current?.digest }
+  })
+}
+
+function runtimesOf(folder: string): StoredImage[] {
+  const images = indexedImages(folder)
+  const byDigest = new Map(images.map((image) => [image.digest, image]))
+  return [...byDigest.values()].map(({ digest, path: file, bytes, builtAt, runtime, build }) => {
+    const isCurrent = images.find((image) => image.build === build)?.digest === digest
+    return { kind: 'runtime', name: `${runtime.id} ${runtime.version}`, digest, path: file, bytes, builtAt, isCurrent }
+  })
+}
+
+/** A build takes minutes at most: what is older was left by one that was killed. */
+const draftMsMax = 60 * 60_000
+
+function removeOldDrafts(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true })
+    for (const name of readdirSync(folder)) {
+      const draft = path.join(folder, name)
+      if (statSync(draft).mtimeMs < Date.now() - draftMsMax) rmSync(draft, { recursive: true, force: true })
+    }
+  } catch (cause) {
+    throw new AppError(
+      'internal',
+      `Cannot use "${folder}" for images: ${cause instanceof Error ? cause.message : String(cause)}.`,
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,58 @@
+import { invalid } from '../../domain/error.ts'
+import type { KernelBuild, ReportProgress } from '../../domain/image.ts'
+import type { ImageThread } from '../image-thread.ts'
+import { currentKernel, shelvedKernels, shelveKernel, type ShelvedKernel } from './kernel-shelf.ts'
+import { readVmlinux } from './vmlinux.ts'
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+
+export interface KernelSources {
+  readonly folder: string
+  readonly shared: readonly string[]
+  readonly kernelFile: string | null
+  readonly guestProgram: string
+  readonly thread: ImageThread
+}
+
+/** The operator's file, else what was built or given last, else a kernel of our own, else Debian's: from the shelf when it is there with this very guest program.
+ *  Throws invalid (the file is no kernel), driver_failed (Debian's cannot be had). */
+export async function resolveKernel(sources: KernelSources, report: ReportProgress): Promise<KernelBuild> {
+  const { folder, shared, kernelFile, guestProgram, thread } = sources
+  if (kernelFile !== null) return importKernel(kernelFile, folder)
+  const folders = [folder, ...shared]
+  for (const each of folders) {
+    const current = currentKernel(each)
+    if (current !== null) return plain(current)
+  }
+  const shelved = folders.flatMap(shelvedKernels)
+  const own = shelved.find(({ kind }) => kind === 'own')
+  if (own !== undefined) return plain(own)
+  const key = await debianKey(guestProgram)
+  const debian = shelved.find((kernel) => kernel.kind === 'debian' && kernel.key === key)
+  return plain(debian ?? (await thread.run('debianKernel', { folder, guestProgram, key }, report)))
+}
+
+/** Stores the vmlinux `file` and returns it. Throws invalid, saying what is wrong with it. */
+export async function importKernel(file: string, folder: string): Promise<ShelvedKernel> {
+  const vmlinux = await readFile(file).catch((cause: unknown) => {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw invalid('kernel', file, 'a readable vmlinux', `Cannot read the kernel "${file}": ${why}.`)
+  })
+  if (!readVmlinux(vmlinux, file).isSelfContained) {
+    const why = 'it has no virtio-mmio or no erofs built in; build it with CONFIG_VIRTIO_MMIO=y and CONFIG_EROFS_FS=y'
+    throw invalid('kernel', file, 'a kernel without modules', `Cannot use "${file}" as a kernel: ${why}.`)
+  }
+  const key = createHash('sha256').update(vmlinux).digest('hex')
+  return shelveKernel(folder, { kind: 'file', profile: null, vmlinux, initramfs: null, origin: file, key })
+}
+
+/** Its initramfs holds the guest program. */
+async function debianKey(guestProgram: string): Promise<string> {
+  return createHash('sha256')
+    .update(await readFile(guestProgram))
+    .digest('hex')
+}
+
+function plain({ digest, vmlinux, initramfs, kind, profile, needsAcpi, release }: KernelBuild): KernelBuild {
+  return { digest, vmlinux, initramfs, kind, profile, needsAcpi, release }
+}

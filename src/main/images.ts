@@ -1,0 +1,43 @@
+import os from 'node:os'
+import path from 'node:path'
+import type { Context } from '../cli/context.ts'
+import type { ImageStore } from '../domain/image.ts'
+import type { Logger } from '../domain/logger.ts'
+import { openImageStore } from '../image/image-store.ts'
+import { guestProgram } from './app.ts'
+import { readConfig, type Config } from './config.ts'
+import { shimFolder } from './runtimes.ts'
+
+/** The machine's own cache: what root builds serves every platform on it, and no platform can write what root reads. */
+const rootCache = '/var/cache/hearth'
+
+/** Where this user keeps kernels and runtime images; `configured` comes first. */
+export function cacheFolder(configured: string, env: Readonly<Record<string, string | undefined>>): string {
+  if (configured !== '') return configured
+  if (process.getuid?.() === 0) return rootCache
+  const base = env['XDG_CACHE_HOME'] ?? path.join(env['HOME'] ?? os.homedir(), '.cache')
+  return path.join(base, 'hearth')
+}
+
+/** The cache that a command works on: as a platform started here would. */
+export function cacheOf({ env, cwd }: Pick<Context, 'env' | 'cwd'>): string {
+  return cacheFolder(readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] }).cache, env)
+}
+
+/** The store of a platform. One that gave up its privileges builds in its data folder and reads what root built; any other shares its user's cache.
+ *  `config.cache` is what `cacheFolder` gave when the platform started. */
+export function platformImages(
+  { data, cache, kernel }: Pick<Config, 'data' | 'cache' | 'kernel'>,
+  { hasServiceUser, logger }: { hasServiceUser: boolean; logger: Logger },
+): ImageStore {
+  const own = path.join(data, 'images')
+  return openImageStore({
+    folder: hasServiceUser ? own : cache,
+    shared: hasServiceUser ? [cache] : [],
+    codeFolder: path.join(own, 'code'),
+    kernelFile: kernel === '' ? null : kernel,
+    shimFolder,
+    guestProgram,
+    logger,
+  })
+}
