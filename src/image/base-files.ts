@@ -3,7 +3,6 @@ import { packageFiles, type PackageFile } from './debian-packages.ts'
 import type { Tree } from './tree.ts'
 import { addFile } from './tree-walk.ts'
 import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
-import path from 'node:path'
 
 /** Programs and data of every runtime image, by Debian package. */
 const packages: Readonly<Record<string, { readonly isRequired: boolean; readonly wants: RegExp }>> = {

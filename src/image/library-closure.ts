@@ -1,6 +1,6 @@
 import { AppError } from '../domain/error.ts'
 import { elfMachines, readElf, type ElfFacts } from './elf.ts'
-import type { FileEntry, Tree } from './tree.ts'
+import type { FileEntry, Tree, TreeEntry } from './tree.ts'
 import { addFile } from './tree-walk.ts'
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import path from 'node:path'
@@ -108,10 +108,8 @@ class Closure {
     if (entry?.type === 'file') this.enter(target, entry)
   }
 
-  #isSame(known: { readonly type: string }, real: string): boolean {
-    return (
-      known.type === 'file' && 'source' in known && known.source !== null && realpathSync(String(known.source)) === real
-    )
+  #isSame(known: TreeEntry, real: string): boolean {
+    return known.type === 'file' && known.source !== null && realpathSync(known.source) === real
   }
 
   #addLoader(interpreter: string): void {

@@ -106,7 +106,10 @@ function readEntry(folder: string, name: string): (IndexedImage & { path: string
 function readRuntime(value: unknown): RuntimeBuild | null {
   if (typeof value !== 'object' || value === null) return null
   const fields = new Map<string, unknown>(Object.entries(value))
-  const text = (name: string): string => String(fields.get(name) ?? '')
+  const text = (name: string): string => {
+    const field = fields.get(name)
+    return typeof field === 'string' ? field : ''
+  }
   const id = runtimeIds.find((each) => each === fields.get('id'))
   const digest = parseDigest(text('digest'))
   if (id === undefined || digest === undefined) return null
