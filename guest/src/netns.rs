@@ -103,7 +103,7 @@ fn help(socket: RawFd, id: &str) -> ! {
     crate::arguments::scrub();
     // SAFETY: takes plain numbers. Whatever waits for the CPU is more urgent than the pool.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
-    let Ok(home) = sys::openat(libc::AT_FDCWD, "/proc/self/ns/net", libc::O_RDONLY, 0) else { sys::exit(1) };
+    let Ok(home) = find_home() else { sys::exit(1) };
     let mut egress = egress::Egress::new(id);
     let mut buffer = [0u8; 256];
     loop {
@@ -135,9 +135,24 @@ fn help(socket: RawFd, id: &str) -> ! {
     }
 }
 
+/// The network that the helper comes back to. Without root that is one of our user namespace's own: the machine's would not let us
+/// in again.
+fn find_home() -> io::Result<OwnedFd> {
+    let home = own_network()?;
+    if sys::setns(home.as_raw_fd(), libc::CLONE_NEWNET).is_ok() {
+        return Ok(home);
+    }
+    sys::unshare(libc::CLONE_NEWNET)?;
+    own_network()
+}
+
+fn own_network() -> io::Result<OwnedFd> {
+    sys::openat(libc::AT_FDCWD, "/proc/self/ns/net", libc::O_RDONLY, 0)
+}
+
 fn make_network(home: &OwnedFd) -> io::Result<OwnedFd> {
     sys::unshare(libc::CLONE_NEWNET)?;
-    let made = bring_loopback_up().and_then(|()| sys::openat(libc::AT_FDCWD, "/proc/self/ns/net", libc::O_RDONLY, 0));
+    let made = bring_loopback_up().and_then(|()| own_network());
     sys::setns(home.as_raw_fd(), libc::CLONE_NEWNET)?;
     made
 }

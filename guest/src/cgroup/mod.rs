@@ -66,10 +66,13 @@ impl Cgroups {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mounts = parse_mounts(&mountinfo);
         let mut all = Cgroups { v1: Vec::new(), v2: None, v2_controllers: Vec::new(), problems: Vec::new() };
-        if let Some(root) = &mounts.v2 {
-            match all.open_v2(root, id) {
+        for root in mounts.v2_roots(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()) {
+            match all.open_v2(&root, id) {
                 Ok(place) => all.v2 = Some(place),
                 Err(error) => all.problems.push(error.to_string()),
+            }
+            if all.v2.is_some() {
+                break;
             }
         }
         for (options, root) in &mounts.v1 {

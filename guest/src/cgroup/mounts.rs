@@ -8,6 +8,17 @@ pub struct Mounts {
     pub v1: Vec<(String, String)>,
 }
 
+impl Mounts {
+    /// Where our v2 folder may be: at the top, or where we were put, which may be ours although we are not root (systemd calls
+    /// it delegated). `own` is /proc/self/cgroup.
+    pub fn v2_roots(&self, own: &str) -> Vec<String> {
+        let Some(top) = &self.v2 else { return Vec::new() };
+        let own =
+            own.lines().find_map(|line| line.strip_prefix("0::")).filter(|own| *own != "/" && !own.contains(".."));
+        [top.clone()].into_iter().chain(own.map(|own| format!("{top}{own}"))).collect()
+    }
+}
+
 pub fn parse_mounts(mountinfo: &str) -> Mounts {
     let mut mounts = Mounts::default();
     for line in mountinfo.lines() {
@@ -45,5 +56,14 @@ mod tests {
             [v1("rw,cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct"), v1("rw,memory", "/sys/fs/cgroup/memory")]
         );
         assert_eq!(parse_mounts("nonsense\n - \n"), Mounts::default());
+    }
+
+    #[test]
+    fn v2_roots_end_with_the_own_folder() {
+        let mounts = Mounts { v2: Some("/c".to_string()), v1: Vec::new() };
+        assert_eq!(mounts.v2_roots("12:cpu:/x\n0::/user.slice/a\n"), ["/c", "/c/user.slice/a"]);
+        assert_eq!(mounts.v2_roots("0::/\n"), ["/c"]);
+        assert_eq!(mounts.v2_roots("0::/../b\n"), ["/c"]);
+        assert!(Mounts::default().v2_roots("0::/a\n").is_empty());
     }
 }

@@ -6,7 +6,11 @@ use crate::sys;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
+
+/// Another launcher that sweeps holds a folder for as long as removing it takes.
+const LOCK_MS_MAX: u64 = 5_000;
 
 /// The platform's own folder in one hierarchy.
 pub struct Place {
@@ -20,15 +24,14 @@ impl Place {
     pub fn open(root: &str, id: &str, controllers: Vec<Controller>) -> Result<Place, Error> {
         let path = format!("{root}/hearth-{id}");
         let step = controllers.first().map_or("cgroup.v2", |controller| controller.step());
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::os(step, format!("make the cgroup \"{path}\""), error));
+        let deadline = Instant::now() + Duration::from_millis(LOCK_MS_MAX);
+        let dir = loop {
+            match make_and_lock(&path).at(step, || format!("make and lock the cgroup \"{path}\""))? {
+                Some(dir) => break dir,
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                None => return Err(Error::Busy { path }),
             }
-            _ => {}
-        }
-        let dir = sys::openat(libc::AT_FDCWD, &path, libc::O_DIRECTORY | libc::O_RDONLY, 0)
-            .at(step, || format!("open the cgroup \"{path}\""))?;
-        sys::try_lock(dir.as_raw_fd()).at(step, || format!("lock the cgroup \"{path}\""))?;
+        };
         let place = Place { path, dir, controllers };
         place.clear();
         Ok(place)
@@ -44,8 +47,8 @@ impl Place {
             if !is_theirs {
                 continue;
             }
-            let Ok(dir) = sys::openat(libc::AT_FDCWD, &path, libc::O_DIRECTORY | libc::O_RDONLY, 0) else { continue };
-            if sys::try_lock(dir.as_raw_fd()).is_ok() {
+            // A folder that is not there any more had its owner, who may have made another of that name.
+            if let Ok(Some(dir)) = lock(&path) {
                 let left = Place { path, dir, controllers: Vec::new() };
                 left.clear();
                 let _ = fs::remove_dir(&left.path);
@@ -74,6 +77,29 @@ impl Place {
     }
 }
 
+/// None while another launcher sweeps it away.
+fn make_and_lock(path: &str) -> io::Result<Option<OwnedFd>> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    lock(path)
+}
+
+/// The folder, locked; None when somebody else has locked it, or removed what was opened.
+fn lock(path: &str) -> io::Result<Option<OwnedFd>> {
+    let dir = match sys::openat(libc::AT_FDCWD, path, libc::O_DIRECTORY | libc::O_RDONLY, 0) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if sys::try_lock(dir.as_raw_fd()).is_err() {
+        return Ok(None);
+    }
+    let inode = sys::fstat(dir.as_raw_fd())?.st_ino;
+    let is_still_there = fs::metadata(path).is_ok_and(|found| found.ino() == inode);
+    Ok(is_still_there.then_some(dir))
+}
+
 fn kill_all(group: &std::path::Path) {
     let _ = fs::write(group.join("freezer.state"), "THAWED");
     if fs::write(group.join("cgroup.kill"), "1").is_ok() {
@@ -83,5 +109,29 @@ fn kill_all(group: &std::path::Path) {
         if let Ok(pid) = pid.parse() {
             let _ = sys::kill(pid, libc::SIGKILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_takes_only_what_is_free_and_still_there() {
+        let path = std::env::temp_dir().join(format!("hearth-lock-{}", std::process::id()));
+        let path = path.to_str().unwrap();
+        assert!(lock(path).unwrap().is_none());
+        let held = make_and_lock(path).unwrap().unwrap();
+        assert!(lock(path).unwrap().is_none());
+        // Removed and made anew by somebody else: the descriptor is of no folder there is.
+        let old = sys::openat(libc::AT_FDCWD, path, libc::O_DIRECTORY | libc::O_RDONLY, 0).unwrap();
+        fs::remove_dir(path).unwrap();
+        drop(held);
+        let new = make_and_lock(path).unwrap().unwrap();
+        assert_ne!(sys::fstat(old.as_raw_fd()).unwrap().st_ino, sys::fstat(new.as_raw_fd()).unwrap().st_ino);
+        assert!(lock(path).unwrap().is_none());
+        drop(new);
+        assert!(lock(path).unwrap().is_some());
+        fs::remove_dir(path).unwrap();
     }
 }

@@ -45,6 +45,16 @@ impl Machine {
         self.command(scenario).spawn().unwrap()
     }
 
+    /// The same, started in a cgroup.
+    pub fn up_in(&self, group: &str, scenario: &str) -> Child {
+        let inner = self.command(scenario);
+        let script =
+            "echo 0 > \"$0/cgroup.procs\" && exec setpriv --reuid \"$1\" --regid \"$1\" --clear-groups \"${@:2}\"";
+        let mut command = Command::new("/bin/bash");
+        command.args(["-c", script, group, &self.uid.to_string()]).arg(inner.get_program()).args(inner.get_args());
+        command.spawn().unwrap()
+    }
+
     pub fn ready(&self) -> Option<Value> {
         serde_json::from_str(&fs::read_to_string(format!("{}/ready", self.folder)).ok()?).ok()
     }

@@ -88,5 +88,6 @@ fn run_all(filter: &str) {
     );
     check("when the launcher is killed, everything ends, and the next start cleans up", &outside::launcher_killed);
     check("without root a user namespace stands in", &outside::without_root);
+    check("without root a delegated cgroup v2 freezes, thaws and kills", &outside::delegated);
     assert!(failed.is_empty(), "failed: {failed:?}");
 }

@@ -1,5 +1,6 @@
 //! What is watched from outside: kills of the platform and the launcher, and starts without root.
 
+use crate::lifecycle;
 use crate::machine::Machine;
 use crate::support::{eventually, processes_with, Platform};
 use crate::UID;
@@ -52,6 +53,32 @@ pub fn without_root() -> bool {
     machine.up("unprivileged").wait().unwrap().success()
 }
 
+/// The cgroup v2 backend for real, without v1 beside it: what systemd's `Delegate=yes` gives a user.
+pub fn delegated() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let Some(top) = mounts.lines().find_map(|line| line.split_once(" cgroup2 ")?.0.split(' ').nth(1)) else {
+        println!("        no cgroup v2 is mounted here");
+        return true;
+    };
+    let group = format!("{top}/hearthtest-{}", std::process::id());
+    fs::create_dir(&group).unwrap();
+    for file in ["", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads"] {
+        std::os::unix::fs::chown(format!("{group}{file}"), Some(UID), Some(UID)).unwrap();
+    }
+    let mut machine = Machine::new();
+    machine.uid = UID;
+    std::os::unix::fs::chown(&machine.folder, Some(UID), Some(UID)).unwrap();
+    let is_good = machine.up_in(&group, "delegated").wait().unwrap().success();
+    // The leaf that the launcher moved itself to, where there were controllers to hand on.
+    for entry in fs::read_dir(&group).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(name.ends_with("-main"), "left: {name}");
+        fs::remove_dir(entry.path()).unwrap();
+    }
+    fs::remove_dir(&group).unwrap();
+    is_good
+}
+
 fn kill(pid: i32) {
     // SAFETY: takes plain numbers.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
@@ -80,6 +107,19 @@ pub fn stand_in(platform: &mut Platform, what: &str) {
     assert_eq!(unsafe { libc::getuid() }, UID);
     match what {
         "unprivileged" => unprivileged(platform),
+        "delegated" => {
+            let reply = platform.must("probe", json!({}));
+            let freezer =
+                reply["features"].as_array().unwrap().iter().find(|item| item["feature"] == "freezer").unwrap();
+            assert_eq!(freezer["enforced"], true, "{reply}");
+            lifecycle::freeze(platform);
+            let event = platform.event();
+            assert_eq!(event["signal"], "SIGKILL", "{event}");
+            let sandbox = platform.spawn("i-2", "wait");
+            let group = fs::read_to_string(format!("/proc/{}/cgroup", sandbox.pid)).unwrap();
+            assert!(group.lines().any(|line| line.starts_with("0::/hearthtest-") && line.ends_with("/i-2")), "{group}");
+            platform.must("kill", json!({ "instance": "i-2" }));
+        }
         "ready" => {
             let (text, event) = platform.run("i-1", "hello");
             assert_eq!((text.as_str(), &event["code"]), ("hello\n", &json!(0)));
@@ -132,4 +172,5 @@ fn unprivileged(platform: &mut Platform) {
     platform.must("bind", platform.bind_fields("i-1"));
     sandbox.tell();
     assert_eq!(sandbox.rest(), "my code  EROFS ENOENT EROFS\n");
+    assert_eq!(platform.event()["event"], "exited");
 }
