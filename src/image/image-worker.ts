@@ -26,8 +26,11 @@ parentPort?.on('message', ({ id, name, input }: ImageRequest) => {
 
 const diskFullCodes: readonly unknown[] = ['ENOSPC', 'EDQUOT']
 
+/** What the system refused, in words for the operator: a file that is not there or not ours to read is no fault of Hearth. */
 function explain(error: unknown): unknown {
-  if (!(error instanceof Error) || !('code' in error) || !diskFullCodes.includes(error.code)) return error
-  const message = 'Cannot make the image: the disk is full. Free space, then retry.'
-  return new AppError('capacity', message, { detail: error.message, cause: error })
+  if (!(error instanceof Error) || !('syscall' in error) || !('code' in error)) return error
+  const options = { detail: error.stack ?? error.message, cause: error }
+  if (diskFullCodes.includes(error.code))
+    return new AppError('capacity', 'Cannot make the image: the disk is full. Free space, then retry.', options)
+  return new AppError('driver_failed', `Cannot make the image: ${error.message}.`, options)
 }

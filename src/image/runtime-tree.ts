@@ -1,3 +1,4 @@
+import { AppError } from '../domain/error.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { addBase } from './base-files.ts'
 import { addInterpreter } from './interpreter-files.ts'
@@ -5,7 +6,7 @@ import { addLibraries, systemLibraries } from './library-closure.ts'
 import { addPythonBytecode } from './python-compile.ts'
 import { Tree } from './tree.ts'
 import { addFile, addFolder } from './tree-walk.ts'
-import { existsSync } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import path from 'node:path'
 
 export interface RuntimeTreeOptions {
@@ -33,6 +34,7 @@ const guestPath = 'usr/lib/hearth/hearth-guest'
 /** The root file system of `build`'s VMs. Synchronous, 0.5 to 5 s: for worker threads.
  *  Throws driver_failed, naming what cannot be read, found or fetched. */
 export function runtimeTree({ build, shimFolder, guestProgram, draft, report }: RuntimeTreeOptions): RuntimeTree {
+  requireReadable(build)
   const tree = new Tree()
   const skipped: string[] = []
   const skip = (what: string): void => void skipped.push(what)
@@ -51,6 +53,16 @@ export function runtimeTree({ build, shimFolder, guestProgram, draft, report }: 
     addPythonBytecode(tree, build, draft)
   }
   return { tree, runtime, skipped }
+}
+
+function requireReadable({ id, executable }: RuntimeBuild): void {
+  try {
+    accessSync(executable, constants.R_OK)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const message = `Cannot make the image of ${id}: its interpreter cannot be read (${why}). Run "hearth image build ${id}" as a user who can, for example root.`
+    throw new AppError('driver_failed', message, { cause })
+  }
 }
 
 function addShim(tree: Tree, source: string): void {

@@ -1,6 +1,5 @@
 import { AppError } from '../../domain/error.ts'
 import { spawn } from 'node:child_process'
-import os from 'node:os'
 
 export interface Builder {
   readonly uid: number
@@ -50,9 +49,9 @@ export class BuildSteps {
   ): Promise<void> {
     const { builder, signal, timeLimitMs } = this.#options
     const identity = builder === null ? {} : { uid: builder.uid, gid: builder.gid }
-    const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'], ...identity })
+    const nice = ['-n', '19', program, ...args]
+    const child = spawn('nice', nice, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'], ...identity })
     const { pid } = child
-    if (pid !== undefined) os.setPriority(pid, os.constants.priority.PRIORITY_LOW)
     let ending: 'timeout' | 'aborted' | null = null
     const end = (why: 'timeout' | 'aborted'): void => {
       ending ??= why
