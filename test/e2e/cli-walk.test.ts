@@ -19,7 +19,12 @@ let env: Record<string, string>
 
 before(async () => {
   platform = await startPlatform({ data: path.join(folder, 'data') })
-  env = { HEARTH_URL: platform.url, HEARTH_API_KEY: platform.apiKey, XDG_CONFIG_HOME: path.join(folder, 'config') }
+  env = {
+    HEARTH_URL: platform.url,
+    HEARTH_API_KEY: platform.apiKey,
+    HEARTH_CACHE: path.join(folder, 'cache'),
+    XDG_CONFIG_HOME: path.join(folder, 'config'),
+  }
 })
 after(async () => {
   await platform.stop()
@@ -131,6 +136,26 @@ test('keys, projects, audit, nodes, runtimes', { skip: noTerminal }, async () =>
   await walk(['runtime', 'list'], /node\d+ +\d+\.\d+\.\d+/)
   await walk(['runtime', 'install', 'python3.12'], /takes Python from the machine/, { code: 2 })
 })
+
+test(
+  'kernels and images: what is not there, what is no kernel, an image built once',
+  { skip: noTerminal },
+  async () => {
+    await walk(['image', 'list'], /No kernel and no image in .*cache yet/)
+    const built = await walk(['image', 'build', 'node26'], /node26 26\.\d+\.\d+ +\d+\.\d MiB +sha256:[0-9a-f]{64}/)
+    assert.match(built.screen, /image node26 \[[#.]{24}\] +\d+ % base programs/)
+    await walk(['image', 'build', 'node9000'], /Unknown runtime "node9000"/, { code: 2 })
+    await walk(['image', 'list'], /KIND +NAME[^]*runtime +node26[^]*yes/)
+    await walk(['image', 'prune'], /Nothing to remove/)
+    await walk(['kernel', 'use', '/bin/sh'], /Cannot use "\/bin\/sh" as a kernel: it has no PVH entry/, { code: 2 })
+    // A whole build takes minutes. Where it cannot even begin, the message says what is missing.
+    const args = ['kernel', 'build', '--profile', 'ci', '--time-limit', '2']
+    const refused = await inTerminal(args, { env, cwd: folder })
+    walked.add('kernel build')
+    assert.match(refused.text, /was not built within 2 s\. Try again|Cannot build a kernel: .*apt-get install/)
+    assert.ok([7, 9].includes(refused.code), `${refused.code}`)
+  },
+)
 
 test('the machine: doctor, completion, a refused start, one deploy of dev', { skip: noTerminal }, async () => {
   await walk(['doctor'], /driver process: works[^]*FEATURE +ENFORCED/)
