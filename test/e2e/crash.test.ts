@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
@@ -31,6 +31,34 @@ test('kill -9 at ten seeded points: what was acknowledged is there, what is left
   const last = await startPlatform({ data, keepData: true })
   await last.stop()
   assert.deepEqual(leftovers(data), [])
+  await rm(folder, { recursive: true, force: true })
+})
+
+test('kill -9 of the launcher: all of it ends, and nothing is left after the next start', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-crash-'))
+  const data = path.join(folder, 'data')
+  const env = { TMPDIR: path.join(folder, 'tmp') }
+  await mkdir(env.TMPDIR, { mode: 0o777 })
+  const platform = await startPlatform({ data, keepData: true, env })
+  const files = {
+    'index.js': "require('node:child_process').spawn('sleep', ['2468.5'])\nexports.handler = async () => 'up'\n",
+  }
+  await deployFiles(platform, { name: 'parent', runtime: 'node', handler: 'index.handler', files })
+  assert.equal((await invoke(platform, 'parent')).status, 200)
+  const launcher = Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${platform.pid}/status`, 'utf8'))?.[1])
+  assert.match(readFileSync(`/proc/${launcher}/cmdline`, 'utf8'), /hearth-guest/)
+  process.kill(launcher, 'SIGKILL')
+  await platform.ended()
+  const of = (kind: string): string[] => leftovers(data).filter((found) => found.startsWith(kind))
+  for (let tries = 0; tries < 100 && of('process').length > 0; tries++) await new Promise((r) => setTimeout(r, 50))
+  assert.deepEqual(of('process'), [])
+  assert.deepEqual(of('mount'), [])
+
+  const next = await startPlatform({ data, keepData: true, env })
+  assert.equal((await invoke(next, 'parent')).status, 200)
+  await next.stop()
+  assert.deepEqual(leftovers(data), [])
+  assert.deepEqual(await readdir(env.TMPDIR), [])
   await rm(folder, { recursive: true, force: true })
 })
 

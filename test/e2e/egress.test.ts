@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import os from 'node:os'
 import path from 'node:path'
@@ -121,4 +121,22 @@ test("egress: another name server cannot be asked past the platform's", () => {
 test('none: neither the internet nor names', () => {
   assert.ok(run('offline', { address: '203.0.113.10' }).error)
   assert.ok(run('offline', { name: 'open.example' }).error)
+})
+
+test('kill -9 of the launcher leaves no interface and no rules', async () => {
+  run('outgoing', { address: '203.0.113.10' })
+  const ours = /^\d+: hth[0-9a-f]{6}x/m
+  assert.match(inside(host, 'ip', '-o', 'link'), ours)
+  assert.match(inside(host, 'nft', 'list', 'tables'), /hearth-/)
+  const launcher = /^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${platform.pid}/status`, 'utf8'))?.[1]
+  process.kill(Number(launcher), 'SIGKILL')
+  await platform.ended()
+  const left = (): string =>
+    inside(host, 'ip', '-o', 'link')
+      .split('\n')
+      .filter((line) => ours.test(line))
+      .join('') + inside(host, 'nft', 'list', 'tables')
+  // The kernel takes an interface away a while after its network.
+  for (let tries = 0; tries < 100 && left() !== ''; tries++) await new Promise((resolve) => setTimeout(resolve, 100))
+  assert.equal(left(), '')
 })

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import net from 'node:net'
 import { after, before, test } from 'node:test'
@@ -114,7 +115,11 @@ test('escape: unshare and setns are denied', async () => {
   await denied(syscall(272, ', 0x10000000'))
   await denied(syscall(308, ', 0, 0'))
 })
-test('escape: ptrace is denied', () => denied(syscall(101, ', 16, 1, 0, 0')))
+test("escape: ptrace and reading another process's memory are denied", async () => {
+  await denied(syscall(101, ', 16, 1, 0, 0'))
+  await denied(syscall(101, ', 0, 0, 0, 0'))
+  await denied(syscall(310, ', 1, 0, 0, 0, 0, 0'))
+})
 test('escape: bpf, perf_event_open, keyctl, io_uring and kexec are denied', async () => {
   for (const [number, args] of [
     [321, ', 0, 0, 0'],
@@ -131,8 +136,14 @@ test('escape: raw and packet sockets are denied', async () => {
 })
 test('escape: the clock cannot be changed', () =>
   denied('time.clock_settime(time.CLOCK_REALTIME, 0)\nresult = "changed"'))
+test('escape: neither settimeofday nor clock_adjtime changes it', async () => {
+  await denied(syscall(164, ', (ctypes.c_long * 2)(0, 0), 0'))
+  // A struct timex whose first word asks for ADJ_SETOFFSET.
+  await denied(syscall(305, ', 0, (ctypes.c_long * 32)(0x100)'))
+})
 test('escape: /dev/kmsg and block devices are absent, and none can be made', async () => {
   await denied('result = os.open("/dev/kmsg", os.O_RDONLY)')
+  await denied(syscall(103, ', 3, ctypes.create_string_buffer(100), 100'))
   await denied('os.mknod("/tmp/disk", 0o600 | 0o060000, os.makedev(254, 0))\nresult = "made"')
 })
 test('escape: setuid back to root is denied', () => denied('os.setuid(0)\nresult = os.getuid()'))
@@ -165,6 +176,16 @@ test("escape: the host's loopback is another one", async () => {
     'ConnectionRefusedError',
     'OSError',
     'TimeoutError',
+  ])
+  server.close()
+})
+test("escape: the host's abstract sockets are other ones", async () => {
+  const name = `hearth-escape-${process.pid}`
+  const server = net.createServer((socket) => socket.end('host'))
+  await new Promise<void>((resolve) => server.listen(`\0${name}`, resolve))
+  await denied(`s = socket.socket(socket.AF_UNIX)\ns.connect("\\0${name}")\nresult = "connected"`, [
+    'ConnectionRefusedError',
+    'FileNotFoundError',
   ])
   server.close()
 })
@@ -204,15 +225,24 @@ for pid in children:
     os.kill(pid, 9)
 result = n`
 
-test('escape: /tmp ends at its size', async () => {
-  const result = await attempt(`
-with open("/tmp/fill", "wb") as f:
+test('escape: /tmp and /dev/shm end at their sizes, and /tmp at its number of files', async () => {
+  for (const file of ['/tmp/fill', '/dev/shm/fill']) {
+    const result = await attempt(`
+with open(${JSON.stringify(file)}, "wb") as f:
     for n in range(200):
         f.write(b"x" * 1048576)
         f.flush()
 result = "filled"`)
-  assert.equal(result.errno, 28)
-  await attempt('os.remove("/tmp/fill")\nresult = 1')
+    assert.equal(result.errno, 28, file)
+    await attempt(`os.remove(${JSON.stringify(file)})\nresult = 1`)
+  }
+  const files = await attempt(`
+try:
+    for n in range(200000): open("/tmp/n%d" % n, "w").close()
+finally:
+    subprocess.run(["find", "/tmp", "-name", "n*", "-delete"])
+result = "made"`)
+  assert.equal(files.errno, 28)
 })
 
 test('escape: memory ends at the limit, reported as oom', async () => {
@@ -263,13 +293,22 @@ test('escape: SIGTERM ignored, the timeout still ends it and its children', asyn
 
 test('escape: a flood of log output is cut, and neither disk nor memory of the platform grows with it', async () => {
   const rssBefore = await platformRssMib()
+  const diskBefore = diskMib(platform.data)
   const reply = await invoke(platform, 'probe', {
     code: 'b = b"y" * 1048576\nend = time.time() + 5\nn = 0\nwhile time.time() < end and n < 10240:\n    os.write(1, b)\n    n += 1\nresult = n',
   })
   assert.equal(reply.status, 200, reply.body.toString())
+  const { ok: writtenMib } = reply.json<{ ok: number }>()
+  assert.ok(writtenMib > 200, `only ${writtenMib} MiB were tried`)
+  const diskAfter = diskMib(platform.data)
+  assert.ok(diskAfter - diskBefore < 30, `the data folder grew from ${diskBefore} to ${diskAfter} MiB`)
   const rssAfter = await platformRssMib()
   assert.ok(rssAfter - rssBefore < 100, `platform grew from ${rssBefore} to ${rssAfter} MiB`)
 })
+
+function diskMib(folder: string): number {
+  return Number(execFileSync('du', ['-sm', folder], { encoding: 'utf8' }).split('\t')[0])
+}
 
 async function platformRssMib(): Promise<number> {
   return Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${platform.pid}/status`, 'utf8'))?.[1]) / 1024

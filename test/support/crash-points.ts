@@ -62,7 +62,15 @@ export function leftovers(data: string): string[] {
         .filter((name) => name !== '.work')
         .map((name) => `folder instances/${name}`)
     : []
-  return [...processesOf(data), ...mountsOf(data), ...cgroupsOf(data), ...folders]
+  return [...processesOf(data), ...mountsOf(data), ...cgroupsOf(data), ...interfacesOf(data), ...folders]
+}
+
+/** Network interfaces on this machine's side: `Plan` in guest/src/egress/rules.rs names them. One lives as long as its sandbox's network. */
+function interfacesOf(data: string): string[] {
+  const prefix = `hth${groupOf(data).slice('hearth-'.length, 'hearth-'.length + 6)}x`
+  return readdirSync('/sys/class/net')
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => `interface ${name}`)
 }
 
 /** Name of the platform's cgroups: `identity` in guest/src/up/state.rs, FNV-1a of the data folder's path. */

@@ -39,6 +39,8 @@ export interface Platform {
   cli(args: readonly string[], input?: string): Promise<CliResult>
   /** SIGTERM; resolves with the exit code once the whole process tree of `hearth up` has ended. */
   stop(): Promise<number | null>
+  /** Resolves when `hearth up` has ended, by whatever. */
+  ended(): Promise<void>
   /** SIGKILL to the platform's own process; resolves when `hearth up` has ended. */
   kill9(): Promise<void>
 }
@@ -94,6 +96,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
         env: { HEARTH_URL: ready.url, HEARTH_API_KEY: apiKey },
         ...(input === undefined ? {} : { input }),
       }),
+    ended,
     async stop() {
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
       await ended()
