@@ -24,6 +24,7 @@ mod sandbox;
 mod seccomp;
 mod supervisor;
 mod sys;
+mod tap;
 mod up;
 mod vm;
 mod wire;

@@ -1,4 +1,4 @@
-//! The few rtnetlink requests that `network: egress` needs. Running `ip` takes 4 ms a call, this 0.1.
+//! The few rtnetlink requests that networks of sandboxes and VMs need. Running `ip` takes 4 ms a call, this 0.1.
 //! Source: Linux rtnetlink(7); veth's nested peer as in drivers/net/veth.c.
 
 use crate::sys;
@@ -7,14 +7,18 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWQDISC: u16 = 36;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const NLMSG_ERROR: u16 = 2;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -22,6 +26,11 @@ const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_TBF_PARMS: u16 = 1;
+const TCA_TBF_RATE64: u16 = 4;
+const TCA_TBF_BURST: u16 = 6;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -49,6 +58,59 @@ impl Netlink {
                     end.attribute(IFLA_NET_NS_FD, &(network as u32).to_ne_bytes());
                 });
             });
+        });
+        self.request(message)
+    }
+
+    pub fn add_bridge(&self, name: &str) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+        message.link_header(0, 0);
+        message.text(IFLA_IFNAME, name);
+        message.nested(IFLA_LINKINFO, |info| info.text(IFLA_INFO_KIND, "bridge"));
+        self.request(message)
+    }
+
+    /// Makes an interface a port of a bridge.
+    pub fn set_master(&self, index: u32, bridge: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0);
+        message.link_header(index, 0);
+        message.attribute(IFLA_MASTER, &bridge.to_ne_bytes());
+        self.request(message)
+    }
+
+    /// Removes an interface, of a pair both.
+    pub fn delete_link(&self, index: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_DELLINK, 0);
+        message.link_header(index, 0);
+        self.request(message)
+    }
+
+    /// What leaves by an interface is slowed to a rate by a token bucket; what waits longer than that is dropped.
+    /// Source: tc-tbf(8), net/sched/sch_tbf.c; struct tc_tbf_qopt of linux/pkt_sched.h.
+    pub fn limit_rate(&self, index: u32, bytes_per_second: u64) -> io::Result<()> {
+        const TC_H_ROOT: u32 = 0xffff_ffff;
+        const LINKLAYER_ETHERNET: u8 = 1;
+        // A tenth of a second may leave at once and another wait, but never less than two of the largest segments.
+        let burst = (bytes_per_second / 10).clamp(131_072, 1 << 30) as u32;
+        let rate = u32::try_from(bytes_per_second).unwrap_or(u32::MAX);
+        let mut message = Message::new(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
+        message.bytes(&[0; 4]);
+        for number in [index, 0, TC_H_ROOT, 0] {
+            message.bytes(&number.to_ne_bytes());
+        }
+        message.text(TCA_KIND, "tbf");
+        message.nested(TCA_OPTIONS, |options| {
+            options.nested(TCA_TBF_PARMS, |parms| {
+                // struct tc_ratespec of the rate, then of no peak rate; limit, buffer (told by BURST below), mtu.
+                parms.bytes(&[0, LINKLAYER_ETHERNET, 0, 0, 0, 0, 0, 0]);
+                parms.bytes(&rate.to_ne_bytes());
+                parms.bytes(&[0; 12]);
+                for number in [burst, 0, 0] {
+                    parms.bytes(&number.to_ne_bytes());
+                }
+            });
+            options.attribute(TCA_TBF_BURST, &burst.to_ne_bytes());
+            options.attribute(TCA_TBF_RATE64, &bytes_per_second.to_ne_bytes());
         });
         self.request(message)
     }

@@ -5,17 +5,31 @@
 use crate::egress;
 use crate::error::Error;
 use crate::sys;
+use crate::tap;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Namespaces kept ready. A burst above it makes its own, each 0.4 ms later.
 const POOL_SIZE: usize = 16;
+/// The same with a `tap0` in it, where VMs are started at all.
+const TAPS_SIZE: usize = 8;
+
+/// A namespace for a VM, and the queue of its `tap0`.
+pub struct Slot {
+    pub network: OwnedFd,
+    pub tap: OwnedFd,
+}
 
 pub struct Pool {
     socket: OwnedFd,
     ready: VecDeque<OwnedFd>,
     asked: usize,
+    slots: VecDeque<Slot>,
+    slots_asked: usize,
+    slots_size: usize,
+    /// Of a slot whose tap is still to come.
+    half: Option<OwnedFd>,
 }
 
 /// What the helper answers.
@@ -26,14 +40,22 @@ pub enum Answer {
 }
 
 impl Pool {
-    /// Forks the helper. `id` names this platform's network interfaces.
-    pub fn start(id: &str) -> io::Result<Pool> {
+    /// Forks the helper. `id` names this platform's network interfaces; `has_vms`: VMs are started, too.
+    pub fn start(id: &str, has_vms: bool) -> io::Result<Pool> {
         let (ours, theirs) = sys::socketpair(libc::SOCK_SEQPACKET)?;
         if sys::fork()? == 0 {
             help(theirs.as_raw_fd(), id);
         }
         sys::set_nonblocking(ours.as_raw_fd())?;
-        let mut pool = Pool { socket: ours, ready: VecDeque::new(), asked: 0 };
+        let mut pool = Pool {
+            socket: ours,
+            ready: VecDeque::new(),
+            asked: 0,
+            slots: VecDeque::new(),
+            slots_asked: 0,
+            slots_size: if has_vms { TAPS_SIZE } else { 0 },
+            half: None,
+        };
         pool.refill();
         Ok(pool)
     }
@@ -55,6 +77,26 @@ impl Pool {
             }
             self.asked += 1;
         }
+        while self.slots.len() + self.slots_asked < self.slots_size {
+            if sys::send_message(self.fd(), b"t", None).is_err() {
+                return;
+            }
+            self.slots_asked += 1;
+        }
+    }
+
+    /// A ready namespace with a tap, or None: then the VMM's child makes one.
+    pub fn take_slot(&mut self) -> Option<Slot> {
+        self.slots.pop_front()
+    }
+
+    /// The end is orderly: the helper takes the firewall's rules away, whoever has a way out.
+    pub fn end(&self) {
+        let _ = sys::send_message(self.fd(), b"q", None);
+    }
+
+    pub fn ask_vm_egress(&self, request: &egress::VmRequest, network: RawFd) -> io::Result<()> {
+        sys::send_message(self.fd(), format!("v{}", request.encode()).as_bytes(), Some(network))
     }
 
     pub fn ask_egress(&self, request: &egress::Request, network: RawFd) -> io::Result<()> {
@@ -67,6 +109,20 @@ impl Pool {
         let mut buffer = [0u8; 4096];
         match sys::receive_message(self.fd(), &mut buffer) {
             Ok((0, _)) => Some(Answer::Gone),
+            Ok((_, Some(fd))) if buffer[0] == b't' => {
+                self.half = Some(fd);
+                Some(Answer::Network)
+            }
+            Ok((_, Some(tap))) if buffer[0] == b'u' => {
+                self.slots_asked = self.slots_asked.saturating_sub(1);
+                self.slots.extend(self.half.take().map(|network| Slot { network, tap }));
+                Some(Answer::Network)
+            }
+            // It cannot make one: the child of each VMM will say why.
+            Ok((1, None)) if buffer[0] == b't' => {
+                self.slots_size = 0;
+                Some(Answer::Network)
+            }
             Ok((_, Some(network))) => {
                 self.asked = self.asked.saturating_sub(1);
                 self.ready.push_back(network);
@@ -104,12 +160,13 @@ fn help(socket: RawFd, id: &str) -> ! {
     // SAFETY: takes plain numbers. Whatever waits for the CPU is more urgent than the pool.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
     let Ok(home) = find_home() else { sys::exit(1) };
+    let dev = tap::open_folder();
     let mut egress = egress::Egress::new(id);
     let mut buffer = [0u8; 256];
     loop {
         let (count, network) = match sys::receive_message(socket, &mut buffer) {
             Ok((0, _)) => {
-                egress.close();
+                egress.abandon();
                 sys::exit(0)
             }
             Ok(message) => message,
@@ -122,9 +179,18 @@ fn help(socket: RawFd, id: &str) -> ! {
                 // The launcher then lets each sandbox make its own, which names the error.
                 Err(_) => sys::exit(1),
             },
+            (b"t", _) => send_slot(socket, &home, dev.as_ref().ok()),
+            (b"q", _) => {
+                egress.close();
+                sys::exit(0)
+            }
             (text, Some(network)) => {
+                let is_vm = text[0] == b'v';
                 let text = String::from_utf8_lossy(&text[1..]).into_owned();
-                let answer = egress.answer(&text, &network, &home);
+                let answer = match is_vm {
+                    true => egress.answer_vm(&text, &network, &home),
+                    false => egress.answer(&text, &network, &home),
+                };
                 sys::send_message(socket, answer.as_bytes(), None)
             }
             _ => Ok(()),
@@ -151,10 +217,31 @@ fn own_network() -> io::Result<OwnedFd> {
 }
 
 fn make_network(home: &OwnedFd) -> io::Result<OwnedFd> {
+    in_new_network(home, quiet_network)
+}
+
+fn quiet_network() -> io::Result<OwnedFd> {
+    bring_loopback_up()?;
+    own_network()
+}
+
+fn in_new_network<T>(home: &OwnedFd, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     sys::unshare(libc::CLONE_NEWNET)?;
-    let made = bring_loopback_up().and_then(|()| own_network());
+    let made = make();
     sys::setns(home.as_raw_fd(), libc::CLONE_NEWNET)?;
     made
+}
+
+/// Answers "t" with the namespace and "u" with the tap, or "t" with nothing.
+fn send_slot(socket: RawFd, home: &OwnedFd, dev: Option<&OwnedFd>) -> io::Result<()> {
+    let make = |dev: &OwnedFd| in_new_network(home, || Ok((quiet_network()?, tap::make(dev.as_raw_fd())?)));
+    match dev.map(make) {
+        Some(Ok((network, queue))) => {
+            sys::send_message(socket, b"t", Some(network.as_raw_fd()))?;
+            sys::send_message(socket, b"u", Some(queue.as_raw_fd()))
+        }
+        _ => sys::send_message(socket, b"t", None),
+    }
 }
 
 /// Brings `lo` up in the network namespace this process is in.

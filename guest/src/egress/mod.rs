@@ -6,13 +6,15 @@
 
 mod indexes;
 mod rules;
+mod vm;
 
 pub use indexes::Indexes;
+pub use rules::Plan;
+pub use vm::VmRequest;
 
 use crate::error::{errno_text, Error};
 use crate::netlink::{interface_index, Netlink};
 use crate::sys;
-use rules::Plan;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -50,6 +52,8 @@ pub struct Egress {
     plan: Plan,
     /// Port that the rules in place lead name service to.
     rules_port: Option<u16>,
+    /// VMs have a way out, which may outlive the launcher.
+    has_vms: bool,
 }
 
 enum Failure {
@@ -69,7 +73,7 @@ impl<T> Doing<T> for io::Result<T> {
 
 impl Egress {
     pub fn new(id: &str) -> Egress {
-        Egress { plan: Plan::new(id), rules_port: None }
+        Egress { plan: Plan::new(id), rules_port: None, has_vms: false }
     }
 
     /// Answers `serial index port` as netns.rs reads it.
@@ -81,13 +85,7 @@ impl Egress {
             notice = made;
             self.connect(index as u16, network, home)
         });
-        match done {
-            Ok(()) => format!("{serial} 0 |{notice}"),
-            Err(Failure::Missing(reason)) => format!("{serial} -1 {reason}|{notice}"),
-            Err(Failure::Os(action, error)) => {
-                format!("{serial} {} {action}|{notice}", error.raw_os_error().unwrap_or(libc::EIO))
-            }
-        }
+        reply(serial, done, notice)
     }
 
     /// Once: the rules, and forwarding. Returns what the operator should know.
@@ -109,16 +107,7 @@ impl Egress {
         let name = format!("{}{index:x}", self.plan.prefix);
         let host = Netlink::open().doing("open a routing socket")?;
         host.add_veth(&name, "eth0", network.as_raw_fd()).doing(&format!("make the interface \"{name}\""))?;
-        let outside = || -> io::Result<()> {
-            let number = interface_index(&name)?;
-            // The resolver listens on this machine's loopback; the rules let nothing else there.
-            fs::write(format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")?;
-            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
-            host.add_address(number, gateway)?;
-            host.set_up(number)?;
-            host.add_route(number, Some(address), None)
-        };
-        outside().doing(&format!("set up the interface \"{name}\""))?;
+        self.open_gateway(&host, &name, index).doing(&format!("set up the interface \"{name}\""))?;
         let inside = || -> io::Result<()> {
             let sandbox = Netlink::open()?;
             let number = interface_index("eth0")?;
@@ -136,10 +125,40 @@ impl Egress {
         made.doing("set up the sandbox's interface")
     }
 
+    /// The host's end of a way out: the gateway's address, and the route to the one behind it.
+    fn open_gateway(&self, host: &Netlink, name: &str, index: u16) -> io::Result<()> {
+        let number = interface_index(name)?;
+        // The resolver listens on this machine's loopback; the rules let nothing else there.
+        fs::write(format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")?;
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+        host.add_address(number, self.plan.gateway())?;
+        host.set_up(number)?;
+        host.add_route(number, Some(self.plan.address(index)), None)
+    }
+
+    /// The launcher is gone without a word. VMs that have a way out live on, and must not be without rules: whoever ends them takes
+    /// the rules away.
+    pub fn abandon(&self) {
+        if !self.has_vms {
+            self.close();
+        }
+    }
+
     /// Takes the rules away, when the launcher has ended.
     pub fn close(&self) {
         if self.rules_port.is_some() {
             let _ = run_nft(&format!("delete table inet {}\n", self.plan.table));
+        }
+    }
+}
+
+/// `serial errno action|notice`, as netns.rs reads it.
+fn reply(serial: u32, done: Result<(), Failure>, notice: &str) -> String {
+    match done {
+        Ok(()) => format!("{serial} 0 |{notice}"),
+        Err(Failure::Missing(reason)) => format!("{serial} -1 {reason}|{notice}"),
+        Err(Failure::Os(action, error)) => {
+            format!("{serial} {} {action}|{notice}", error.raw_os_error().unwrap_or(libc::EIO))
         }
     }
 }

@@ -79,7 +79,7 @@ impl Launcher {
     pub fn new(parts: Parts) -> io::Result<Launcher> {
         let epoll = Epoll::new()?;
         let control = Control::new(parts.control)?;
-        let pool = if parts.host.has_namespaces { Some(Pool::start(&parts.id)?) } else { None };
+        let pool = if parts.host.has_namespaces { Some(Pool::start(&parts.id, !parts.vmms.is_empty())?) } else { None };
         epoll.add(control.fd(), CONTROL, libc::EPOLLIN)?;
         epoll.add(parts.signals.as_raw_fd(), SIGNALS, libc::EPOLLIN)?;
         if let Some(pool) = &pool {
@@ -100,7 +100,7 @@ impl Launcher {
             removals: Vec::new(),
             egress_indexes: egress::Indexes::default(),
             probe: None,
-            vms: Vms::new(parts.vmms),
+            vms: Vms::new(parts.vmms, &parts.id),
             platform_exit: None,
         })
     }
@@ -196,6 +196,9 @@ impl Launcher {
             self.platform_exit = sys::wait(self.platform).ok();
         }
         self.cgroups.close();
+        if let Some(pool) = &self.pool {
+            pool.end();
+        }
         Ok(())
     }
 }

@@ -40,6 +40,10 @@ impl Launcher {
                     if let Some(notice) = notice {
                         self.control.log("warn", &notice);
                     }
+                    if self.is_vm(serial) {
+                        self.take_vm_network(serial, result);
+                        continue;
+                    }
                     let Some(instance) = self.instances.get_mut(&serial) else { continue };
                     let took = instance.egress_asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed());
                     let request = instance.bind_request.take();
@@ -64,6 +68,7 @@ impl Launcher {
     }
 
     fn fail_egress(&mut self) {
+        self.fail_vm_networks();
         for instance in self.instances.values_mut() {
             if let Some(id) = instance.bind_request.take() {
                 self.control.fail(Some(id), &egress::missing("there is no helper"));

@@ -2,14 +2,17 @@
 
 use super::ends::{describe_end, REMOVE_MS_MAX};
 use super::{token, Launcher, COPY, VM_PIDFD, VM_STATUS, VM_STDERR};
+use crate::egress;
 use crate::error::Error;
 use crate::instance::Exit;
-use crate::request::{VmSpawn, VmVerb};
+use crate::netns::Pool;
+use crate::request::{VmNetwork, VmSpawn, VmVerb};
 use crate::sys;
+use crate::tap;
 use crate::vm::{Ground, Program, Templates, Vm};
 use serde_json::{json, Value};
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// All that the launcher holds of VMs.
@@ -18,6 +21,9 @@ pub struct Vms {
     templates: Templates,
     running: HashMap<u32, Vm>,
     removals: Vec<Removal>,
+    /// Where taps are opened; None: this machine has none.
+    tap_folder: Option<OwnedFd>,
+    addresses: egress::Plan,
 }
 
 /// A VMM whose process is gone and whose cgroups are not yet.
@@ -28,8 +34,16 @@ struct Removal {
 }
 
 impl Vms {
-    pub fn new(programs: Vec<Program>) -> Vms {
-        Vms { programs, templates: Templates::default(), running: HashMap::new(), removals: Vec::new() }
+    /// `id` names this platform's network.
+    pub fn new(programs: Vec<Program>, id: &str) -> Vms {
+        Vms {
+            programs,
+            templates: Templates::default(),
+            running: HashMap::new(),
+            removals: Vec::new(),
+            tap_folder: tap::open_folder().ok(),
+            addresses: egress::Plan::new(id),
+        }
     }
 
     pub fn is_removing(&self) -> bool {
@@ -63,6 +77,7 @@ impl Launcher {
                 self.vms.templates.forget(&name);
                 Ok(Some(json!({})))
             }
+            VmVerb::Network(request) => self.connect_vm(id, &request),
         }
     }
 
@@ -75,8 +90,8 @@ impl Launcher {
             cgroups: &self.cgroups,
             program: program.ok_or_else(unknown)?,
             templates: &self.vms.templates,
-            network: None,
-            tap: None,
+            slot: self.pool.as_mut().filter(|_| request.has_tap).and_then(Pool::take_slot),
+            tap_folder: self.vms.tap_folder.as_ref(),
         };
         let mut vm = Vm::spawn(ground, request)?;
         vm.spawn_request = Some(id);
@@ -113,6 +128,74 @@ impl Launcher {
             vm.failure = Some(Error::os("vm", "watch the VMM", error));
         }
         Ok(None)
+    }
+
+    fn connect_vm(&mut self, id: u64, request: &VmNetwork) -> Result<Option<Value>, Error> {
+        let serial = self.serials.get(&request.instance).copied().unwrap_or(0);
+        let vm = self.vms.running.get_mut(&serial).filter(|vm| vm.is_running);
+        let vm = vm.ok_or_else(|| Error::UnknownInstance { instance: request.instance.clone() })?;
+        let Some(resolver_port) = request.egress else {
+            return match vm.egress_index {
+                None => Ok(Some(json!({ "address": null, "gateway": null, "nameServer": null }))),
+                Some(_) => Err(Error::AlreadyBound { instance: request.instance.clone() }),
+            };
+        };
+        if vm.network_request.is_some() {
+            return Err(Error::AlreadyBound { instance: request.instance.clone() });
+        }
+        let Some(pool) = &self.pool else { return Err(egress::missing("there is no helper")) };
+        let network = vm.network()?;
+        let is_new = !vm.is_connected;
+        let index = match vm.egress_index {
+            Some(index) => index,
+            None => self.egress_indexes.take()?,
+        };
+        let bytes_per_second = request.bytes_per_second;
+        let asked = egress::VmRequest { serial, index, resolver_port, bytes_per_second, is_new };
+        if let Err(error) = pool.ask_vm_egress(&asked, network.as_raw_fd()) {
+            if is_new {
+                self.egress_indexes.give_back(index);
+            }
+            return Err(Error::os("egress", "ask the helper", error));
+        }
+        // Kept with the VM from now on, whatever the answer: an address must not be given out while anything may have it.
+        vm.egress_index = Some(index);
+        vm.network_request = Some(id);
+        vm.has_resolver = resolver_port != 0;
+        Ok(None)
+    }
+
+    /// The helper has answered for a VM.
+    pub(super) fn take_vm_network(&mut self, serial: u32, result: Result<(), Error>) {
+        let Some(vm) = self.vms.running.get_mut(&serial) else { return };
+        let Some(request) = vm.network_request.take() else { return };
+        match (result, vm.egress_index) {
+            (Ok(()), Some(index)) => {
+                vm.is_connected = true;
+                let (address, gateway) = (self.vms.addresses.address(index), self.vms.addresses.gateway());
+                let (address, gateway) = (address.to_string(), gateway.to_string());
+                // The rules lead every name service to the resolver; the gateway's address is as good as any.
+                let name_server = vm.has_resolver.then(|| gateway.clone());
+                let body = json!({ "address": address, "gateway": gateway, "nameServer": name_server });
+                self.control.reply(Some(request), body);
+            }
+            (Err(error), index) => {
+                if let (Some(index), false) = (index, vm.is_connected) {
+                    vm.egress_index = None;
+                    self.egress_indexes.give_back(index);
+                }
+                self.control.fail(Some(request), &error);
+            }
+            (Ok(()), None) => self.control.fail(Some(request), &egress::missing("the address is gone")),
+        }
+    }
+
+    pub(super) fn fail_vm_networks(&mut self) {
+        for vm in self.vms.running.values_mut() {
+            if let Some(id) = vm.network_request.take() {
+                self.control.fail(Some(id), &egress::missing("there is no helper"));
+            }
+        }
     }
 
     pub(super) fn take_vm_status(&mut self, serial: u32) {
@@ -163,6 +246,12 @@ impl Launcher {
     fn tell_vm_end(&mut self, removal: Removal) {
         let Removal { mut vm, exit, .. } = removal;
         self.serials.remove(&vm.id);
+        if let Some(index) = vm.egress_index {
+            self.egress_indexes.give_back(index);
+        }
+        if let Some(request) = vm.network_request.take() {
+            self.control.fail(Some(request), &Error::UnknownInstance { instance: vm.id.clone() });
+        }
         let (id, spawn, kills) = (vm.id.clone(), vm.spawn_request.take(), std::mem::take(&mut vm.kill_requests));
         let failure = vm.failure.take().unwrap_or_else(|| Error::SandboxDied { instance: id.clone() });
         let mut body = describe_end(exit);
@@ -189,6 +278,10 @@ impl Launcher {
                 Err(error) => self.control.fail(Some(request), &error),
             }
         }
+    }
+
+    pub(super) fn is_vm(&self, serial: u32) -> bool {
+        self.vms.running.contains_key(&serial)
     }
 
     /// True when `name` is a VM, which then has heard of the request.

@@ -53,13 +53,26 @@ pub enum VmVerb {
     Spawn(Box<VmSpawn>),
     Template { name: String, path: String },
     Forget { name: String },
+    Network(VmNetwork),
 }
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct VmNetwork {
+    pub instance: String,
+    /// Port of the platform's resolver when there is a way out; 0 without one.
+    pub egress: Option<u16>,
+    pub bytes_per_second: u64,
+}
+
+/// 1 Gbit/s.
+const BYTES_PER_SECOND: u64 = 125_000_000;
 
 pub fn parse(name: &str, fields: &Fields) -> Result<VmVerb, Error> {
     Ok(match name {
         "vm_spawn" => VmVerb::Spawn(Box::new(spawn(fields)?)),
         "vm_template" => VmVerb::Template { name: template_name(fields, "name")?, path: fields.path("path")? },
         "vm_forget" => VmVerb::Forget { name: template_name(fields, "name")? },
+        "vm_network" => VmVerb::Network(network(fields)?),
         other => return Err(Error::Verb { verb: other.chars().take(40).collect() }),
     })
 }
@@ -79,6 +92,19 @@ fn spawn(fields: &Fields) -> Result<VmSpawn, Error> {
         cpu_share: fields.number("cpuShare", 2, 262_144)?,
         pids_max: fields.number("pidsMax", 2, 4_194_304)?,
     })
+}
+
+fn network(fields: &Fields) -> Result<VmNetwork, Error> {
+    let egress = match fields.text("network")? {
+        "none" => None,
+        "egress" => Some(fields.resolver_port()?),
+        _ => return Err(rule("network", "\"none\" or \"egress\"")),
+    };
+    let bytes_per_second = match fields.0.get("bytesPerSecond") {
+        None | Some(Value::Null) => BYTES_PER_SECOND,
+        Some(_) => fields.number("bytesPerSecond", 10_000, 100_000_000_000)?,
+    };
+    Ok(VmNetwork { instance: fields.instance()?, egress, bytes_per_second })
 }
 
 fn uid(fields: &Fields) -> Result<u32, Error> {
@@ -189,6 +215,24 @@ mod tests {
         for (good, bad, text) in rows {
             assert_eq!(spawn_of(&SPAWN.replace(good, bad)), Err(text.to_string()));
         }
+    }
+
+    #[test]
+    fn parse_reads_a_vm_network() {
+        let network = |more: &str| {
+            let line = format!(r#"{{"id":1,"verb":"vm_network","instance":"v-1",{more}}}"#);
+            match parse(line.as_bytes()).1 {
+                Ok(Verb::Vm(VmVerb::Network(network))) => Ok((network.egress, network.bytes_per_second)),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(network(r#""network":"none""#), Ok((None, BYTES_PER_SECOND)));
+        let slow = r#""network":"egress","resolver":{"port":5300},"bytesPerSecond":1000000"#;
+        assert_eq!(network(slow), Ok((Some(5300), 1_000_000)));
+        let error = network(r#""network":"none","bytesPerSecond":1"#).unwrap_err();
+        assert_eq!(error, "Field \"bytesPerSecond\" must be a whole number from 10000 to 100000000000.");
+        assert_eq!(network(r#""network":"lan""#).unwrap_err(), "Field \"network\" must be \"none\" or \"egress\".");
     }
 
     #[test]

@@ -14,8 +14,10 @@ const OPEN_FILES: u64 = 4_096;
 /// Everything the child needs, gathered by the launcher before the fork.
 pub struct Plan<'a> {
     pub joins: &'a [OwnedFd],
-    /// None: it makes one with nothing but a loopback.
+    /// From the pool; without it the child makes one.
     pub network: Option<&'a OwnedFd>,
+    /// Where the child opens the tap of a network that it makes; None: it needs none.
+    pub tap_folder: Option<RawFd>,
     pub trees: &'a [Tree],
     pub links: &'a [(String, String)],
     /// (name, major, minor); none where mknod is not allowed.
@@ -25,21 +27,27 @@ pub struct Plan<'a> {
     pub null: &'a OwnedFd,
     pub stderr: &'a OwnedFd,
     pub status: &'a OwnedFd,
-    /// From descriptor 3 on.
+    /// From descriptor 3 on; a tap that the child makes comes after them.
     pub inputs: &'a [RawFd],
     pub program: &'a str,
     pub argv: &'a [String],
     pub uid: u32,
 }
 
-type Step = fn(&Plan) -> io::Result<()>;
+struct Child<'a> {
+    plan: &'a Plan<'a>,
+    /// That the child made.
+    tap: Option<OwnedFd>,
+}
+
+type Step = fn(&mut Child) -> io::Result<()>;
 
 const STEPS: [(&str, Step); 10] = [
     ("session", leave_session),
     ("cgroup.join", join_cgroups),
     ("network", enter_network),
     ("root", make_root),
-    ("proc", |plan| place_proc(plan.proc_masked)),
+    ("proc", |child| place_proc(child.plan.proc_masked)),
     ("pivot_root", enter_root),
     ("names", |_| sys::set_hostname("hearth")),
     ("limits", set_limits),
@@ -49,8 +57,9 @@ const STEPS: [(&str, Step); 10] = [
 
 /// Runs in the forked child and never returns.
 pub fn run(plan: &Plan) -> ! {
+    let mut child = Child { plan, tap: None };
     for (step, perform) in STEPS {
-        if let Err(error) = perform(plan) {
+        if let Err(error) = perform(&mut child) {
             let status = Status::Failed { step: step.to_string(), errno: error.raw_os_error().unwrap_or(libc::EIO) };
             let _ = sys::write(plan.status.as_raw_fd(), &status.encode());
             break;
@@ -59,28 +68,31 @@ pub fn run(plan: &Plan) -> ! {
     sys::exit(127)
 }
 
-fn leave_session(_: &Plan) -> io::Result<()> {
+fn leave_session(_: &mut Child) -> io::Result<()> {
     sys::set_name("hearth-vm");
     // SAFETY: takes nothing.
     unsafe { libc::setsid() };
     Ok(())
 }
 
-pub fn join_cgroups(plan: &Plan) -> io::Result<()> {
-    plan.joins.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
+fn join_cgroups(child: &mut Child) -> io::Result<()> {
+    child.plan.joins.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
 }
 
-fn enter_network(plan: &Plan) -> io::Result<()> {
-    match plan.network {
-        Some(network) => sys::setns(network.as_raw_fd(), libc::CLONE_NEWNET),
-        None => {
-            sys::unshare(libc::CLONE_NEWNET)?;
-            crate::netns::bring_loopback_up()
-        }
+fn enter_network(child: &mut Child) -> io::Result<()> {
+    if let Some(network) = child.plan.network {
+        return sys::setns(network.as_raw_fd(), libc::CLONE_NEWNET);
     }
+    sys::unshare(libc::CLONE_NEWNET)?;
+    crate::netns::bring_loopback_up()?;
+    if let Some(folder) = child.plan.tap_folder {
+        child.tap = Some(crate::tap::make(folder)?);
+    }
+    Ok(())
 }
 
-fn make_root(plan: &Plan) -> io::Result<()> {
+fn make_root(child: &mut Child) -> io::Result<()> {
+    let plan = child.plan;
     let root = sys::new_mount("tmpfs", &[("size", "1m"), ("mode", "755")], sys::MOUNT_ATTR_NOSUID)?;
     sys::move_mount(root.as_raw_fd(), libc::AT_FDCWD, "/")?;
     sys::fchdir(root.as_raw_fd())?;
@@ -98,21 +110,22 @@ fn make_root(plan: &Plan) -> io::Result<()> {
 }
 
 /// The old root, an empty tmpfs, stays on /mnt as in every sandbox.
-fn enter_root(_: &Plan) -> io::Result<()> {
+fn enter_root(_: &mut Child) -> io::Result<()> {
     let root = sys::openat(libc::AT_FDCWD, ".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     sys::mount_setattr(root.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)?;
     sys::pivot_root(".", "mnt")?;
     sys::chdir("/")
 }
 
-fn set_limits(_: &Plan) -> io::Result<()> {
+fn set_limits(_: &mut Child) -> io::Result<()> {
     sys::set_rlimit(libc::RLIMIT_CORE, 0, 0)?;
     let files = sys::hard_limit(libc::RLIMIT_NOFILE)?.min(OPEN_FILES);
     sys::set_rlimit(libc::RLIMIT_NOFILE, files, files)
 }
 
 /// The filter is the sandboxes' own: what it denies, no VMM needs that is started so.
-fn give_up_rights(plan: &Plan) -> io::Result<()> {
+fn give_up_rights(child: &mut Child) -> io::Result<()> {
+    let plan = child.plan;
     sys::drop_bounding_set()?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
     plan.filter.install()?;
@@ -120,7 +133,9 @@ fn give_up_rights(plan: &Plan) -> io::Result<()> {
     sys::drop_capabilities()
 }
 
-pub fn exec(plan: &Plan) -> io::Result<()> {
+fn exec(child: &mut Child) -> io::Result<()> {
+    let plan = child.plan;
+    let given: Vec<RawFd> = plan.inputs.iter().copied().chain(child.tap.as_ref().map(|tap| tap.as_raw_fd())).collect();
     let words: Vec<CString> =
         [plan.program.to_string()].iter().chain(plan.argv).map(|word| sys::c(word)).collect::<io::Result<_>>()?;
     let argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
@@ -128,11 +143,11 @@ pub fn exec(plan: &Plan) -> io::Result<()> {
     let env = [path.as_ptr(), std::ptr::null()];
     // Copies above the last number first, so that none is overwritten before it is used. They close on exec, the status pipe too:
     // that is what tells the launcher that the exec succeeded.
-    let above = 3 + plan.inputs.len() as RawFd;
+    let above = 3 + given.len() as RawFd;
     let copy = |fd: RawFd| sys::dup_above(fd, above);
     let (null, stderr) = (copy(plan.null.as_raw_fd())?, copy(plan.stderr.as_raw_fd())?);
     let status = copy(plan.status.as_raw_fd())?;
-    let inputs: Vec<RawFd> = plan.inputs.iter().map(|fd| copy(*fd)).collect::<io::Result<_>>()?;
+    let inputs: Vec<RawFd> = given.iter().map(|fd| copy(*fd)).collect::<io::Result<_>>()?;
     for (number, fd) in [null, null, stderr].into_iter().chain(inputs).enumerate() {
         sys::dup2(fd, number as RawFd)?;
     }

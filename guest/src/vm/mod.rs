@@ -13,6 +13,7 @@ use crate::cgroup::{Cgroups, Group};
 use crate::error::{Context, Error};
 use crate::host::{device_trees, Host};
 use crate::instance::Exit;
+use crate::netns::Slot;
 use crate::request::VmSpawn;
 use crate::sandbox::{Status, STATUS_BYTES};
 use crate::sys::{self, Ended, Pid};
@@ -35,6 +36,11 @@ pub struct Vm {
     /// Requests waiting: for the start, for the end.
     pub spawn_request: Option<u64>,
     pub kill_requests: Vec<u64>,
+    pub network_request: Option<u64>,
+    /// Its address, once it has a way out.
+    pub egress_index: Option<u16>,
+    pub is_connected: bool,
+    pub has_resolver: bool,
     is_kill_asked: bool,
     tail: Tail,
     /// Files of its listening sockets.
@@ -54,8 +60,9 @@ pub struct Ground<'a> {
     pub cgroups: &'a Cgroups,
     pub program: &'a Program,
     pub templates: &'a Templates,
-    pub network: Option<&'a OwnedFd>,
-    pub tap: Option<OwnedFd>,
+    /// From the pool, if it had one and a tap is wanted.
+    pub slot: Option<Slot>,
+    pub tap_folder: Option<&'a OwnedFd>,
 }
 
 const NODES: [(&str, u32, u32); 3] = [("null", 1, 3), ("urandom", 1, 9), ("kvm", 10, 232)];
@@ -79,7 +86,12 @@ impl Vm {
             given.push(inputs::open(host, file, request.uid)?);
         }
         let (memory, made) = inputs::memory(host, &request.memory, request.uid, |name| templates.get(name))?;
-        let numbers = given.iter().chain(&memory).chain(&ground.tap);
+        let slot = ground.slot.as_ref();
+        let numbers = given.iter().chain(&memory).chain(slot.map(|slot| &slot.tap));
+        let tap_folder = match (request.has_tap, ground.tap_folder) {
+            (true, None) => return Err(missing_tap()),
+            (has_tap, folder) => folder.filter(|_| has_tap).map(|folder| folder.as_raw_fd()),
+        };
         let numbers: Vec<RawFd> = numbers.map(|fd| fd.as_raw_fd()).collect();
         let mut trees = program.trees(host)?;
         let nodes: &[_] = if host.can_mknod { &NODES[..2 + usize::from(request.has_kvm)] } else { &[] };
@@ -93,7 +105,8 @@ impl Vm {
         sys::set_blocking(stderr_end.as_raw_fd()).at("stdio", || "make stderr blocking".to_string())?;
         let plan = Plan {
             joins: &joins,
-            network: ground.network,
+            network: slot.map(|slot| &slot.network),
+            tap_folder,
             trees: &trees,
             links: &links,
             nodes,
@@ -119,6 +132,10 @@ impl Vm {
             group,
             spawn_request: None,
             kill_requests: Vec::new(),
+            network_request: None,
+            egress_index: None,
+            is_connected: false,
+            has_resolver: false,
             is_kill_asked: false,
             tail: Tail::default(),
             _sockets: sockets,
@@ -165,6 +182,13 @@ impl Vm {
         self.tail.text()
     }
 
+    /// Its network namespace: surely its own, since it still lives after the path was opened.
+    pub fn network(&self) -> Result<OwnedFd, Error> {
+        let opened = sys::openat(libc::AT_FDCWD, &format!("/proc/{}/ns/net", self.pid), libc::O_RDONLY, 0);
+        let own = opened.and_then(|network| sys::pidfd_kill(self.pidfd.as_raw_fd(), 0).map(|()| network));
+        own.at("network", || format!("open the network of VM \"{}\"", self.id))
+    }
+
     pub fn exit(&self, ended: Option<Ended>) -> Exit {
         let is_killed = ended == Some(Ended::Signalled(libc::SIGKILL));
         Exit { ended, is_oom: is_killed && !self.is_kill_asked && self.group.oom_kills() > 0 }
@@ -174,6 +198,14 @@ impl Vm {
         self.is_kill_asked = true;
         self.group.thaw_for_kill();
         let _ = sys::pidfd_kill(self.pidfd.as_raw_fd(), libc::SIGKILL);
+    }
+}
+
+fn missing_tap() -> Error {
+    Error::Missing {
+        feature: "tap",
+        reason: "there is no /dev/net/tun".to_string(),
+        fix: "Run: modprobe tun; in a container, allow that device.",
     }
 }
 

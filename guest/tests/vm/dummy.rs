@@ -1,11 +1,14 @@
 //! A stand-in for a VMM: listens on descriptor 3 and does what each line says, one line back.
 
+use crate::guest_net::Guest;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// Descriptors that were open at the start.
 static INHERITED: OnceLock<String> = OnceLock::new();
@@ -117,6 +120,23 @@ fn answer(words: &[&str]) -> std::io::Result<String> {
         ["make", path] => {
             fs::File::create(path)?;
             "made".to_string()
+        }
+        ["udp", tap, address, gateway, to, port, text, more @ ..] => {
+            let [address, gateway, to] = [address, gateway, to].map(|text| text.parse::<Ipv4Addr>().unwrap());
+            let forged = more.first().map(|text| text.parse().unwrap());
+            let guest = Guest::new(tap.parse().unwrap(), address, gateway)?;
+            guest.ask((to, port.parse().unwrap()), text, forged)?
+        }
+        ["flood", tap, address, gateway, to, port, ms] => {
+            let [address, gateway, to] = [address, gateway, to].map(|text| text.parse::<Ipv4Addr>().unwrap());
+            let guest = Guest::new(tap.parse().unwrap(), address, gateway)?;
+            let deadline = Instant::now() + Duration::from_millis(ms.parse().unwrap());
+            let mut sent = 0;
+            while Instant::now() < deadline {
+                guest.send_udp(address, (to, port.parse().unwrap()), &[b'x'; 1000])?;
+                sent += 1000;
+            }
+            sent.to_string()
         }
         ["crash"] => std::process::abort(),
         _ => format!("unknown {words:?}"),

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub struct Machine {
     pub folder: String,
+    /// Runs the launcher somewhere, e.g. in a network namespace.
+    pub prefix: Vec<String>,
 }
 
 impl Machine {
@@ -19,14 +21,16 @@ impl Machine {
         // A program that cannot be run.
         fs::write(folder.join("state/broken"), "").unwrap();
         chown(folder.join("state"), Some(UID), Some(UID)).unwrap();
-        Machine { folder: folder.to_string_lossy().into_owned() }
+        Machine { folder: folder.to_string_lossy().into_owned(), prefix: Vec::new() }
     }
 
     pub fn up(&self, scenario: &str) -> Child {
         let state = format!("{}/state", self.folder);
         let tester = std::env::current_exe().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hearth-guest"));
-        command.args(["up", "--uid", &UID.to_string(), "--gid", &UID.to_string(), "--state", &state]);
+        let launcher = env!("CARGO_BIN_EXE_hearth-guest").to_string();
+        let words: Vec<String> = self.prefix.iter().cloned().chain([launcher]).collect();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["up", "--uid", &UID.to_string(), "--gid", &UID.to_string(), "--state", &state]);
         command.args(["--keep", &state, "--source", &state, "--ready", &format!("{}/ready", self.folder)]);
         command.arg("--vmm").arg(&tester);
         command.args(["--vmm", &format!("{state}/broken")]);

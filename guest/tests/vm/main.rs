@@ -2,17 +2,21 @@
 //! socket as descriptor 3 (`platform`); the VMM is this program again (`dummy`), which does over a socket what it is told.
 
 mod dummy;
+mod guest_net;
 mod machine;
 mod memory;
+mod network;
 mod qemu;
 mod spawn;
 #[path = "../sandbox/support.rs"]
 #[allow(dead_code)]
 mod support;
+mod world;
 
 use machine::Machine;
 use std::time::Instant;
 use support::Platform;
+use world::World;
 
 const UID: u32 = 65_531;
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
@@ -33,15 +37,25 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("50 VMs leave nothing", spawn::fifty),
 ];
 
+/// On a host of their own, with an internet.
+const NETWORKED: &[(&str, Scenario)] = &[
+    ("without a way out a guest reaches nothing", network::none),
+    ("with a way out it reaches the internet, and neither the host nor private networks nor others", network::egress),
+    ("all name service goes to the platform's resolver", network::names),
+    ("traffic is limited to the rate", network::rate),
+    ("a burst of VMs with networks leaves no interface", network::burst),
+];
+
 fn main() {
     let words: Vec<String> = std::env::args().collect();
     match words.get(1).map(String::as_str) {
         Some("platform") => {
             let mut platform = Platform::new(&words[3]);
-            let found = SCENARIOS.iter().find(|(name, _)| *name == words[2]);
+            let found = SCENARIOS.iter().chain(NETWORKED).find(|(name, _)| *name == words[2]);
             let (_, scenario) = found.unwrap_or_else(|| panic!("no scenario \"{}\"", words[2]));
             scenario(&mut platform);
         }
+        Some("internet") => world::internet(),
         Some("dummy") => dummy::run(&words[2..]),
         filter => run_all(filter.unwrap_or("")),
     }
@@ -66,6 +80,19 @@ fn run_all(filter: &str) {
     };
     for (name, _) in SCENARIOS {
         check(name, &|| Machine::new().up(name).wait().unwrap().success());
+    }
+    match World::missing() {
+        Some(reason) => println!("skipped: networks of VMs: {reason}"),
+        None => {
+            for (name, _) in NETWORKED {
+                check(name, &|| {
+                    let world = World::new();
+                    let mut machine = Machine::new();
+                    machine.prefix = world.prefix();
+                    machine.up(name).wait().unwrap().success()
+                });
+            }
+        }
     }
     assert!(failed.is_empty(), "failed: {failed:?}");
 }
