@@ -1,6 +1,6 @@
 /* Brings a fresh clone to the point where Hearth runs: npm packages (the pinned Node among them), a Rust toolchain, the
  * sandbox program. Runs on Node 20 without any package; does nothing, in a fraction of a second, when all is there.
- * `--test` adds the Debian packages that tests use. Progress goes to stderr. */
+ * `--test` adds the Debian packages that tests use, `--kernel` those that `hearth kernel build` uses. Progress goes to stderr. */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -28,6 +28,21 @@ const testPrograms = {
   wrk: 'wrk',
   script: 'bsdutils',
   python3: 'python3',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  'fsck.erofs': 'erofs-utils',
+}
+
+/** What `hearth kernel build` needs: a file of each package that tells whether it is there. */
+const kernelBuildFiles = {
+  'linux-source': '/usr/src/linux-source-*.tar.xz',
+  make: '/usr/bin/make',
+  gcc: '/usr/bin/gcc',
+  flex: '/usr/bin/flex',
+  bison: '/usr/bin/bison',
+  bc: '/usr/bin/bc',
+  'xz-utils': '/usr/bin/xz',
+  'libelf-dev': '/usr/include/gelf.h',
+  'libssl-dev': '/usr/include/openssl/opensslv.h',
 }
 
 class SetupError extends Error {}
@@ -38,6 +53,7 @@ async function main() {
   if (process.platform === 'linux') await sandboxProgram()
   else say(`no sandbox program on ${process.platform}: functions run as plain processes, without isolation`)
   if (process.argv.includes('--test')) await testPackages()
+  if (process.argv.includes('--kernel')) await kernelPackages()
 }
 
 function requireNode() {
@@ -135,6 +151,22 @@ async function testPackages() {
     say(
       `missing ${missing.map(([program]) => program).join(', ')} (packages ${packages.join(', ')}): tests that need them are skipped`,
     )
+}
+
+/** Without them `hearth kernel build` says what is missing, and microVMs boot Debian's kernel. */
+async function kernelPackages() {
+  const missing = Object.entries(kernelBuildFiles).filter(([, file]) => !isThere(file))
+  if (missing.length === 0 || !isDebian() || process.getuid?.() !== 0) return
+  const packages = missing.map(([name]) => name)
+  await aptInstall('kernel build', packages).catch((error) => say(`${error.message} MicroVMs boot Debian's kernel.`))
+}
+
+/** A file, or any that fits a name with one `*`. */
+function isThere(file) {
+  const [head, tail] = file.split('*')
+  if (tail === undefined) return existsSync(file)
+  const names = existsSync(path.dirname(file)) ? readdirSync(path.dirname(file)) : []
+  return names.some((name) => path.join(path.dirname(file), name).startsWith(head) && name.endsWith(tail))
 }
 
 async function aptInstall(title, packages) {

@@ -95,14 +95,14 @@ const kernelBuild = defineCommand({
 
 const kernelUse = defineCommand({
   name: 'kernel use',
-  summary: 'Boot microVMs with a kernel of your own',
+  summary: "Boot microVMs with a kernel of your own, or with Debian's",
   notes: [
-    'An uncompressed vmlinux for x86-64 with a PVH entry, and with virtio-mmio and erofs built in. It is copied. Running microVMs keep theirs; a platform takes it up when it starts.',
+    '"debian" takes Debian\'s cloud kernel, fetched but not installed. A file is an uncompressed vmlinux for x86-64 with a PVH entry, and with virtio-mmio and erofs built in. It is copied. Running microVMs keep theirs; a platform takes it up when it starts.',
     cacheNote,
   ],
-  args: { file: { about: 'the vmlinux', completes: 'file' } },
+  args: { file: { about: 'the vmlinux, or "debian"', completes: 'file' } },
   flags: {},
-  examples: ['sudo hearth kernel use ./vmlinux'],
+  examples: ['sudo hearth kernel use ./vmlinux', 'hearth kernel use debian'],
   async run(context, { args }) {
     const { useKernelHere } = await import('./kernels.ts')
     return asCliError(async () => useKernelHere(context, args.file))

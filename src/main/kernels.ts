@@ -1,11 +1,13 @@
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import type { Context } from '../cli/context.ts'
-import { formatBytes } from '../cli/output.ts'
+import { formatBytes, type Output } from '../cli/output.ts'
 import type { KernelProfile } from '../domain/image.ts'
 import { buildKernel } from '../image/kernel/build-kernel.ts'
 import { useKernel, type ShelvedKernel } from '../image/kernel/kernel-shelf.ts'
-import { importKernel } from '../image/kernel/resolve-kernel.ts'
+import { importKernel, resolveDebianKernel } from '../image/kernel/resolve-kernel.ts'
+import { ImageThread } from '../image/image-thread.ts'
+import { guestProgram } from './app.ts'
 import { cacheOf } from './images.ts'
 import { progressLine } from './progress-line.ts'
 import { ensureServiceUser } from './service-user.ts'
@@ -28,14 +30,27 @@ export async function buildKernelHere(
   return 0
 }
 
-/** `hearth kernel use`. */
+/** `hearth kernel use`: a file, or `debian`. */
 export async function useKernelHere(context: Context, file: string): Promise<number> {
+  const { output, cwd } = context
   const folder = cacheOf(context)
   mkdirSync(folder, { recursive: true, mode: 0o755 })
-  const kernel = await importKernel(path.resolve(context.cwd, file), folder)
+  const kernel =
+    file === 'debian'
+      ? await fetchDebianKernel(folder, output).finally(() => output.status(''))
+      : await importKernel(path.resolve(cwd, file), folder)
   useKernel(folder, kernel)
   show(context, kernel, null)
   return 0
+}
+
+async function fetchDebianKernel(folder: string, output: Output): Promise<ShelvedKernel> {
+  const thread = new ImageThread()
+  try {
+    return await resolveDebianKernel({ folder, shared: [], guestProgram, thread }, progressLine(output, 'kernel'))
+  } finally {
+    await thread.close()
+  }
 }
 
 function show({ output }: Context, kernel: ShelvedKernel, seconds: number | null): void {

@@ -17,19 +17,26 @@ export interface KernelSources {
 /** The operator's file, else what was built or given last, else a kernel of our own, else Debian's: from the shelf when it is there with this very guest program.
  *  Throws invalid (the file is no kernel), driver_failed (Debian's cannot be had). */
 export async function resolveKernel(sources: KernelSources, report: ReportProgress): Promise<KernelBuild> {
-  const { folder, shared, kernelFile, guestProgram, thread } = sources
+  const { folder, shared, kernelFile } = sources
   if (kernelFile !== null) return importKernel(kernelFile, folder)
   const folders = [folder, ...shared]
-  for (const each of folders) {
-    const current = currentKernel(each)
-    if (current !== null) return plain(current)
-  }
-  const shelved = folders.flatMap(shelvedKernels)
-  const own = shelved.find(({ kind }) => kind === 'own')
-  if (own !== undefined) return plain(own)
-  const key = await debianKey(guestProgram)
-  const debian = shelved.find((kernel) => kernel.kind === 'debian' && kernel.key === key)
-  return plain(debian ?? (await thread.run('debianKernel', { folder, guestProgram, key }, report)))
+  const [current] = folders.flatMap((each) => currentKernel(each) ?? [])
+  if (current?.kind === 'debian') return plain(await resolveDebianKernel(sources, report))
+  const own = folders.flatMap(shelvedKernels).find(({ kind }) => kind === 'own')
+  return plain(current ?? own ?? (await resolveDebianKernel(sources, report)))
+}
+
+/** Debian's kernel with an initramfs for this guest program, which an older one does not serve. */
+export async function resolveDebianKernel(
+  { folder, shared, guestProgram, thread }: Omit<KernelSources, 'kernelFile'>,
+  report: ReportProgress,
+): Promise<ShelvedKernel> {
+  const key = createHash('sha256')
+    .update(await readFile(guestProgram))
+    .digest('hex')
+  const shelved = [folder, ...shared].flatMap(shelvedKernels)
+  const found = shelved.find((kernel) => kernel.kind === 'debian' && kernel.key === key)
+  return found ?? thread.run('debianKernel', { folder, guestProgram, key }, report)
 }
 
 /** Stores the vmlinux `file` and returns it. Throws invalid, saying what is wrong with it. */
@@ -44,13 +51,6 @@ export async function importKernel(file: string, folder: string): Promise<Shelve
   }
   const key = createHash('sha256').update(vmlinux).digest('hex')
   return shelveKernel(folder, { kind: 'file', profile: null, vmlinux, initramfs: null, origin: file, key })
-}
-
-/** Its initramfs holds the guest program. */
-async function debianKey(guestProgram: string): Promise<string> {
-  return createHash('sha256')
-    .update(await readFile(guestProgram))
-    .digest('hex')
 }
 
 function plain({ digest, vmlinux, initramfs, kind, profile, needsAcpi, release }: KernelBuild): KernelBuild {
