@@ -6,6 +6,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { hasVms, startVmParts } from './test-vms.mjs'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const node = path.join(root, 'node_modules/.bin/node')
@@ -22,8 +23,9 @@ const concurrency = '--test-concurrency=1'
 const totals = { tests: 0, suites: 0, pass: 0, fail: 0, cancelled: 0, skipped: 0, todo: 0, duration_ms: 0 }
 const cargo = { passed: 0, failed: 0 }
 
-function setUp() {
-  const setup = spawnSync(process.execPath, [path.join(root, 'tools/setup.mjs'), '--test'], { stdio: 'inherit' })
+function setUp(isWhole) {
+  const wanted = isWhole && hasVms ? ['--test', '--kernel'] : ['--test']
+  const setup = spawnSync(process.execPath, [path.join(root, 'tools/setup.mjs'), ...wanted], { stdio: 'inherit' })
   if (setup.status !== 0) process.exit(1)
 }
 
@@ -127,14 +129,16 @@ function plain(line) {
 }
 
 async function main() {
-  setUp()
   const chosen = process.argv.slice(2)
+  setUp(chosen.length === 0)
   const passed = []
   if (chosen.length > 0) passed.push(await nodeTests('chosen', chosen))
   else {
+    const vmParts = startVmParts(testEnv())
     passed.push(await houseChecks())
     passed.push(await nodeTests('unit', filesOf(stages.unit)))
     passed.push(process.platform !== 'linux' || (await guestTests()))
+    await vmParts.finish()
     passed.push(await nodeTests('end to end', filesOf(stages['end to end'])))
   }
   console.log()
