@@ -26,7 +26,7 @@ import { apiKeyFile, removeServerFile, serverFile, writeByRename, type ServerFac
 import { liveCatalog } from './runtimes.ts'
 import { onShutdown } from './shutdown.ts'
 import { startReport, type StartFacts } from './start-report.ts'
-import { tlsVariables, type ServeOptions } from './up.ts'
+import { tlsVariables, type ServeOptions } from './serve-options.ts'
 
 /* hearth up, second stage: the platform itself, without privileges. All wiring is on this page, in the order things depend on each other. */
 
