@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { openapi } from '@hearth/sdk'
 import { format, resolveConfig } from 'prettier'
+import { httpApiPage } from '../sdk/src/reference.ts'
 import { commands } from '../src/cli/commands.ts'
 import { cliPage } from '../src/cli/reference.ts'
-import { appRoot } from '../src/main/app.ts'
+import { appRoot, appVersion } from '../src/main/app.ts'
 import { machineCommands } from '../src/main/commands.ts'
 import { configurationPage } from '../src/main/config-docs.ts'
 
@@ -12,6 +14,8 @@ export async function printedPages(): Promise<readonly { file: string; text: str
   const pages = [
     { file: 'docs/reference/cli.md', text: cliPage([...machineCommands, ...commands]) },
     { file: 'docs/reference/configuration.md', text: configurationPage() },
+    { file: 'docs/reference/http-api.md', text: httpApiPage() },
+    { file: 'docs/reference/openapi.json', text: JSON.stringify(openapi(appVersion)) },
   ]
   return Promise.all(pages.map(async ({ file, text }) => ({ file, text: await formatted(file, text) })))
 }

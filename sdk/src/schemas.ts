@@ -59,8 +59,8 @@ export const createFunctionBody = z
     name: functionName,
     code: codeSource,
     ...configFields,
-    runtime: configFields.runtime.unwrap(),
-    handler: configFields.handler.unwrap(),
+    runtime: configFields.runtime.unwrap().describe(configFields.runtime.description ?? ''),
+    handler: configFields.handler.unwrap().describe(configFields.handler.description ?? ''),
   })
   .meta({ id: 'CreateFunction' })
 export const updateFunctionBody = z
