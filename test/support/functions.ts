@@ -70,6 +70,15 @@ export async function deployFiles(target: Target, spec: Deployment): Promise<voi
   )
 }
 
+/** Uploads the files and makes a new version of the function from them. */
+export async function updateFiles(
+  target: Target,
+  { name, files, config }: Pick<Deployment, 'name' | 'files' | 'config'>,
+): Promise<void> {
+  const artifact = await upload(target, await zipOf(files))
+  await expectOk(call(target, 'PATCH', `/v1/functions/${name}`, { code: { artifact }, ...config }), `update ${name}`)
+}
+
 /** Uploads bytes under their digest; returns `sha256:...`. */
 export async function upload(target: Target, bytes: Buffer): Promise<string> {
   const hex = createHash('sha256').update(bytes).digest('hex')

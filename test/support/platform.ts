@@ -18,6 +18,8 @@ export interface PlatformOptions {
   readonly flags?: readonly string[]
   /** Command that runs the platform, e.g. `ip netns exec NAME`. */
   readonly prefix?: readonly string[]
+  /** Kills what has started so far, with SIGKILL, while it is not ready. */
+  readonly signal?: AbortSignal
 }
 
 export interface CliResult {
@@ -32,6 +34,8 @@ export interface Platform {
   readonly apiKey: string
   /** The platform's own process, as the ready file names it. */
   readonly pid: number
+  /** What `hearth up` has become: the launcher. */
+  readonly launcherPid: number
   readonly data: string
   /** Everything `hearth up` wrote to stdout and stderr so far. */
   output(): string
@@ -43,6 +47,8 @@ export interface Platform {
   ended(): Promise<void>
   /** SIGKILL to the platform's own process; resolves when `hearth up` has ended. */
   kill9(): Promise<void>
+  /** SIGKILL to the launcher; resolves when it and the platform's own process have ended. */
+  killLauncher9(): Promise<void>
 }
 
 export async function startPlatform(options: PlatformOptions = {}): Promise<Platform> {
@@ -50,31 +56,22 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   const data = options.data ?? path.join(scratch, 'data')
   const readyFile = path.join(scratch, 'ready.json')
   await mkdir(path.dirname(data), { recursive: true })
-  const command = [
-    ...(options.prefix ?? []),
-    path.join(root, 'bin/hearth'),
-    'up',
-    '--port',
-    '0',
-    '--data',
-    data,
-    '--ready-file',
-    readyFile,
-    ...(options.flags ?? []),
-  ]
-  const child = spawn(command[0] ?? '', command.slice(1), {
-    cwd: scratch,
-    env: { ...process.env, ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const up = [path.join(root, 'bin/hearth'), 'up', '--port', '0', '--data', data, '--ready-file', readyFile]
+  const [program = '', ...args] = [...(options.prefix ?? []), ...up, ...(options.flags ?? [])]
+  const env = { ...process.env, ...options.env }
+  const child = spawn(program, args, { cwd: scratch, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  const kill = (): void => void child.kill('SIGKILL')
+  options.signal?.addEventListener('abort', kill)
   try {
     await readyOrEnd(child, readyFile, () => output)
   } catch (error) {
-    child.kill('SIGKILL')
+    kill()
     throw error
+  } finally {
+    options.signal?.removeEventListener('abort', kill)
   }
   const ready = JSON.parse(await readFile(readyFile, 'utf8')) as { url: string; apiKeyFile: string; pid: number }
   const apiKey = (await readFile(ready.apiKeyFile, 'utf8')).trim()
@@ -89,6 +86,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
     url: ready.url,
     apiKey,
     pid: ready.pid,
+    launcherPid: child.pid ?? 0,
     data,
     output: () => output,
     cli: async (args, input) =>
@@ -106,8 +104,13 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
     async kill9() {
       process.kill(ready.pid, 'SIGKILL')
       await ended()
-      if (options.keepData === true) await rm(scratch, { recursive: true, force: true })
-      else await clean()
+      await clean()
+    },
+    async killLauncher9() {
+      kill()
+      await ended()
+      while (existsSync(`/proc/${ready.pid}`)) await new Promise((resolve) => setTimeout(resolve, 10))
+      await clean()
     },
   }
 }

@@ -2,18 +2,24 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-import { test } from 'node:test'
-import { killAtPoints, leftovers } from '../support/crash-points.ts'
+import { killAtPoints } from '../support/crash-points.ts'
+import { leftovers } from '../support/leftovers.ts'
 import { startPlatform } from '../support/platform.ts'
+import { seededTest } from '../support/seeded.ts'
 
-test('100 kills at seeded points of deploy and invoke: nothing acknowledged is lost, nothing is left', async () => {
-  const seed = Number(process.env['HEARTH_TEST_SEED'] ?? 1)
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-kill-'))
-  const data = path.join(folder, 'data')
-  const survivor = await killAtPoints(data, 100, seed)
-  await survivor.kill9()
-  const last = await startPlatform({ data, keepData: true })
-  assert.equal(await last.stop(), 0)
-  assert.deepEqual(leftovers(data), [])
-  await rm(folder, { recursive: true, force: true })
-})
+const points = Number(process.env['HEARTH_TEST_KILLS'] ?? 100)
+
+seededTest(
+  `${points} kills of platform and launcher, running and starting: nothing acknowledged is lost, nothing is left`,
+  async (random, t) => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-kill-'))
+    const data = path.join(folder, 'data')
+    const { platform, hits } = await killAtPoints(data, { points, random, isWide: true })
+    t.diagnostic(`hits ${JSON.stringify(hits)}`)
+    await platform.kill9()
+    const last = await startPlatform({ data, keepData: true })
+    assert.equal(await last.stop(), 0)
+    assert.deepEqual(leftovers(data), [])
+    await rm(folder, { recursive: true, force: true })
+  },
+)
