@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
-import { makeCpio } from './cpio.ts'
+import { makeCpio, type CpioEntry } from './cpio.ts'
 
-const files = [
-  { path: 'init', isExecutable: true, content: Buffer.from('#!/bin/true\n') },
-  { path: 'modules/01-virtio.ko', isExecutable: false, content: Buffer.alloc(5, 'm') },
+const files: CpioEntry[] = [
+  { type: 'device', path: 'dev/null', major: 1, minor: 3 },
+  { type: 'folder', path: 'sysroot' },
+  { type: 'file', path: 'init', isExecutable: true, content: Buffer.from('#!/bin/true\n') },
+  { type: 'file', path: 'modules/01-virtio.ko', isExecutable: false, content: Buffer.alloc(5, 'm') },
 ]
 
 test('makeCpio: cpio lists folders before what is in them, modes and sizes', (t) => {
@@ -22,7 +24,10 @@ test('makeCpio: cpio lists folders before what is in them, modes and sizes', (t)
   assert.deepEqual(
     rows.map((row) => [row[0], row[2], row[4], row.at(-1)]),
     [
+      ['drwxr-xr-x', '0', '0', 'dev'],
       ['drwxr-xr-x', '0', '0', 'modules'],
+      ['drwxr-xr-x', '0', '0', 'sysroot'],
+      ['crw-rw-rw-', '0', '1,', 'dev/null'],
       ['-rwxr-xr-x', '0', '12', 'init'],
       ['-rw-r--r--', '0', '5', 'modules/01-virtio.ko'],
     ],

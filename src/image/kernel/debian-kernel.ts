@@ -2,7 +2,7 @@ import { AppError } from '../../domain/error.ts'
 import type { ReportProgress } from '../../domain/image.ts'
 import { dependenciesOf, fetchPackage, unpackPackage } from '../debian-packages.ts'
 import { vmlinuxOf } from './bzimage.ts'
-import { makeCpio } from './cpio.ts'
+import { makeCpio, type CpioEntry } from './cpio.ts'
 import { modulesInOrder } from './kernel-modules.ts'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -49,10 +49,16 @@ export function debianKernel(
   const vmlinux = vmlinuxOf(readFileSync(image), image)
   report('initramfs', 0.9)
   const modules = modulesInOrder(path.join(folder, modulesPath(folder), release), moduleNames)
-  const files = modules.map(({ name, content }, at) => {
-    return { path: `modules/${String(at + 1).padStart(2, '0')}-${name}.ko`, isExecutable: false, content }
-  })
-  const initramfs = makeCpio([{ path: 'init', isExecutable: true, content: readFileSync(guestProgram) }, ...files])
+  const initramfs = makeCpio([
+    { type: 'file', path: 'init', isExecutable: true, content: readFileSync(guestProgram) },
+    // Where it mounts, and what a program holds open that nobody gave a terminal.
+    { type: 'folder', path: 'sysroot' },
+    { type: 'device', path: 'dev/null', major: 1, minor: 3 },
+    ...modules.map(({ name, content }, at): CpioEntry => {
+      const path = `modules/${String(at + 1).padStart(2, '0')}-${name}.ko`
+      return { type: 'file', path, isExecutable: false, content }
+    }),
+  ])
   return { vmlinux, initramfs, origin: path.basename(file, '.deb').replaceAll('%3a', ':') }
 }
 

@@ -26,12 +26,16 @@ export async function resolveKernel(sources: KernelSources, report: ReportProgre
   return plain(current ?? own ?? (await resolveDebianKernel(sources, report)))
 }
 
+/** Changes with what an initramfs holds beside the guest program. */
+const initramfsForm = 'hearth initramfs 2'
+
 /** Debian's kernel with an initramfs for this guest program, which an older one does not serve. */
 export async function resolveDebianKernel(
   { folder, shared, guestProgram, thread }: Omit<KernelSources, 'kernelFile'>,
   report: ReportProgress,
 ): Promise<ShelvedKernel> {
   const key = createHash('sha256')
+    .update(initramfsForm)
     .update(await readFile(guestProgram))
     .digest('hex')
   const shelved = [folder, ...shared].flatMap(shelvedKernels)
