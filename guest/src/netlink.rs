@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWQDISC: u16 = 36;
 const NLM_F_REQUEST: u16 = 1;
@@ -47,13 +48,13 @@ impl Netlink {
     /// Makes a pair: `name` here, `peer` in the namespace `network`.
     pub fn add_veth(&self, name: &str, peer: &str, network: RawFd) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-        message.link_header(0, 0);
+        message.link_header(0, 0, 0);
         message.text(IFLA_IFNAME, name);
         message.nested(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, "veth");
             info.nested(IFLA_INFO_DATA, |data| {
                 data.nested(VETH_INFO_PEER, |end| {
-                    end.link_header(0, 0);
+                    end.link_header(0, 0, 0);
                     end.text(IFLA_IFNAME, peer);
                     end.attribute(IFLA_NET_NS_FD, &(network as u32).to_ne_bytes());
                 });
@@ -117,18 +118,24 @@ impl Netlink {
 
     pub fn set_up(&self, index: u32) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, 0);
-        message.link_header(index, libc::IFF_UP as u32);
+        message.link_header(index, libc::IFF_UP as u32, libc::IFF_UP as u32);
+        self.request(message)
+    }
+
+    /// Its routes and neighbours go with it.
+    pub fn set_down(&self, index: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0);
+        message.link_header(index, 0, libc::IFF_UP as u32);
         self.request(message)
     }
 
     /// Gives an interface one address, alone in its network (/32).
     pub fn add_address(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
-        let mut message = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
-        message.bytes(&[libc::AF_INET as u8, 32, 0, 0]);
-        message.bytes(&index.to_ne_bytes());
-        message.attribute(IFA_LOCAL, &address.octets());
-        message.attribute(IFA_ADDRESS, &address.octets());
-        self.request(message)
+        self.request(address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address))
+    }
+
+    pub fn remove_address(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
+        self.request(address_message(RTM_DELADDR, 0, index, address))
     }
 
     /// A route to one address on the interface itself, or to everywhere (`to` None) by a gateway.
@@ -166,6 +173,16 @@ impl Netlink {
     }
 }
 
+/// struct ifaddrmsg and one address, alone in its network.
+fn address_message(kind: u16, flags: u16, index: u32, address: Ipv4Addr) -> Message {
+    let mut message = Message::new(kind, flags);
+    message.bytes(&[libc::AF_INET as u8, 32, 0, 0]);
+    message.bytes(&index.to_ne_bytes());
+    message.attribute(IFA_LOCAL, &address.octets());
+    message.attribute(IFA_ADDRESS, &address.octets());
+    message
+}
+
 /// Number of an interface of the namespace this process is in.
 pub fn interface_index(name: &str) -> io::Result<u32> {
     let name = sys::c(name)?;
@@ -193,12 +210,12 @@ impl Message {
         self.0.extend_from_slice(bytes);
     }
 
-    /// struct ifinfomsg; flags that are set are also the ones that change.
-    fn link_header(&mut self, index: u32, flags: u32) {
+    /// struct ifinfomsg; `changed` says which flags count.
+    fn link_header(&mut self, index: u32, flags: u32, changed: u32) {
         self.bytes(&[0; 4]);
         self.bytes(&index.to_ne_bytes());
         self.bytes(&flags.to_ne_bytes());
-        self.bytes(&flags.to_ne_bytes());
+        self.bytes(&changed.to_ne_bytes());
     }
 
     fn attribute(&mut self, kind: u16, value: &[u8]) {

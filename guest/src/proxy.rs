@@ -10,6 +10,30 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 /// Below the host's limit of 64 streams; more wait in the listener's queue.
 pub const CONNECTIONS_MAX: usize = 48;
 
+pub const PLATFORM_API_PORT: u16 = 9010;
+
+/// The listening socket, in the network that the caller is in.
+pub fn listen() -> io::Result<OwnedFd> {
+    let socket = sys::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    let fd = socket.as_raw_fd();
+    let one: libc::c_int = 1;
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: PLATFORM_API_PORT.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(std::net::Ipv4Addr::LOCALHOST).to_be() },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: option and address live over their calls, and the lengths are theirs.
+    unsafe {
+        let one = (&one as *const libc::c_int).cast();
+        sys::check_int(libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, one, 4))?;
+        let length = std::mem::size_of::<libc::sockaddr_in>() as u32;
+        sys::check_int(libc::bind(fd, (&address as *const libc::sockaddr_in).cast(), length))?;
+        sys::check_int(libc::listen(fd, 64))?;
+    }
+    Ok(socket)
+}
+
 struct Connection {
     socket: OwnedFd,
     /// What the host takes until it gives more.

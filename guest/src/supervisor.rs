@@ -4,11 +4,11 @@
 //! One loop around poll(2). What it wants to read follows from what it could not yet send, so a flood of output stops in the
 //! pipe, and the writer with it; nothing here grows with what a guest does.
 
+use crate::outputs::Outputs;
 use crate::proxy::{Proxy, CONNECTIONS_MAX};
 use crate::sandbox::Status;
 use crate::sys::{self, Ended, Pid};
 use crate::wire::{self, Decoder, Frame};
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -27,27 +27,13 @@ const UNSENT_BYTES_MAX: usize = 65_536;
 /// How long the last output may take to leave when the runtime has ended.
 const FLUSH_MS_MAX: u64 = 1_000;
 
-struct Pipe {
-    fd: RawFd,
-    /// LOG flag: 1 stdout, 2 stderr.
-    flag: u8,
-    is_open: bool,
-}
-
-/// A PING to be answered when what was in the pipes at its arrival has been read.
-struct Ping {
-    payload: Vec<u8>,
-    unread: [usize; 2],
-}
-
 struct Supervisor {
     fds: Descriptors,
     runtime: Pid,
-    pipes: [Pipe; 2],
+    outputs: Outputs,
     unsent: Vec<u8>,
     is_connected: bool,
     decoder: Decoder,
-    pings: VecDeque<Ping>,
     proxy: Proxy,
     kill_at: Option<Instant>,
 }
@@ -61,15 +47,14 @@ pub fn run(fds: Descriptors, runtime: Pid, epoch: &str) -> ! {
     if ready.is_err() {
         sys::exit(127);
     }
-    let pipes = [Pipe { fd: fds.out, flag: 1, is_open: true }, Pipe { fd: fds.err, flag: 2, is_open: true }];
+    let outputs = Outputs::new(fds.out, fds.err);
     let mut supervisor = Supervisor {
         fds,
         runtime,
-        pipes,
+        outputs,
         unsent: Vec::new(),
         is_connected: true,
         decoder: Decoder::default(),
-        pings: VecDeque::new(),
         proxy: Proxy::default(),
         kill_at: None,
     };
@@ -120,7 +105,7 @@ impl Supervisor {
                 self.read_pipe(index, wire::PAYLOAD_BYTES_MAX);
             }
         }
-        self.answer_pings();
+        self.outputs.answer_pings(&mut self.unsent);
         self.proxy.turn(&polled[6..], &mut self.unsent);
         // After the old connections: a new one may get the descriptor of one that is gone.
         if polled[5].revents != 0 {
@@ -141,14 +126,15 @@ impl Supervisor {
             events,
             revents: 0,
         };
-        let out = if self.unsent.is_empty() { 0 } else { libc::POLLOUT };
+        let write = if self.unsent.is_empty() { 0 } else { libc::POLLOUT };
+        let [out, err] = self.outputs.interests(may_read);
         let may_accept = self.is_connected && may_read && self.proxy.len() < CONNECTIONS_MAX;
         let mut polled = vec![
             entry(self.fds.status, true, 0),
             entry(self.fds.signals, true, libc::POLLIN),
-            entry(self.fds.channel, self.is_connected, libc::POLLIN | out),
-            entry(self.pipes[0].fd, self.pipes[0].is_open && may_read, libc::POLLIN),
-            entry(self.pipes[1].fd, self.pipes[1].is_open && may_read, libc::POLLIN),
+            entry(self.fds.channel, self.is_connected, libc::POLLIN | write),
+            out,
+            err,
             entry(self.fds.listener, may_accept, libc::POLLIN),
         ];
         self.proxy.interests(may_read, &mut polled);
@@ -176,7 +162,7 @@ impl Supervisor {
     fn disconnect(&mut self) {
         self.is_connected = false;
         self.unsent.clear();
-        self.pings.clear();
+        self.outputs.forget_pings();
         self.proxy.close_all();
     }
 
@@ -202,11 +188,7 @@ impl Supervisor {
 
     fn handle(&mut self, frame: Frame) {
         match frame.kind {
-            wire::PING if frame.flags == 0 => {
-                let unread = |pipe: &Pipe| if pipe.is_open { sys::readable_bytes(pipe.fd).unwrap_or(0) } else { 0 };
-                let unread = [unread(&self.pipes[0]), unread(&self.pipes[1])];
-                self.pings.push_back(Ping { payload: frame.payload, unread });
-            }
+            wire::PING if frame.flags == 0 => self.outputs.ping(frame.payload),
             wire::SHUTDOWN => {
                 let message: serde_json::Value = serde_json::from_slice(&frame.payload).unwrap_or_default();
                 let grace = message["graceMs"].as_u64().unwrap_or(0).min(86_400_000);
@@ -219,36 +201,12 @@ impl Supervisor {
         }
     }
 
-    /// Reads at most `bytes_max` from a pipe and passes them on; returns how many.
     fn read_pipe(&mut self, index: usize, bytes_max: usize) -> usize {
-        let mut buffer = [0u8; wire::PAYLOAD_BYTES_MAX];
-        let (fd, flag) = (self.pipes[index].fd, self.pipes[index].flag);
-        let bytes_max = bytes_max.min(buffer.len());
-        match sys::read(fd, &mut buffer[..bytes_max]) {
-            Ok(0) => self.pipes[index].is_open = false,
-            Ok(count) => {
-                self.frame(wire::LOG, flag, 0, &buffer[..count]);
-                for ping in &mut self.pings {
-                    ping.unread[index] = ping.unread[index].saturating_sub(count);
-                }
-                return count;
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => self.pipes[index].is_open = false,
+        let count = self.outputs.read(index, bytes_max, &mut self.unsent);
+        if !self.is_connected {
+            self.unsent.clear();
         }
-        // Empty or at its end: nothing is left that an older PING could wait for.
-        for ping in &mut self.pings {
-            ping.unread[index] = 0;
-        }
-        0
-    }
-
-    fn answer_pings(&mut self) {
-        while self.pings.front().is_some_and(|ping| ping.unread == [0, 0]) {
-            if let Some(ping) = self.pings.pop_front() {
-                self.frame(wire::PING, wire::ANSWER, 0, &ping.payload);
-            }
-        }
+        count
     }
 
     fn reap(&mut self) -> Option<Ended> {
@@ -268,7 +226,7 @@ impl Supervisor {
         let _ = sys::write(self.fds.status, &Status::Ended(ended).encode());
         let deadline = Instant::now() + Duration::from_millis(FLUSH_MS_MAX);
         for index in 0..2 {
-            let mut left = sys::readable_bytes(self.pipes[index].fd).unwrap_or(0);
+            let mut left = self.outputs.waiting(index);
             while left > 0 && Instant::now() < deadline {
                 if self.unsent.len() >= UNSENT_BYTES_MAX {
                     self.flush(deadline);
@@ -279,7 +237,7 @@ impl Supervisor {
                 }
             }
         }
-        self.answer_pings();
+        self.outputs.answer_pings(&mut self.unsent);
         self.flush(deadline);
         sys::exit(ended.status())
     }

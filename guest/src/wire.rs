@@ -12,6 +12,9 @@ pub const WINDOW_BYTES: usize = 262_144;
 pub const CREDIT_STEP_BYTES: usize = 65_536;
 
 pub const HELLO: u8 = 1;
+pub const CONFIGURE: u8 = 2;
+pub const BIND: u8 = 3;
+pub const READY: u8 = 4;
 pub const DATA: u8 = 7;
 pub const CREDIT: u8 = 8;
 pub const END: u8 = 9;
@@ -20,7 +23,11 @@ pub const LOG: u8 = 12;
 pub const OPEN: u8 = 13;
 pub const CANCEL: u8 = 14;
 pub const PING: u8 = 15;
+pub const PREPARE_SNAPSHOT: u8 = 16;
+pub const RESUME: u8 = 17;
+pub const RESUMED: u8 = 18;
 pub const SHUTDOWN: u8 = 19;
+pub const STATS: u8 = 22;
 
 pub const FIN: u8 = 1;
 /// On PING and STATS: the answer.
@@ -144,6 +151,13 @@ impl Decoder {
         self.taken += HEADER_BYTES + length;
         Ok(Some(frame))
     }
+}
+
+/// Length of the frame that begins `bytes`, header included; None while its header is not whole.
+pub fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, WireError> {
+    let Some(header) = bytes.get(..HEADER_BYTES) else { return Ok(None) };
+    let stream = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    check_header(header, stream).map(|length| Some(HEADER_BYTES + length))
 }
 
 fn check_header(header: &[u8], stream: u32) -> Result<usize, WireError> {

@@ -41,7 +41,7 @@ const unreadBytesMax = 65_536
 type InitPhase = 'fresh' | 'greeted' | 'running' | 'quiet' | 'restored' | 'closed'
 
 /** The driver's end of a VM's `init` channel: PID 1 of the guest is told what to do and says what became of it. Everything from the
- *  guest is checked; the first breach destroys the channel, and the driver ends the VM. Twin: guest/src/vm. */
+ *  guest is checked; the first breach destroys the channel, and the driver ends the VM. Twin: guest/src/init. */
 export class InitLink {
   readonly #channel: Duplex
   readonly #options: InitLinkOptions

@@ -4,6 +4,7 @@ use super::member::Member;
 use super::{v1, v2, Controller};
 use crate::error::{Context, Error};
 use crate::sys;
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,12 @@ impl Group {
         self.v2.as_ref().map(|(_, member)| member.fd())
     }
 
+    /// v2: a process that writes "0" to it joins.
+    pub fn open_procs(&self) -> io::Result<OwnedFd> {
+        let folder = self.v2_fd().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+        sys::openat(folder, "cgroup.procs", libc::O_WRONLY, 0)
+    }
+
     /// Files that the sandbox's first process writes "0" to.
     pub fn join_files(&self) -> Result<Vec<OwnedFd>, Error> {
         let open = |(controllers, member): &(Vec<Controller>, Member)| {
@@ -73,6 +80,22 @@ impl Group {
     pub fn limit_pids(&self, max: u64) -> Result<(), Error> {
         match self.home(Controller::Pids) {
             Some(Home::V1(member) | Home::V2(member)) => member.write("cgroup.pids", "pids.max", &max.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// v2: when memory runs out, everything in the folder dies, not one process of many.
+    pub fn die_together(&self) -> Result<(), Error> {
+        match self.home(Controller::Memory) {
+            Some(Home::V2(member)) => member.write("cgroup.memory", "memory.oom.group", "1"),
+            _ => Ok(()),
+        }
+    }
+
+    /// v2: ends everything in the folder.
+    pub fn kill(&self) -> Result<(), Error> {
+        match &self.v2 {
+            Some((_, member)) => member.write("cgroup.kill", "cgroup.kill", "1"),
             None => Ok(()),
         }
     }

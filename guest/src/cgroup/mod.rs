@@ -13,7 +13,8 @@ mod v2;
 
 pub use group::Group;
 
-use crate::error::Error;
+use crate::error::{Context, Error};
+use crate::sys;
 use member::Member;
 use mounts::parse_mounts;
 use place::Place;
@@ -84,6 +85,19 @@ impl Cgroups {
         }
         all.v1.iter().chain(&all.v2).for_each(Place::sweep);
         all
+    }
+
+    /// Takes a v2 hierarchy that holds nothing but us: that of a VM. Its root keeps our own process, outside of every limit.
+    pub fn whole(root: &str) -> Result<Cgroups, Error> {
+        let controllers = vec![Controller::Memory, Controller::Pids, Controller::Cpu];
+        let words: Vec<String> = controllers.iter().map(|controller| format!("+{}", controller.name())).collect();
+        let control = format!("{root}/cgroup.subtree_control");
+        fs::write(&control, words.join(" "))
+            .at("cgroup.v2", || format!("write \"{}\" to \"{control}\"", words.join(" ")))?;
+        let dir = sys::openat(libc::AT_FDCWD, root, libc::O_DIRECTORY | libc::O_RDONLY, 0)
+            .at("cgroup.v2", || format!("open the cgroup \"{root}\""))?;
+        let place = Place { path: root.to_string(), dir, controllers: Vec::new() };
+        Ok(Cgroups { v1: Vec::new(), v2: Some(place), v2_controllers: controllers, problems: Vec::new() })
     }
 
     fn open_v2(&mut self, root: &str, id: &str) -> Result<Place, Error> {
@@ -177,7 +191,6 @@ impl Cgroups {
 mod tests {
     use super::group::Counters;
     use super::*;
-    use crate::sys;
 
     #[test]
     fn without_a_hierarchy_nothing_is_limited_frozen_or_in_the_way_of_a_thaw() {

@@ -3,7 +3,7 @@
 
 mod channels;
 mod folder;
-mod tmp;
+pub mod tmp;
 mod trees;
 
 pub use channels::Channels;
@@ -219,10 +219,6 @@ impl Instance {
 
     /// Bytes in /tmp, and whether it is as good as full.
     pub fn tmp_use(&self) -> (u64, bool) {
-        let Ok(stat) = sys::fstatfs(self.tmp.as_raw_fd()) else { return (0, false) };
-        let block = stat.f_bsize as u64;
-        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
-        let is_full = used * 100 >= stat.f_blocks * 99 || stat.f_ffree == 0;
-        (used * block, is_full)
+        tmp::usage(self.tmp.as_raw_fd())
     }
 }

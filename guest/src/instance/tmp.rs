@@ -27,7 +27,15 @@ pub fn resize(tmp: RawFd, mib: u64) -> Result<(), Error> {
     sys::reconfigure(tmp, &[("size", &size), ("nr_inodes", &inodes)]).at("tmp", || format!("resize /tmp to {mib} MiB"))
 }
 
+/// Bytes used, and whether no more fits: counting to the last block would miss a file that needed two.
+pub fn usage(tmp: RawFd) -> (u64, bool) {
+    let Ok(stat) = sys::fstatfs(tmp) else { return (0, false) };
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    let is_full = used * 100 >= stat.f_blocks * 99 || stat.f_ffree == 0;
+    (used * stat.f_bsize as u64, is_full)
+}
+
 /// Size, and as many inodes as there are pages: files of nothing cost kernel memory too.
-fn tmp_size(mib: u64) -> (String, String) {
+pub fn tmp_size(mib: u64) -> (String, String) {
     (format!("{mib}m"), (mib * 256).to_string())
 }

@@ -22,8 +22,6 @@ use root::{enter_root, fill_dev, make_root, mount_proc, mount_tmp, place_trees};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-pub const PLATFORM_API_PORT: u16 = 9010;
-
 /// A detached mount and where it goes, relative to the new root.
 pub struct Tree {
     pub target: String,

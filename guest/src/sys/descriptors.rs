@@ -2,7 +2,7 @@
 
 use super::{check, check_int};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes into `buffer`.
@@ -32,6 +32,13 @@ pub fn set_blocking(fd: RawFd) -> io::Result<()> {
 pub fn dup_above(fd: RawFd, min: RawFd) -> io::Result<RawFd> {
     // SAFETY: takes plain numbers.
     check_int(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, min) })
+}
+
+/// Moves a descriptor to a number of at least `min`, closed on exec.
+pub fn own_above(fd: OwnedFd, min: RawFd) -> io::Result<OwnedFd> {
+    let moved = dup_above(fd.as_raw_fd(), min)?;
+    // SAFETY: the kernel has just returned it to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
 pub fn dup2(from: RawFd, to: RawFd) -> io::Result<()> {

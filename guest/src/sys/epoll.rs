@@ -24,6 +24,11 @@ impl Epoll {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
     }
 
+    /// Readable while events wait.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     fn control(&self, operation: i32, fd: RawFd, token: u64, events: i32) -> io::Result<()> {
         let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: `event` lives over the call.

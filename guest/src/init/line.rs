@@ -1,0 +1,136 @@
+//! One of the VM's three byte streams to the host: a virtio port, or the one connection of a listening socket. The host may
+//! come, go and come again.
+
+use crate::sys::{self, Epoll};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+enum Way {
+    /// A port reports POLLHUP as long as no host holds the other end, so its coming is told by an edge.
+    Port {
+        port: OwnedFd,
+        edge: Epoll,
+    },
+    Listener {
+        listener: OwnedFd,
+        stream: Option<OwnedFd>,
+    },
+}
+
+pub struct Line {
+    way: Way,
+    is_connected: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    Nothing,
+    /// So many bytes are in the buffer.
+    Bytes(usize),
+    /// The host has gone.
+    Lost,
+    /// A host has come, perhaps in place of another.
+    Connected,
+}
+
+impl Line {
+    pub fn port(port: OwnedFd) -> io::Result<Line> {
+        let edge = Epoll::new()?;
+        edge.add(port.as_raw_fd(), 0, libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET)?;
+        Ok(Line { way: Way::Port { port, edge }, is_connected: false })
+    }
+
+    /// Takes a listening socket that does not block.
+    pub fn listener(listener: OwnedFd) -> Line {
+        Line { way: Way::Listener { listener, stream: None }, is_connected: false }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// What to write to while connected.
+    pub fn fd(&self) -> RawFd {
+        match &self.way {
+            Way::Port { port, .. } => port.as_raw_fd(),
+            Way::Listener { stream, .. } => stream.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        }
+    }
+
+    /// Two entries for poll: where a host comes in, and its bytes.
+    pub fn interests(&self, may_read: bool, has_output: bool) -> [libc::pollfd; 2] {
+        let door = match &self.way {
+            Way::Port { edge, .. } if !self.is_connected => edge.fd(),
+            Way::Port { .. } => -1,
+            Way::Listener { listener, .. } => listener.as_raw_fd(),
+        };
+        let events = if may_read { libc::POLLIN } else { 0 } | if has_output { libc::POLLOUT } else { 0 };
+        let fd = if self.is_connected { self.fd() } else { -1 };
+        [libc::pollfd { fd: door, events: libc::POLLIN, revents: 0 }, libc::pollfd { fd, events, revents: 0 }]
+    }
+
+    /// Does what poll said of the two entries; reads into `buffer`.
+    pub fn attend(&mut self, polled: &[libc::pollfd], may_read: bool, buffer: &mut [u8]) -> Event {
+        if polled[0].revents != 0 && self.answer_door() {
+            self.is_connected = true;
+            return Event::Connected;
+        }
+        let events = polled[1].revents;
+        if !self.is_connected || events & !libc::POLLOUT == 0 {
+            return Event::Nothing;
+        }
+        if !may_read && events & (libc::POLLHUP | libc::POLLERR) != 0 {
+            return self.lose();
+        }
+        match sys::read(self.fd(), buffer) {
+            Ok(0) => self.lose(),
+            Ok(count) => Event::Bytes(count),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                // A port without its host has nothing to read, which is no error to it.
+                if events & libc::POLLHUP != 0 {
+                    self.lose()
+                } else {
+                    Event::Nothing
+                }
+            }
+            Err(_) => self.lose(),
+        }
+    }
+
+    /// Lets go of a connection that broke. Its successor may be there already: the door then says so at once.
+    pub fn lose(&mut self) -> Event {
+        self.is_connected = false;
+        match &mut self.way {
+            // An edge may have been seen while the old host was there.
+            Way::Port { port, edge } => {
+                drop(edge.modify(port.as_raw_fd(), 0, libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET))
+            }
+            Way::Listener { stream, .. } => *stream = None,
+        }
+        Event::Lost
+    }
+
+    fn answer_door(&mut self) -> bool {
+        match &mut self.way {
+            Way::Port { port, edge } => {
+                let _ = edge.wait(0);
+                let mut poll = libc::pollfd { fd: port.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+                // SAFETY: one entry, which lives over the call.
+                let count = unsafe { libc::poll(&mut poll, 1, 0) };
+                count >= 0 && poll.revents & libc::POLLHUP == 0
+            }
+            Way::Listener { listener, stream } => {
+                let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+                // SAFETY: null asks for no address.
+                let fd =
+                    unsafe { libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+                if fd < 0 {
+                    return false;
+                }
+                // SAFETY: accept4 has just returned this descriptor to us alone.
+                *stream = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                true
+            }
+        }
+    }
+}
