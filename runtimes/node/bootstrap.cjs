@@ -1,7 +1,8 @@
 'use strict'
 /* The Node runtime of an Instance. Speaks the guest protocol on fd 3 (docs/reference/guest-protocol.md):
  *   1. output goes to LOG frames   2. HELLO   3. CONFIGURE, BIND: environment, code, READY
- *   4. INVOKE, one after the other   5. SHUTDOWN, or the channel ends */
+ *   4. INVOKE, one after the other   5. SHUTDOWN, or the channel ends
+ * In a microVM a snapshot may lie between any two of these; a clone goes on at 2 (snapshot.cjs). */
 
 const fs = require('node:fs')
 const net = require('node:net')
@@ -24,24 +25,34 @@ const waiting = []
 let running = null
 let bind = null
 let handler = null
+/** While the hooks before a snapshot run; the PING that follows is answered after them. */
+let preparing = null
 
 redirectOutput(writer, () =>
   running === null || (running.response.isEnded && !running.context?.hasOpenWork) ? 0 : running.stream,
 )
 globalThis.awslambda = awslambda
+// A getter: few have hooks, and the module is loaded for them alone. User code may have a global of this name.
+Object.defineProperty(globalThis, 'hearth', {
+  configurable: true,
+  get: () => require('./snapshot.cjs').hooks,
+  set: (value) => Object.defineProperty(globalThis, 'hearth', { value, writable: true, configurable: true }),
+})
+if (process.env.HEARTH_SNAPSHOT === '1') require('./snapshot.cjs').replaceMathRandom()
 process.on('uncaughtException', (error) => die(error))
 process.on('unhandledRejection', (reason) => die(unhandled(reason)))
 process.on('exit', () => writer.flush())
 
 const receivers = {
-  [Type.bind]: (_stream, payload) => void start(parse(payload)),
+  [Type.bind]: (_stream, payload) => void (handler === null ? start(parse(payload)) : startAgain(parse(payload))),
   [Type.invoke]: (stream, payload) => receiveInvoke(stream, parse(payload)),
   [Type.data]: (stream, payload, flags) => receiveData(stream, payload, flags !== 0),
   [Type.end]: (stream, payload) => receiveData(stream, payload.subarray(0, 0), true),
   [Type.credit]: (stream, payload) => invocations.get(stream)?.response.half.grant(payload.readUInt32BE(0)),
   [Type.cancel]: (stream, payload) => invocations.get(stream)?.cancel(parse(payload).reason),
-  [Type.ping]: (_stream, payload, flags) => flags === 0 && writer.send(Type.ping, Flag.pong, 0, payload),
-  [Type.resume]: (_stream, payload) => json(Type.resumed, { epoch: parse(payload).epoch }),
+  [Type.ping]: (_stream, payload, flags) => flags === 0 && answerPing(payload),
+  [Type.prepareSnapshot]: () => prepareSnapshot(),
+  [Type.resume]: (_stream, payload) => resume(parse(payload)),
   [Type.shutdown]: (_stream, payload) => shutDown(parse(payload).graceMs),
 }
 const decoder = new FrameDecoder(receive)
@@ -49,14 +60,7 @@ socket.on('data', (chunk) => decoder.push(chunk))
 // Without the host there is nothing left to serve.
 socket.on('end', () => process.exit(0))
 socket.on('error', () => process.exit(0))
-json(Type.hello, {
-  protocol: 1,
-  role: 'runtime',
-  epoch: process.env.HEARTH_EPOCH || '',
-  runtime: 'node',
-  version: process.versions.node,
-  pid: process.pid,
-})
+hello(process.env.HEARTH_EPOCH || '')
 
 setImmediate(() => void warmUp())
 
@@ -64,6 +68,11 @@ function receive(type, flags, stream, payload) {
   const receiver = receivers[type]
   // What a newer host may say and this runtime has no use for, e.g. CONFIGURE.
   if (receiver !== undefined) receiver(stream, payload, flags)
+}
+
+function hello(epoch) {
+  const { pid, versions } = process
+  json(Type.hello, { protocol: 1, role: 'runtime', epoch, runtime: 'node', version: versions.node, pid })
 }
 
 function receiveInvoke(stream, message) {
@@ -102,6 +111,46 @@ async function start(message) {
   next()
 }
 
+/** Bound again in a clone of a snapshot that holds the code: only what a host may set is set anew. */
+async function startAgain(message) {
+  const startedAt = process.hrtime.bigint()
+  try {
+    if (message.function !== bind.function || message.version !== bind.version)
+      throw new Error(
+        `This snapshot is of ${bind.function}:${bind.version}, not of ${message.function}:${message.version}.`,
+      )
+    bind = message
+    enter(message)
+    await require('./snapshot.cjs').runAfterRestore()
+  } catch (error) {
+    writer.send(Type.fail, 0, 0, failText(describe(error), 'after_restore'))
+    return exitFlushed(1)
+  }
+  json(Type.ready, { loadMs: Number(process.hrtime.bigint() - startedAt) / 1e6 })
+  writer.flush()
+}
+
+/** A hook that throws ends the runtime: its memory is not to be multiplied. */
+function prepareSnapshot() {
+  preparing = require('./snapshot.cjs')
+    .prepare()
+    .then(() => (preparing = null), die)
+}
+
+function answerPing(payload) {
+  if (preparing === null) writer.send(Type.ping, Flag.pong, 0, payload)
+  else void preparing.then(() => writer.send(Type.ping, Flag.pong, 0, payload))
+}
+
+/** First act of a clone. What an earlier host had open is over. */
+function resume(message) {
+  invocations.clear()
+  waiting.length = 0
+  require('./snapshot.cjs').reseed(handler !== null)
+  json(Type.resumed, { epoch: message.epoch })
+  hello(message.epoch)
+}
+
 /** Environment, working folder and search paths as the user's code expects them. */
 function enter(message) {
   const keep = {}
@@ -137,7 +186,7 @@ function platformEnvironment(message) {
 function next() {
   if (handler === null || running !== null || waiting.length === 0 || !waiting[0].isEventWhole) return
   running = waiting.shift()
-  const run = running.message.kind === 'compile' ? compile(running) : running.run(handler, bind)
+  const run = running.message.kind === 'invoke' ? running.run(handler, bind) : answerPlatform(running)
   run.then(finished, die)
 }
 
@@ -150,9 +199,10 @@ function finished() {
   next()
 }
 
-async function compile(invocation) {
-  const { runCompile } = require('./compile.cjs')
-  await runCompile(bind, invocation.response)
+/** What the platform itself asks, not a caller. */
+async function answerPlatform({ message, response }) {
+  if (message.kind === 'identity') require('./identity.cjs').runIdentity(response)
+  else await require('./compile.cjs').runCompile(bind, response)
 }
 
 /** Lambda's rule: what nobody caught ends the invocation, and the process with it. */

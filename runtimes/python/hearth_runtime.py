@@ -11,8 +11,8 @@ from hearth_errors import describe, fail_payload
 from hearth_invoke import Invocation
 from hearth_loader import enter_path, load_handler
 from hearth_output import Output, add_log_handler
-from hearth_wire import BIND, CREDIT_STEP_BYTES, DATA, END, FAIL, HELLO, INVOKE, PING, PONG, READY, RESUME, RESUMED, SHUTDOWN
-from hearth_wire import Channel
+from hearth_wire import BIND, CREDIT_STEP_BYTES, DATA, END, FAIL, HELLO, INVOKE, PING, PONG
+from hearth_wire import PREPARE_SNAPSHOT, READY, RESUME, RESUMED, SHUTDOWN, Channel
 
 _kept = ("PATH", "HOME", "TZ", "LANG")
 
@@ -30,20 +30,24 @@ def main():
     channel = Channel(3)
     state = State()
     output = Output(channel, state)
-    hello = {
-        "protocol": 1,
-        "role": "runtime",
-        "epoch": os.environ.get("HEARTH_EPOCH", ""),
-        "runtime": "python",
-        "version": ".".join(map(str, sys.version_info[:3])),
-        "pid": os.getpid(),
-    }
-    channel.send(HELLO, 0, 0, json.dumps(hello).encode())
+    _hello(channel, os.environ.get("HEARTH_EPOCH", ""))
     try:
         Runtime(channel, state, output).serve()
     except EOFError:
         # Without the host there is nothing left to serve, and nobody to wait for threads.
         os._exit(0)
+
+
+def _hello(channel, epoch):
+    hello = {
+        "protocol": 1,
+        "role": "runtime",
+        "epoch": epoch,
+        "runtime": "python",
+        "version": ".".join(map(str, sys.version_info[:3])),
+        "pid": os.getpid(),
+    }
+    channel.send(HELLO, 0, 0, json.dumps(hello).encode())
 
 
 class Runtime:
@@ -63,7 +67,12 @@ class Runtime:
             elif type_ == PING and flags == 0:
                 channel.send(PING, PONG, 0, payload)
             elif type_ == BIND:
-                self._start(json.loads(payload))
+                if self._handler is None:
+                    self._start(json.loads(payload))
+                else:
+                    self._start_again(json.loads(payload))
+            elif type_ == PREPARE_SNAPSHOT:
+                self._prepare_snapshot()
             elif type_ == RESUME:
                 self._resume(json.loads(payload))
             elif type_ == SHUTDOWN:
@@ -83,9 +92,45 @@ class Runtime:
                     import asyncio  # noqa: F401
                 add_log_handler(self._state)
         except Exception as error:
-            self._output.flush()
-            self._channel.send(FAIL, 0, 0, fail_payload(describe(error), "code_load"))
+            self._fail_start(error, "code_load")
+        self._ready(started_at)
+
+    def _start_again(self, bind):
+        """Bound again in a clone of a snapshot that holds the code: only what a host may set is set anew."""
+        import hearth_snapshot
+
+        started_at = perf_counter()
+        try:
+            ours = f"{self._bind['function']}:{self._bind['version']}"
+            wanted = f"{bind['function']}:{bind['version']}"
+            if ours != wanted:
+                raise RuntimeError(f"This snapshot is of {ours}, not of {wanted}.")
+            self._bind = bind
+            _enter(bind)
+            hearth_snapshot.restored()
+        except Exception as error:
+            self._fail_start(error, "after_restore")
+        self._ready(started_at)
+
+    def _prepare_snapshot(self):
+        """A hook that raises ends the runtime: its memory is not to be multiplied."""
+        import hearth_snapshot
+
+        try:
+            hearth_snapshot.prepare()
+        except Exception:
+            import traceback
+
+            traceback.print_exc()
             self._exit(1)
+        self._output.flush()
+
+    def _fail_start(self, error, phase):
+        self._output.flush()
+        self._channel.send(FAIL, 0, 0, fail_payload(describe(error), phase))
+        self._exit(1)
+
+    def _ready(self, started_at):
         self._output.flush()
         ready = {"loadMs": (perf_counter() - started_at) * 1000}
         self._channel.send(READY, 0, 0, json.dumps(ready).encode())
@@ -96,16 +141,25 @@ class Runtime:
         state.log_stream = stream
         state.request_id = message["id"]
         invocation = Invocation(self._channel, stream, message)
-        if message["kind"] == "compile":
+        if message["kind"] == "invoke":
+            invocation.run(self._handler, self._bind, payload, self._output)
+        else:
+            self._answer_platform(message["kind"], invocation)
+        state.log_stream = 0
+
+    def _answer_platform(self, kind, invocation):
+        """What the platform itself asks, not a caller."""
+        if kind == "identity":
+            from hearth_identity import identity
+
+            invocation.send_body(identity())
+        else:
             from hearth_compile import compile_all
 
             for entry in compile_all(self._bind["taskRoot"]):
                 invocation.send_body(entry)
-            self._output.flush()
-            invocation.send_end()
-        else:
-            invocation.run(self._handler, self._bind, payload, self._output)
-        state.log_stream = 0
+        self._output.flush()
+        invocation.send_end()
 
     def _event(self, stream):
         """The whole event of `stream`; a short one came with INVOKE in one read."""
@@ -129,10 +183,12 @@ class Runtime:
                 self._shut_down()
 
     def _resume(self, message):
-        random = sys.modules.get("random")
-        if random is not None:
-            random.seed()
+        """First act of a clone."""
+        import hearth_snapshot
+
+        hearth_snapshot.reseed(message["seed"])
         self._channel.send(RESUMED, 0, 0, json.dumps({"epoch": message["epoch"]}).encode())
+        _hello(self._channel, message["epoch"])
 
     def _shut_down(self):
         import signal

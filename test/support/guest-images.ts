@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process'
-import { cpSync, linkSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 
@@ -48,9 +58,13 @@ export class GuestImages {
     const library = execFileSync('/usr/bin/python3', ['-c', 'import os; print(os.path.dirname(os.__file__))'])
       .toString()
       .trim()
-    const isWanted = (source: string): boolean => !/\/(test|tests|dist-packages|idlelib|config-[^/]*)(\/|$)/.test(source)
+    const isWanted = (source: string): boolean =>
+      !/\/(test|tests|dist-packages|idlelib|config-[^/]*)(\/|$)/.test(source)
     cpSync(library, path.join(tree, library), { recursive: true, filter: isWanted, dereference: true })
-    for (const module of execFileSync('/bin/sh', ['-c', `ls ${library}/lib-dynload/*.so`]).toString().trim().split('\n'))
+    for (const module of execFileSync('/bin/sh', ['-c', `ls ${library}/lib-dynload/*.so`])
+      .toString()
+      .trim()
+      .split('\n'))
       this.#placeLibraries(tree, module)
   }
 

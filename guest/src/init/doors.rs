@@ -7,7 +7,7 @@ use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-const STEP: &str = "vm.channels";
+const STEP: &str = "init.channels";
 /// In the order in which a host connects.
 pub const NAMES: [&str; 3] = ["init", "supervisor", "runtime"];
 const FIRST_VSOCK_PORT: u32 = 1024;

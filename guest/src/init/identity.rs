@@ -22,14 +22,14 @@ impl HostTime {
         let time = libc::timespec { tv_sec: now.as_secs() as libc::time_t, tv_nsec: now.subsec_nanos() as _ };
         // SAFETY: `time` lives over the call.
         sys::check_int(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &time) })
-            .at("vm.clock", || format!("set the clock to {} s", now.as_secs()))
+            .at("init.clock", || format!("set the clock to {} s", now.as_secs()))
             .map(drop)
     }
 }
 
 /// Mixes 64 hex digits into the kernel's randomness and makes its generator start from there.
 pub fn mix_seed(hex: &str) -> Result<(), Error> {
-    const STEP: &str = "vm.random";
+    const STEP: &str = "init.random";
     const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
     const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
     #[repr(C)]
@@ -58,12 +58,12 @@ pub fn draw_seed() -> Result<String, Error> {
     let mut bytes = [0u8; SEED_BYTES];
     // SAFETY: the kernel fills at most `bytes.len()` bytes.
     sys::check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as libc::c_long)
-        .at("vm.random", || "draw randomness".to_string())?;
+        .at("init.random", || "draw randomness".to_string())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub fn set_hostname(name: &str) -> Result<(), Error> {
-    sys::set_hostname(name).at("vm.hostname", || format!("set the host name \"{name}\""))
+    sys::set_hostname(name).at("init.hostname", || format!("set the host name \"{name}\""))
 }
 
 fn unhex(text: &str) -> Option<[u8; SEED_BYTES]> {

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-const STEP: &str = "vm.initramfs";
+const STEP: &str = "init.initramfs";
 const ROOT_DEVICE: &str = "/dev/vda";
 const INIT: &str = "/usr/lib/hearth/hearth-guest";
 /// A disk appears some ms after its driver.

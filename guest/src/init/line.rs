@@ -134,3 +134,47 @@ impl Line {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    /// Waits for something and does it, as the loop of init does.
+    fn turn(line: &mut Line, buffer: &mut [u8]) -> Event {
+        let mut polled = line.interests(true, false);
+        // SAFETY: the list lives over the call and its length is given.
+        assert!(unsafe { libc::poll(polled.as_mut_ptr(), 2, 2_000) } > 0, "nothing came");
+        line.attend(&polled, true, buffer)
+    }
+
+    #[test]
+    fn a_listening_line_takes_one_host_after_the_other() {
+        let path = std::env::temp_dir().join(format!("hearth-line-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut line = Line::listener(listener.into());
+        let mut buffer = [0u8; 64];
+        assert!(!line.is_connected());
+
+        let mut first = UnixStream::connect(&path).unwrap();
+        assert_eq!(turn(&mut line, &mut buffer), Event::Connected);
+        first.write_all(b"one").unwrap();
+        assert_eq!(turn(&mut line, &mut buffer), Event::Bytes(3));
+        assert_eq!(&buffer[..3], b"one");
+
+        // A second one takes the place of the first, whose end then says so.
+        let second = UnixStream::connect(&path).unwrap();
+        assert_eq!(turn(&mut line, &mut buffer), Event::Connected);
+        assert_eq!(first.read(&mut [0u8; 1]).unwrap(), 0);
+
+        drop(second);
+        assert_eq!(turn(&mut line, &mut buffer), Event::Lost);
+        assert!(!line.is_connected());
+        let _third = UnixStream::connect(&path).unwrap();
+        assert_eq!(turn(&mut line, &mut buffer), Event::Connected);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -87,9 +87,9 @@ pub fn run() -> Result<i32, Error> {
 
 fn begin(started_us: u64) -> Result<Vm, Error> {
     mounts::mount_table()?;
-    crate::netns::bring_loopback_up().at("vm.network", || "bring lo up".to_string())?;
-    let listener = proxy::listen().at("vm.platform_api", || "listen on 127.0.0.1:9010".to_string())?;
-    let signals = sys::signal_fd(&[libc::SIGCHLD]).at("vm.signals", || "listen for SIGCHLD".to_string())?;
+    crate::netns::bring_loopback_up().at("init.network", || "bring lo up".to_string())?;
+    let listener = proxy::listen().at("init.platform_api", || "listen on 127.0.0.1:9010".to_string())?;
+    let signals = sys::signal_fd(&[libc::SIGCHLD]).at("init.signals", || "listen for SIGCHLD".to_string())?;
     let cgroups = Cgroups::whole(CGROUP_ROOT)?;
     let channels = doors::open()?.map(Channel::new);
     let mut vm = Vm {

@@ -48,7 +48,7 @@ const CODE_FOLDERS: [(&str, &str); 3] =
     [("/mnt/task", "/var/task"), ("/mnt/cache", "/var/cache/hearth"), ("/mnt/opt", "/opt")];
 
 pub fn mount_table() -> Result<(), Error> {
-    const STEP: &str = "vm.mounts";
+    const STEP: &str = "init.mounts";
     for mount in &TABLE {
         if mount.target.starts_with("/dev/") {
             exists_or(sys::mkdirat(libc::AT_FDCWD, mount.target, 0o755))
@@ -71,7 +71,7 @@ pub fn mount_table() -> Result<(), Error> {
 /// Mounts the code image and shows its folders where the runtime looks. Nothing else may have read the drive: a snapshot may have been taken
 /// with another image of the same size in its place.
 pub fn mount_code() -> Result<(), Error> {
-    const STEP: &str = "vm.code";
+    const STEP: &str = "init.code";
     let device =
         sys::openat(libc::AT_FDCWD, CODE_DEVICE, libc::O_RDONLY, 0).at(STEP, || format!("open \"{CODE_DEVICE}\""))?;
     drop_cached_blocks(&device).at(STEP, || format!("forget what was read of \"{CODE_DEVICE}\""))?;
@@ -98,7 +98,7 @@ pub fn resize_tmp(mib: u64) -> Result<(), Error> {
     let (size, inodes) = tmp::tmp_size(mib);
     let data = format!("size={size},nr_inodes={inodes}");
     sys::mount("tmpfs", "/tmp", "tmpfs", libc::MS_REMOUNT | NOSUID | NODEV, &data)
-        .at("vm.tmp", || format!("resize /tmp to {mib} MiB"))
+        .at("init.tmp", || format!("resize /tmp to {mib} MiB"))
 }
 
 /// Bytes used in /tmp, and whether no more fits.

@@ -5,7 +5,7 @@ use crate::netlink::{interface_index, Netlink};
 use std::fs;
 use std::net::Ipv4Addr;
 
-const STEP: &str = "vm.network";
+const STEP: &str = "init.network";
 /// The root image's /etc/resolv.conf leads here.
 const RESOLV_CONF: &str = "/run/resolv.conf";
 

@@ -98,3 +98,87 @@ impl Relay {
         news
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::Line;
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixListener;
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let flags = u8::from(kind == wire::LOG);
+        wire::encode(&mut bytes, kind, flags, u32::from(kind == wire::DATA), payload);
+        bytes
+    }
+
+    /// A channel without a host: what waits in its outbox can be looked at.
+    fn channel(name: &str) -> Channel {
+        let path = std::env::temp_dir().join(format!("hearth-relay-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        Channel::new(Line::listener(listener.into()))
+    }
+
+    #[test]
+    fn a_half_frame_of_a_host_that_went_never_reaches_the_runtime() {
+        let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).unwrap();
+        let mut relay = Relay::default();
+        let first = frame(wire::BIND, &[b' '; 100]);
+        relay.push_host(&first[..60]).unwrap();
+        assert!(!relay.has_input());
+        relay.reset_host();
+        let second = frame(wire::BIND, b"{}");
+        relay.push_host(&second).unwrap();
+        assert!(relay.feed(ours.as_raw_fd()));
+        let mut buffer = [0u8; 256];
+        let count = sys::read(theirs.as_raw_fd(), &mut buffer).unwrap();
+        assert_eq!(&buffer[..count], &second);
+        assert_eq!(relay.push_host(&[0xff; 12]), Err(wire::WireError::Type));
+    }
+
+    #[test]
+    fn between_resume_and_resumed_nothing_of_the_runtime_counts() {
+        let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).unwrap();
+        let mut channel = channel("resume");
+        let mut relay = Relay::default();
+        let mut buffer = [0u8; 4096];
+        relay.resume("{\"epoch\":\"e2\"}");
+        assert!(relay.feed(ours.as_raw_fd()));
+        let count = sys::read(theirs.as_raw_fd(), &mut buffer).unwrap();
+        assert_eq!(&buffer[..count], &frame(wire::RESUME, b"{\"epoch\":\"e2\"}"));
+
+        let old = frame(wire::LOG, b"of the old life");
+        sys::write(theirs.as_raw_fd(), &old).unwrap();
+        assert_eq!(relay.read_runtime(ours.as_raw_fd(), &mut buffer, &mut channel), News::Nothing);
+        let new = frame(wire::LOG, b"of the new one");
+        sys::write(theirs.as_raw_fd(), &[frame(wire::RESUMED, b"{}"), new.clone()].concat()).unwrap();
+        assert_eq!(relay.read_runtime(ours.as_raw_fd(), &mut buffer, &mut channel), News::Resumed);
+        assert_eq!(channel.outbox.bytes, new);
+        // Unasked, it is for the host to refuse.
+        sys::write(theirs.as_raw_fd(), &frame(wire::RESUMED, b"{}")).unwrap();
+        assert_eq!(relay.read_runtime(ours.as_raw_fd(), &mut buffer, &mut channel), News::Nothing);
+        assert!(channel.outbox.bytes.ends_with(&frame(wire::RESUMED, b"{}")));
+        drop(theirs);
+        assert_eq!(relay.read_runtime(ours.as_raw_fd(), &mut buffer, &mut channel), News::Closed);
+    }
+
+    #[test]
+    fn bytes_of_a_runtime_that_breaks_the_protocol_go_to_the_host_as_they_are() {
+        let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).unwrap();
+        let mut channel = channel("broken");
+        let mut relay = Relay::default();
+        let mut buffer = [0u8; 4096];
+        let bytes = [frame(wire::LOG, b"fine"), vec![0xee; 30]].concat();
+        let mut sent = 0;
+        for piece in bytes.chunks(9) {
+            sys::write(theirs.as_raw_fd(), piece).unwrap();
+            sent += piece.len();
+            assert_eq!(relay.read_runtime(ours.as_raw_fd(), &mut buffer, &mut channel), News::Nothing);
+        }
+        assert_eq!(sent, bytes.len());
+        assert_eq!(channel.outbox.bytes, bytes);
+    }
+}

@@ -59,7 +59,7 @@ impl Vm {
         if !is_answered {
             self.relay.stop_waiting();
             let action = "hear from the runtime that it resumed".to_string();
-            return self.fail(Phase::Resume, &Error::Timeout { step: "vm.resume", action, ms: RUNTIME_MS_MAX });
+            return self.fail(Phase::Resume, &Error::Timeout { step: "init.resume", action, ms: RUNTIME_MS_MAX });
         }
         match set {
             Ok(()) => self.tell_resumed(&epoch),
