@@ -1,5 +1,5 @@
 //! `/init` of an initramfs, for kernels whose drivers are modules: loads them, mounts the root image and starts the init in it.
-//! The archive holds this program, `/modules/NN-name.ko`, the folders `/dev` and `/root`, and the node `/dev/null`.
+//! The archive holds this program and `/modules/NN-name.ko`.
 
 use super::power;
 use crate::error::{Context, Error};
@@ -28,10 +28,11 @@ fn start() -> Result<(), Error> {
     sys::mount("devtmpfs", "/dev", "devtmpfs", libc::MS_NOSUID | libc::MS_NOEXEC, "mode=755")
         .at(STEP, || "mount /dev".to_string())?;
     load_modules()?;
+    sys::mkdirat(libc::AT_FDCWD, "/sysroot", 0o755).at(STEP, || "make \"/sysroot\"".to_string())?;
     mount_root()?;
-    sys::mount("/dev", "/root/dev", "", libc::MS_MOVE, "").at(STEP, || "move /dev to the root image".to_string())?;
+    sys::mount("/dev", "/sysroot/dev", "", libc::MS_MOVE, "").at(STEP, || "move /dev to the root image".to_string())?;
     let enter = || {
-        sys::chdir("/root")?;
+        sys::chdir("/sysroot")?;
         sys::mount(".", "/", "", libc::MS_MOVE, "")?;
         sys::chroot_to_cwd()?;
         sys::chdir("/")
@@ -76,11 +77,11 @@ fn mount_root() -> Result<(), Error> {
     let news = super::doors::device_news()?;
     let deadline = Instant::now() + Duration::from_millis(DEVICE_MS_MAX);
     loop {
-        let mounted = sys::mount(ROOT_DEVICE, "/root", "erofs", libc::MS_RDONLY, "");
+        let mounted = sys::mount(ROOT_DEVICE, "/sysroot", "erofs", libc::MS_RDONLY, "");
         match mounted {
             Err(error)
                 if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENXIO)) && Instant::now() < deadline => {}
-            mounted => return mounted.at(STEP, || format!("mount \"{ROOT_DEVICE}\" at \"/root\"")),
+            mounted => return mounted.at(STEP, || format!("mount \"{ROOT_DEVICE}\" at \"/sysroot\"")),
         }
         super::doors::wait_for_news(&news, deadline);
     }

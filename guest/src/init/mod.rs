@@ -10,6 +10,7 @@
 
 mod channel;
 mod doors;
+mod early;
 mod ending;
 mod host;
 mod identity;
