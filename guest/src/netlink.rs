@@ -65,7 +65,7 @@ impl Netlink {
 
     pub fn add_bridge(&self, name: &str) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-        message.link_header(0, 0);
+        message.link_header(0, 0, 0);
         message.text(IFLA_IFNAME, name);
         message.nested(IFLA_LINKINFO, |info| info.text(IFLA_INFO_KIND, "bridge"));
         self.request(message)
@@ -74,7 +74,7 @@ impl Netlink {
     /// Makes an interface a port of a bridge.
     pub fn set_master(&self, index: u32, bridge: u32) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, 0);
-        message.link_header(index, 0);
+        message.link_header(index, 0, 0);
         message.attribute(IFLA_MASTER, &bridge.to_ne_bytes());
         self.request(message)
     }
@@ -82,7 +82,7 @@ impl Netlink {
     /// Removes an interface, of a pair both.
     pub fn delete_link(&self, index: u32) -> io::Result<()> {
         let mut message = Message::new(RTM_DELLINK, 0);
-        message.link_header(index, 0);
+        message.link_header(index, 0, 0);
         self.request(message)
     }
 
