@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import net from 'node:net'
+import { after, before, beforeEach, test } from 'node:test'
+import { limits } from '../../src/domain/limits.ts'
+import { call, deployFiles } from '../support/functions.ts'
+import { startScripted, type ApiInProcess } from '../support/in-process.ts'
+import { attemptResult, echo, type ScriptedAgent } from '../support/scripted-agent.ts'
+
+/* How the server behaves towards clients that are slow, half gone, impatient or hostile: raw sockets, byte by byte. */
+
+let api: ApiInProcess<ScriptedAgent>
+before(async () => {
+  api = await startScripted()
+  await deployFiles(api, { name: 'fn', runtime: 'node', handler: 'index.handler', files: { 'index.js': '//' } })
+})
+after(async () => api.close())
+beforeEach(() => {
+  api.agent.script = echo
+})
+
+class Client {
+  readonly socket: net.Socket
+  received = ''
+  isClosed = false
+  #wake: () => void = () => {}
+
+  constructor(allowHalfOpen = true) {
+    this.socket = net.connect({ port: Number(new URL(api.url).port), host: '127.0.0.1', allowHalfOpen })
+    this.socket.on('data', (chunk: Buffer) => {
+      this.received += chunk.toString('latin1')
+      this.#wake()
+    })
+    this.socket.on('close', () => {
+      this.isClosed = true
+      this.#wake()
+    })
+    // A reset after a refusal is the server's right.
+    this.socket.on('error', () => {})
+  }
+
+  say(text: string | Buffer): this {
+    this.socket.write(text)
+    return this
+  }
+
+  async until(holds: (client: Client) => boolean, what: string): Promise<void> {
+    const timer = setTimeout(() => this.socket.destroy(new Error(what)), 10_000)
+    while (!holds(this)) {
+      if (this.isClosed) assert.fail(`closed before ${what}: ${this.received.slice(0, 500)}`)
+      await new Promise<void>((resolve) => (this.#wake = resolve))
+    }
+    clearTimeout(timer)
+  }
+
+  get statuses(): readonly number[] {
+    return [...this.received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status))
+  }
+
+  async answers(count: number): Promise<readonly number[]> {
+    await this.until(({ statuses }) => statuses.length >= count, `${count} answers`)
+    return this.statuses
+  }
+
+  async closed(): Promise<void> {
+    if (!this.isClosed) await once(this.socket, 'close')
+  }
+}
+
+function request(body: string, extra = ''): string {
+  return `POST /v1/functions/fn/invoke HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${api.apiKey}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${extra}\r\n${body}`
+}
+
+test('a client that sends byte by byte is answered', async () => {
+  const client = new Client()
+  for (const byte of request('{"slow":true}')) {
+    client.say(byte)
+    if (byte === '\n') await new Promise((resolve) => setImmediate(resolve))
+  }
+  await client.until(({ received }) => received.includes('{"slow":true}'), 'the echo')
+  client.socket.destroy()
+})
+
+test('a client that ends its side is gone: nobody can tell the two apart, so its invocation is cancelled', async () => {
+  const cancelled = Promise.withResolvers<string>()
+  const started = Promise.withResolvers<void>()
+  api.agent.script = () => {
+    started.resolve()
+    return { onCancel: cancelled.resolve }
+  }
+  const client = new Client().say(request('{}'))
+  await started.promise
+  client.socket.end()
+  assert.match(await cancelled.promise, /client closed/)
+  await client.closed()
+  assert.equal(client.received, '')
+})
+
+test('pipelined requests are answered in order, refused ones among them, on one connection', async () => {
+  const client = new Client()
+  const bad = 'POST /v1/functions/fn/invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}'
+  client.say(request('{"n":1}') + bad + request('not json') + request('{"n":2}'))
+  assert.deepEqual(await client.answers(4), [200, 401, 400, 200])
+  assert.ok(client.received.indexOf('{"n":1}') < client.received.indexOf('{"n":2}'))
+  assert.equal(client.isClosed, false)
+  client.socket.destroy()
+})
+
+test('headers over 16 KiB are 431 and the connection closes; the server goes on', async () => {
+  const client = new Client(false)
+  client.say(`GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: ${'y'.repeat(17 * 1024)}\r\n\r\n`)
+  assert.deepEqual(await client.answers(1), [431])
+  await client.closed()
+  assert.equal((await call(api, 'GET', '/healthz')).status, 200)
+})
+
+test('a body announced over the limit is 413 without being read; the connection goes on when the rest is small enough to drop', async () => {
+  const client = new Client()
+  const over = limits.payloadBytesMax + 1
+  const head = request('').replace('Content-Length: 0', `Content-Length: ${over}`)
+  client.say(head)
+  assert.deepEqual(await client.answers(1), [413])
+  client.say(Buffer.alloc(over, 0x20)).say(request('{"after":true}'))
+  assert.deepEqual(await client.answers(2), [413, 200])
+  client.socket.destroy()
+})
+
+test('a chunked body that grows over the limit is 413, and the connection closes after the answer', async () => {
+  const client = new Client()
+  const head = request('').replace('Content-Length: 0', 'Transfer-Encoding: chunked')
+  client.say(head)
+  const chunk = Buffer.concat([Buffer.from('100000\r\n'), Buffer.alloc(0x100000, 0x20), Buffer.from('\r\n')])
+  for (let mib = 0; mib < 7; mib++) client.say(chunk)
+  assert.deepEqual(await client.answers(1), [413])
+  assert.match(client.received, /connection: close/i)
+  client.socket.destroy()
+})
+
+test('a client that goes away while its function runs cancels it; one that goes away while sending starts nothing', async () => {
+  const cancelled = Promise.withResolvers<string>()
+  const started = Promise.withResolvers<void>()
+  api.agent.script = (_request, receive) => {
+    started.resolve()
+    return {
+      onCancel: (reason) => {
+        cancelled.resolve(reason)
+        receive({ type: 'result', result: attemptResult({ outcome: 'cancelled', effect: 'may_have_committed' }) })
+      },
+    }
+  }
+  const client = new Client().say(request('{}'))
+  await started.promise
+  client.socket.destroy()
+  assert.match(await cancelled.promise, /client closed/)
+  const before = api.agent.requests.length
+  const half = new Client().say(request('{"whole":true}').slice(0, -5))
+  await once(half.socket, 'connect')
+  half.socket.destroy()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  assert.equal(api.agent.requests.length, before)
+})
+
+test('after a refusal the connection is kept: 400, 401, 403, 404, then a good call', async () => {
+  const client = new Client()
+  const made = await call(api, 'POST', '/v1/keys', { name: 'narrow', scopes: ['invoke:other'] })
+  const { token } = made.json<{ token: string }>()
+  const good = request('{}')
+  client.say(request('{'))
+  await client.answers(1)
+  client.say(good.replace(api.apiKey, 'hth_no'))
+  await client.answers(2)
+  client.say(good.replace(api.apiKey, token))
+  await client.answers(3)
+  client.say(good.replace('/fn/', '/absent/'))
+  await client.answers(4)
+  client.say(good)
+  assert.deepEqual(await client.answers(5), [400, 401, 403, 404, 200])
+  client.socket.destroy()
+})
