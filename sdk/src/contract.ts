@@ -14,6 +14,8 @@ export interface Route {
   readonly reply: z.ZodType | 'bytes' | 'text' | 'none'
   /** When all went well. */
   readonly status: number
+  /** What comes in is never quoted in an error. */
+  readonly isSecret?: true
   /** When it was accepted and goes on. */
   readonly acceptedStatus?: number
   readonly scope: string | null
@@ -235,6 +237,7 @@ export const routes = {
     path: '/v1/secrets/{name}',
     params: z.object({ name: s.secretName }),
     body: z.strictObject({ value: z.string() }).meta({ id: 'SetSecret' }),
+    isSecret: true,
     reply: s.secretInfo,
     status: 200,
     scope: 'secrets:write',

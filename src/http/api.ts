@@ -63,7 +63,7 @@ function bindRoute(app: FastifyInstance, { row, handle, auth, logger }: Binding)
         caller: callers.get(request.raw) ?? nobody,
         params: check(row.params, request.params, 'path') as Record<string, string>,
         query: check(row.query, request.query, 'query') as Record<string, unknown>,
-        body: body === 'bytes' ? undefined : check(body, request.body ?? {}, 'body'),
+        body: body === 'bytes' ? undefined : check(body, request.body ?? {}, 'body', row.isSecret),
         raw: {
           request: request.raw,
           response: reply.raw,

@@ -4,8 +4,8 @@ import { invalid } from '../domain/error.ts'
 const valueCharsMax = 200
 
 /** `input` by its schema of the contract table; `where` (path, query, body) names what has no field. Throws invalid, naming the first field
- *  that does not fit. */
-export function check(schema: z.ZodType | undefined, input: unknown, where: string): unknown {
+ *  that does not fit, with its value unless that is a secret. */
+export function check(schema: z.ZodType | undefined, input: unknown, where: string, isSecret = false): unknown {
   if (schema === undefined) return {}
   const parsed = schema.safeParse(input)
   if (parsed.success) return parsed.data
@@ -13,7 +13,7 @@ export function check(schema: z.ZodType | undefined, input: unknown, where: stri
   const isUnknown = issue?.code === 'unrecognized_keys'
   const path = [...(issue?.path ?? []), ...(isUnknown ? issue.keys.slice(0, 1) : [])].join('.')
   const field = path === '' ? where : path
-  const value = isUnknown ? undefined : valueAt(input, issue?.path ?? [])
+  const value = isUnknown || isSecret ? undefined : valueAt(input, issue?.path ?? [])
   const problem = isUnknown ? 'there is no such field' : (issue?.message ?? 'it does not fit')
   throw invalid(field, value, isUnknown ? 'left out' : problem, `Invalid ${field}: ${problem}.`)
 }
