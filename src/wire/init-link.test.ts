@@ -86,13 +86,18 @@ class Bench {
   }
 
   async running(): Promise<this> {
-    this.peer.hello('e1', 'init')
+    this.greet()
     await tick()
     this.link.configure(configure)
     await tick()
     this.calls.length = 0
     this.frames.length = 0
     return this
+  }
+
+  greet(rest: object = {}): void {
+    const hello = { protocol: 1, role: 'init', epoch: 'e1', runtime: 'hearth-guest', version: '1', pid: 1 }
+    this.peer.json(FrameType.hello, 0, { ...hello, kernelMs: 300, initMs: 4, ...rest })
   }
 
   /** What the guest was sent, as [type, message]. */
@@ -120,9 +125,12 @@ describe('InitLink', () => {
 
   test('greets, then sends CONFIGURE as it is', async () => {
     const fresh = new Bench()
-    fresh.peer.hello('e1', 'init')
+    fresh.greet()
     await tick()
-    assert.equal(fresh.calls[0]?.[0], 'hello')
+    const [name, hello] = fresh.calls[0] ?? []
+    assert.equal(name, 'hello')
+    assert.ok(typeof hello === 'object' && hello !== null && 'kernelMs' in hello && 'initMs' in hello)
+    assert.deepEqual([hello.kernelMs, hello.initMs], [300, 4])
     fresh.link.configure(configure)
     await tick()
     assert.deepEqual(fresh.sent(), [[FrameType.configure, configure]])
@@ -298,6 +306,12 @@ describe('InitLink', () => {
       fresh.peer.hello(epoch, role)
       await fresh.breach('phase', text)
     }
+  })
+
+  test('a HELLO without the times of the boot loses the link', async () => {
+    const fresh = new Bench()
+    fresh.peer.hello('e1', 'init')
+    await fresh.breach('json', /kernelMs must be a number from 0/)
   })
 
   test('a guest that asks by PING and reads no answers loses its link', async () => {

@@ -3,16 +3,16 @@ import type { Duplex } from 'node:stream'
 import { AppError } from '../domain/error.ts'
 import { Flag, FrameDecoder, frameName, FrameType } from './frame.ts'
 import { FrameWriter } from './frame-writer.ts'
-import { parseInitFail, parseResumed, parseStats } from './init-messages.ts'
-import type { GuestStats, InitBind, InitConfigure, InitFailure, InitResume } from './init-messages.ts'
-import { parseHello, parseReady, type Hello } from './messages.ts'
+import { parseInitFail, parseInitHello, parseResumed, parseStats } from './init-messages.ts'
+import type { GuestStats, InitBind, InitConfigure, InitFailure, InitHello, InitResume } from './init-messages.ts'
+import { parseHello, parseReady } from './messages.ts'
 import { WireError } from './wire-error.ts'
 
 export interface InitLinkHandlers {
-  onHello(hello: Hello): void
+  onHello(hello: InitHello): void
   /** Called once at most: the runtime has ended. Its last output may still be on its way: the guest powers off when the host has read it all. */
   onExit(exit: InitFailure): void
-  /** The guest could not do what no promise waits for: its own boot (phase `boot`), or CONFIGURE. It powers off. */
+  /** What no promise waits for: the guest could not do CONFIGURE and powers off, or the host broke the protocol on another channel (phase `channel`). */
   onFail(failure: InitFailure): void
   /** Called once: with the breach that killed the link, the channel's error, or null for its end or `close`. */
   onClosed(error: WireError | Error | null): void
@@ -184,8 +184,9 @@ export class InitLink {
     // A VM that an earlier platform left greets the new connection with the epoch it had.
     if (this.#options.isRestored) return
     if (hello.epoch !== this.#options.epoch) throw new WireError('phase', 'HELLO with the epoch of another Instance.')
+    const initHello = parseInitHello(payload)
     this.#phase = 'greeted'
-    this.#options.handlers.onHello(hello)
+    this.#options.handlers.onHello(initHello)
   }
 
   #receiveReady(payload: Buffer): void {

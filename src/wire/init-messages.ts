@@ -1,6 +1,12 @@
 import type { FunctionError } from '../domain/invocation.ts'
 import { bad, number, object, string } from './fields.ts'
-import { parseFail } from './messages.ts'
+import { parseFail, parseHello, type Hello } from './messages.ts'
+
+/** HELLO of PID 1, with where the boot's time went: in the kernel, and in PID 1 until it could speak. Both are the guest's own clock. */
+export interface InitHello extends Hello {
+  readonly kernelMs: number
+  readonly initMs: number
+}
 
 /** What PID 1 of a VM needs to start the runtime. `seed` is 64 hex digits of fresh randomness: never log it, nor `env`. */
 export interface InitConfigure {
@@ -58,6 +64,15 @@ export interface InitFailure extends FunctionError {
   readonly code: number | null
   readonly signal: string | null
   readonly oom: boolean
+}
+
+export function parseInitHello(payload: Buffer): InitHello {
+  const fields = object('HELLO', payload)
+  return {
+    ...parseHello(payload),
+    kernelMs: number('HELLO', fields, 'kernelMs'),
+    initMs: number('HELLO', fields, 'initMs'),
+  }
 }
 
 const signalName = /^SIG[A-Z0-9+]{1,12}$/

@@ -103,6 +103,8 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
       assert.deepEqual([init.role, init.epoch, init.pid, init.runtime], ['init', 'boot', 1, 'hearth-guest'])
       assert.deepEqual([supervisor.role, supervisor.epoch], ['supervisor', 'e1'])
       assert.deepEqual([runtime.role, runtime.epoch, runtime.runtime], ['runtime', 'e1', 'node'])
+      assert.ok(init.initMs < init.kernelMs, `${init.initMs} ms of init after ${init.kernelMs} ms of kernel`)
+      t.diagnostic(`kernel ${init.kernelMs.toFixed(1)} ms, init ${init.initMs.toFixed(1)} ms`)
       t.diagnostic(`runtime up ${(performance.now() - vm.vm.startedAt).toFixed(0)} ms after the start of QEMU`)
     })
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert'
 import type { FunctionError } from '../../src/domain/invocation.ts'
 import { InitLink } from '../../src/wire/init-link.ts'
-import type { InitConfigure, InitFailure } from '../../src/wire/init-messages.ts'
+import type { InitConfigure, InitFailure, InitHello } from '../../src/wire/init-messages.ts'
 import { HostLink } from '../../src/wire/link.ts'
 import type { BindMessage, Hello, InvokeMessage } from '../../src/wire/messages.ts'
 import { GuestVm, type GuestVmOptions } from './guest-vm.ts'
@@ -30,7 +30,7 @@ export class GuestBench {
   readonly options: GuestBenchOptions
   readonly exit = new Once<InitFailure>()
   readonly failure = new Once<InitFailure>()
-  initHello = new Once<Hello>()
+  initHello = new Once<InitHello>()
   supervisorHello = new Once<Hello>()
   /** Raw output, both descriptors. */
   output = ''
@@ -140,7 +140,7 @@ export class GuestBench {
   }
 
   /** From power on to a runtime that has said HELLO. */
-  async boot(): Promise<{ init: Hello; supervisor: Hello; runtime: Hello }> {
+  async boot(): Promise<{ init: InitHello; supervisor: Hello; runtime: Hello }> {
     await this.connectInit()
     const init = await this.initHello.promise
     await this.connectSupervisor('e1')

@@ -114,8 +114,8 @@ fn begin(started_us: u64) -> Result<Vm, Error> {
     let epoch = mounts::kernel_word("hearth.epoch").unwrap_or_default();
     let mut hello = hello("init", &epoch);
     // Where a boot's time went: the kernel until it started us, and we until here.
-    hello["kernelUs"] = started_us.into();
-    hello["initUs"] = (uptime_us() - started_us).into();
+    hello["kernelMs"] = (started_us as f64 / 1e3).into();
+    hello["initMs"] = ((uptime_us() - started_us) as f64 / 1e3).into();
     vm.channels[INIT].greet(&hello_frame(&hello));
     Ok(vm)
 }
