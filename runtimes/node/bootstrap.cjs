@@ -1,243 +1,30 @@
 'use strict'
-/* The Node runtime of an Instance. Speaks the guest protocol on fd 3 (docs/reference/guest-protocol.md):
- *   1. output goes to LOG frames   2. HELLO   3. CONFIGURE, BIND: environment, code, READY
- *   4. INVOKE, one after the other   5. SHUTDOWN, or the channel ends
- * In a microVM a snapshot may lie between any two of these; a clone goes on at 2 (snapshot.cjs). */
+/* Entry of the Node runtime. Its third argument names a bundle that bundle.cjs made for this very interpreter: all modules in one file, with
+ * V8's bytecode beside it, which saves each boot a dozen small files and their compilation. Without one the modules are loaded as they lie. */
 
 const fs = require('node:fs')
-const net = require('node:net')
-const path = require('node:path')
-const { useBytecode } = require('./bytecode.cjs')
-const { describe, failText } = require('./errors.cjs')
-const { fitHeap } = require('./heap.cjs')
-const { Invocation } = require('./invocation.cjs')
-const { loadHandler } = require('./loader.cjs')
-const { redirectOutput } = require('./output.cjs')
-const { awslambda } = require('./response.cjs')
-const { warmUp } = require('./warm-up.cjs')
-const { Flag, FrameDecoder, FrameWriter, Type } = require('./wire.cjs')
+const vm = require('node:vm')
 
-const socket = new net.Socket({ fd: 3, readable: true, writable: true })
-const writer = new FrameWriter(socket)
-/** Open streams by id; invocations run in the order in which they came. */
-const invocations = new Map()
-const waiting = []
-let running = null
-let bind = null
-let handler = null
-/** While the hooks before a snapshot run; the PING that follows is answered after them. */
-let preparing = null
+// The host's flags are none of what a function starts.
+process.execArgv = []
+const [name, recordTo] = process.argv.splice(2)
+const bundle = name === undefined ? null : readBundle(`${__dirname}/.bundle/${name}`)
+if (bundle === null) require('./runtime.cjs')
+else run(bundle)
 
-redirectOutput(writer, () =>
-  running === null || (running.response.isEnded && !running.context?.hasOpenWork) ? 0 : running.stream,
-)
-globalThis.awslambda = awslambda
-// A getter: few have hooks, and the module is loaded for them alone. User code may have a global of this name.
-Object.defineProperty(globalThis, 'hearth', {
-  configurable: true,
-  get: () => require('./snapshot.cjs').hooks,
-  set: (value) => Object.defineProperty(globalThis, 'hearth', { value, writable: true, configurable: true }),
-})
-if (process.env.HEARTH_SNAPSHOT === '1') require('./snapshot.cjs').replaceMathRandom()
-process.on('uncaughtException', (error) => die(error))
-process.on('unhandledRejection', (reason) => die(unhandled(reason)))
-process.on('exit', () => writer.flush())
-
-const receivers = {
-  [Type.bind]: (_stream, payload) => void (handler === null ? start(parse(payload)) : startAgain(parse(payload))),
-  [Type.invoke]: (stream, payload) => receiveInvoke(stream, parse(payload)),
-  [Type.data]: (stream, payload, flags) => receiveData(stream, payload, flags !== 0),
-  [Type.end]: (stream, payload) => receiveData(stream, payload.subarray(0, 0), true),
-  [Type.credit]: (stream, payload) => invocations.get(stream)?.response.half.grant(payload.readUInt32BE(0)),
-  [Type.cancel]: (stream, payload) => invocations.get(stream)?.cancel(parse(payload).reason),
-  [Type.ping]: (_stream, payload, flags) => flags === 0 && answerPing(payload),
-  [Type.prepareSnapshot]: () => prepareSnapshot(),
-  [Type.resume]: (_stream, payload) => resume(parse(payload)),
-  [Type.shutdown]: (_stream, payload) => shutDown(parse(payload).graceMs),
-}
-const decoder = new FrameDecoder(receive)
-socket.on('data', (chunk) => decoder.push(chunk))
-// Without the host there is nothing left to serve.
-socket.on('end', () => process.exit(0))
-socket.on('error', () => process.exit(0))
-hello(process.env.HEARTH_EPOCH || '')
-
-setImmediate(() => void warmUp())
-
-function receive(type, flags, stream, payload) {
-  const receiver = receivers[type]
-  // What a newer host may say and this runtime has no use for, e.g. CONFIGURE.
-  if (receiver !== undefined) receiver(stream, payload, flags)
-}
-
-function hello(epoch) {
-  const { pid, versions } = process
-  json(Type.hello, { protocol: 1, role: 'runtime', epoch, runtime: 'node', version: versions.node, pid })
-}
-
-function receiveInvoke(stream, message) {
-  const invocation = new Invocation(writer, stream, message)
-  invocations.set(stream, invocation)
-  waiting.push(invocation)
-}
-
-function receiveData(stream, payload, isLast) {
-  const invocation = invocations.get(stream)
-  if (invocation === undefined || invocation.isEventWhole) return
-  invocation.receiveData(payload, isLast)
-  if (isLast) next()
-}
-
-/** Becomes the function of `message`, for life. */
-async function start(message) {
-  // Not performance.now(): that global loads modules that no idle Instance needs.
-  const startedAt = process.hrtime.bigint()
-  bind = message
+function readBundle(path) {
   try {
-    enter(message)
-    if (message.purpose === 'compile') handler = { style: 'compile' }
-    else {
-      if (message.cacheRoot !== null) useBytecode(message.taskRoot, message.cacheRoot)
-      handler = await loadHandler(message.taskRoot, message.handler)
-      fitHeap(message.memoryMib)
-    }
-  } catch (error) {
-    writer.send(Type.fail, 0, 0, failText(describe(error), 'code_load'))
-    return exitFlushed(1)
-  }
-  json(Type.ready, { loadMs: Number(process.hrtime.bigint() - startedAt) / 1e6 })
-  // Before the first handler: one that never yields must not hold back that its module has loaded.
-  writer.flush()
-  next()
-}
-
-/** Bound again in a clone of a snapshot that holds the code: only what a host may set is set anew. */
-async function startAgain(message) {
-  const startedAt = process.hrtime.bigint()
-  try {
-    if (message.function !== bind.function || message.version !== bind.version)
-      throw new Error(
-        `This snapshot is of ${bind.function}:${bind.version}, not of ${message.function}:${message.version}.`,
-      )
-    bind = message
-    enter(message)
-    await require('./snapshot.cjs').runAfterRestore()
-  } catch (error) {
-    writer.send(Type.fail, 0, 0, failText(describe(error), 'after_restore'))
-    return exitFlushed(1)
-  }
-  json(Type.ready, { loadMs: Number(process.hrtime.bigint() - startedAt) / 1e6 })
-  writer.flush()
-}
-
-/** A hook that throws ends the runtime: its memory is not to be multiplied. */
-function prepareSnapshot() {
-  preparing = require('./snapshot.cjs')
-    .prepare()
-    .then(() => (preparing = null), die)
-}
-
-function answerPing(payload) {
-  if (preparing === null) writer.send(Type.ping, Flag.pong, 0, payload)
-  else void preparing.then(() => writer.send(Type.ping, Flag.pong, 0, payload))
-}
-
-/** First act of a clone. What an earlier host had open is over. */
-function resume(message) {
-  invocations.clear()
-  waiting.length = 0
-  require('./snapshot.cjs').reseed(handler !== null)
-  json(Type.resumed, { epoch: message.epoch })
-  hello(message.epoch)
-}
-
-/** Environment, working folder and search paths as the user's code expects them. */
-function enter(message) {
-  const keep = {}
-  for (const name of ['PATH', 'HOME', 'TZ', 'LANG']) if (process.env[name] !== undefined) keep[name] = process.env[name]
-  const environment = { ...keep, ...platformEnvironment(message), ...message.env }
-  for (const name of Object.keys(process.env)) if (!(name in environment)) delete process.env[name]
-  for (const [name, value] of Object.entries(environment)) if (process.env[name] !== value) process.env[name] = value
-  if (fs.existsSync('/opt/nodejs/node_modules')) {
-    process.env.NODE_PATH = ['/opt/nodejs/node_modules', process.env.NODE_PATH].filter(Boolean).join(path.delimiter)
-    require('node:module').Module._initPaths()
-  }
-  process.chdir(message.taskRoot)
-}
-
-function platformEnvironment(message) {
-  return {
-    LAMBDA_TASK_ROOT: message.taskRoot,
-    LAMBDA_RUNTIME_DIR: __dirname,
-    AWS_LAMBDA_FUNCTION_NAME: message.function,
-    AWS_LAMBDA_FUNCTION_VERSION: message.version,
-    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(message.memoryMib),
-    AWS_LAMBDA_LOG_GROUP_NAME: message.logGroup,
-    AWS_LAMBDA_LOG_STREAM_NAME: message.logStream,
-    AWS_REGION: message.region,
-    AWS_DEFAULT_REGION: message.region,
-    HEARTH_API_URL: message.apiUrl,
-    HEARTH_PROJECT: message.project,
-    _HANDLER: message.handler,
+    const source = fs.readFileSync(`${path}.js`, 'latin1')
+    return { source, cachedData: recordTo === undefined ? fs.readFileSync(`${path}.cache`) : undefined }
+  } catch {
+    // Never made, or by somebody who may not write here: only slower.
+    return null
   }
 }
 
-/** Starts the oldest waiting invocation, once the code is loaded, nothing else runs and its event is whole. */
-function next() {
-  if (handler === null || running !== null || waiting.length === 0 || !waiting[0].isEventWhole) return
-  running = waiting.shift()
-  const run = running.message.kind === 'invoke' ? running.run(handler, bind) : answerPlatform(running)
-  run.then(finished, die)
-}
-
-function finished() {
-  const { response, stream } = running
-  running = null
-  // Credit may still be needed for what is queued.
-  if (!response.half.isBlocked) invocations.delete(stream)
-  else response.half.onDrain = () => invocations.delete(stream)
-  next()
-}
-
-/** What the platform itself asks, not a caller. */
-async function answerPlatform({ message, response }) {
-  if (message.kind === 'identity') require('./identity.cjs').runIdentity(response)
-  else await require('./compile.cjs').runCompile(bind, response)
-}
-
-/** Lambda's rule: what nobody caught ends the invocation, and the process with it. */
-function die(error) {
-  if (running !== null && !running.response.isEnded) running.response.fail(error, false)
-  else if (bind !== null && handler === null) writer.send(Type.fail, 0, 0, failText(describe(error), 'code_load'))
-  else console.error('Uncaught outside of an invocation:', error)
-  exitFlushed(1)
-}
-
-function unhandled(reason) {
-  const { errorMessage } = describe(reason)
-  const error = new Error(errorMessage)
-  error.name = 'Runtime.UnhandledPromiseRejection'
-  if (reason instanceof Error) error.stack = reason.stack
-  return error
-}
-
-function exitFlushed(code) {
-  writer.flush()
-  if (socket.writableLength === 0) process.exit(code)
-  socket.write('', () => process.exit(code))
-  setTimeout(() => process.exit(code), 1000)
-}
-
-function shutDown(graceMs) {
-  if (process.listenerCount('SIGTERM') === 0) return exitFlushed(0)
-  setTimeout(() => exitFlushed(0), graceMs)
-  process.emit('SIGTERM', 'SIGTERM')
-}
-
-function parse(payload) {
-  return payload.length === 0 ? {} : JSON.parse(payload.toString())
-}
-
-function json(type, message) {
-  writer.send(type, 0, 0, JSON.stringify(message))
+function run({ source, cachedData }) {
+  const script = new vm.Script(source, { filename: `${__dirname}/bundle.js`, cachedData })
+  // Taken when all that a start runs has run once, so that it is in it.
+  if (recordTo !== undefined) process.on('exit', () => fs.writeFileSync(recordTo, script.createCachedData()))
+  script.runInThisContext()(require, __dirname)
 }

@@ -2,7 +2,7 @@
 const { Context } = require('./context.cjs')
 const { RuntimeError } = require('./errors.cjs')
 const { isJson, isResponse, requestOf, sendChunks, sendResponse } = require('./fetch-handler.cjs')
-const { Response, ResponseStream, streamingHandler } = require('./response.cjs')
+const { Response, streamingHandler } = require('./response.cjs')
 const { Type, creditStepBytes, windowBytes } = require('./wire.cjs')
 
 /** One invocation: gathers the event, runs the handler, sends the answer. */
@@ -74,6 +74,7 @@ class Invocation {
   }
 
   async runStreaming(handler) {
+    const { ResponseStream } = require('./response-stream.cjs')
     const output = new ResponseStream(this.response)
     const done = new Promise((resolve, reject) => output.on('finish', resolve).on('error', reject))
     await Promise.race([handler.call(this.event(), output, this.context), done])

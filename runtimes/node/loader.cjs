@@ -52,7 +52,7 @@ async function loadModule(file) {
       `Node ${process.versions.node} cannot run ${path.basename(file)}: choose runtime node24 or node26 for TypeScript, or deploy JavaScript.`,
     )
   try {
-    if (isEsModule(file)) return await import(pathToFileURL(file).href)
+    if (isEsModule(file)) return await importFile(file)
     return await requireOrImport(file)
   } catch (error) {
     throw asLoadError(error, file)
@@ -66,8 +66,12 @@ async function requireOrImport(file) {
   } catch (error) {
     const code = error === null || typeof error !== 'object' ? undefined : error.code
     if (code !== 'ERR_REQUIRE_ESM' && code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error
-    return import(pathToFileURL(file).href)
+    return importFile(file)
   }
+}
+
+function importFile(file) {
+  return require('./import.cjs').importModule(pathToFileURL(file).href)
 }
 
 function asLoadError(error, file) {

@@ -1,5 +1,4 @@
 'use strict'
-const { Writable } = require('node:stream')
 const { Type, payloadBytesMax } = require('./wire.cjs')
 
 /** Makes `process.stdout`, `process.stderr` and with them `console` send LOG frames on the stream that `currentStream()` names.
@@ -9,32 +8,30 @@ function redirectOutput(writer, currentStream) {
     ['stdout', 1],
     ['stderr', 2],
   ]) {
-    const output = new LogStream(writer, currentStream, fd)
-    Object.defineProperty(process, name, { configurable: true, enumerable: true, get: () => output })
+    let output = null
+    const get = () => (output ??= logStream(writer, currentStream, fd))
+    Object.defineProperty(process, name, { configurable: true, enumerable: true, get })
   }
 }
 
-class LogStream extends Writable {
-  constructor(writer, currentStream, fd) {
-    super({ decodeStrings: true })
-    this.writer = writer
-    this.currentStream = currentStream
-    this.fd = fd
-    this.isTTY = false
-    this._type = 'pipe'
-  }
-
-  _write(chunk, _encoding, done) {
-    const stream = this.currentStream()
-    for (let at = 0; at < chunk.length;) {
-      const end = characterBoundary(chunk, Math.min(at + payloadBytesMax, chunk.length))
-      this.writer.send(Type.log, this.fd, stream, chunk.subarray(at, end))
-      at = end
-    }
-    // A host that is slow to read slows the writer down, as a full pipe would.
-    if (this.writer.flush()) done()
-    else this.writer.socket.once('drain', done)
-  }
+/** Made at the first use: a function that prints nothing needs no streams. */
+function logStream(writer, currentStream, fd) {
+  const { Writable } = require('node:stream')
+  const output = new Writable({
+    decodeStrings: true,
+    write(chunk, _encoding, done) {
+      const stream = currentStream()
+      for (let at = 0; at < chunk.length;) {
+        const end = characterBoundary(chunk, Math.min(at + payloadBytesMax, chunk.length))
+        writer.send(Type.log, fd, stream, chunk.subarray(at, end))
+        at = end
+      }
+      // A host that is slow to read slows the writer down, as a full pipe would.
+      if (writer.flush()) done()
+      else writer.socket.once('drain', done)
+    },
+  })
+  return Object.assign(output, { fd, isTTY: false, _type: 'pipe' })
 }
 
 /** The last place at or before `end` that does not cut a UTF-8 character in two. */

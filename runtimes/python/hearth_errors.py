@@ -1,6 +1,6 @@
 """What goes wrong, as FAIL says it: {errorType, errorMessage, stackTrace}."""
 
-import json
+from hearth_json import dumps
 
 _message_chars_max = 16384
 _lines_max = 64
@@ -30,11 +30,11 @@ def describe(error):
 def fail_payload(fields, phase=None):
     """FAIL's payload; shortened further when escapes make it longer than a frame."""
     message = fields if phase is None else {**fields, "phase": phase}
-    payload = json.dumps(message).encode()
+    payload = dumps(message).encode()
     if len(payload) <= 65536:
         return payload
     short = {**message, "errorMessage": fields["errorMessage"][:2048], "stackTrace": []}
-    return json.dumps(short).encode()
+    return dumps(short).encode()
 
 
 def _fields(error_type, message, trace):
@@ -49,7 +49,7 @@ def _lines(error):
     """Formatted lines of the traceback, as AWS Lambda gives them, without this runtime's own frames."""
     import traceback
 
-    here = __file__.rpartition("/")[0] + "/"
+    here = _lines.__code__.co_filename.rpartition("/")[0] + "/"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((here, "<frozen importlib"))]
     lines = traceback.format_list(frames)
     if isinstance(error, SyntaxError) and error.filename:

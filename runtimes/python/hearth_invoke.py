@@ -1,10 +1,10 @@
 """One invocation: event in, handler, answer out."""
 
-import json
 import sys
 
 from hearth_context import Context
 from hearth_errors import RuntimeFault, describe, fail_payload
+from hearth_json import dumps, loads
 from hearth_wire import CANCEL, CREDIT, DATA, END, FAIL, FIN, HEAD, IDLE, OPEN_WORK, PAYLOAD_BYTES_MAX, PING, PONG
 from hearth_wire import WINDOW_BYTES, credit_of, encode_frame
 
@@ -68,7 +68,7 @@ class Invocation:
         if not payload:
             return {}
         try:
-            return json.loads(payload)
+            return loads(payload)
         except ValueError as error:
             raise RuntimeFault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
 
@@ -180,16 +180,13 @@ def _default(value):
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default)
-
-
 def _to_json(result):
     try:
-        text = _encoder.encode(result)
+        text = dumps(result, _default, ensure_ascii=False)
     except Exception as error:
         raise RuntimeFault("Runtime.MarshalError", f"Unable to marshal response: {error}", error) from None
     try:
         return text.encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair: only an escape can carry it.
-        return json.dumps(result, allow_nan=False, separators=(",", ":"), default=_default).encode()
+        return dumps(result, _default).encode()

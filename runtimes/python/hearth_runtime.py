@@ -2,13 +2,13 @@
 runs nothing is read, except when its result waits for credit: so CANCEL is heard between invocations and at that point only, and the
 host kills an Instance that does not end in time. A reading thread would cost each invocation two switches of the interpreter lock."""
 
-import json
 import os
 import sys
 from time import perf_counter
 
 from hearth_errors import describe, fail_payload
 from hearth_invoke import Invocation
+from hearth_json import dumps, loads
 from hearth_loader import enter_path, load_handler
 from hearth_output import Output, add_log_handler
 from hearth_wire import BIND, CREDIT_STEP_BYTES, DATA, END, FAIL, HELLO, INVOKE, PING, PONG
@@ -47,7 +47,7 @@ def _hello(channel, epoch):
         "version": ".".join(map(str, sys.version_info[:3])),
         "pid": os.getpid(),
     }
-    channel.send(HELLO, 0, 0, json.dumps(hello).encode())
+    channel.send(HELLO, 0, 0, dumps(hello).encode())
 
 
 class Runtime:
@@ -63,18 +63,21 @@ class Runtime:
         while True:
             type_, flags, stream, payload = channel.read()
             if type_ == INVOKE:
-                self._invoke(stream, json.loads(payload))
+                self._invoke(stream, loads(payload))
             elif type_ == PING and flags == 0:
                 channel.send(PING, PONG, 0, payload)
+                if self._bind is None:
+                    # There is time: what most handlers import is here when they come.
+                    import json  # noqa: F401
             elif type_ == BIND:
                 if self._handler is None:
-                    self._start(json.loads(payload))
+                    self._start(loads(payload))
                 else:
-                    self._start_again(json.loads(payload))
+                    self._start_again(loads(payload))
             elif type_ == PREPARE_SNAPSHOT:
                 self._prepare_snapshot()
             elif type_ == RESUME:
-                self._resume(json.loads(payload))
+                self._resume(loads(payload))
             elif type_ == SHUTDOWN:
                 self._shut_down()
 
@@ -133,7 +136,7 @@ class Runtime:
     def _ready(self, started_at):
         self._output.flush()
         ready = {"loadMs": (perf_counter() - started_at) * 1000}
-        self._channel.send(READY, 0, 0, json.dumps(ready).encode())
+        self._channel.send(READY, 0, 0, dumps(ready).encode())
 
     def _invoke(self, stream, message):
         payload = self._event(stream)
@@ -187,7 +190,7 @@ class Runtime:
         import hearth_snapshot
 
         hearth_snapshot.reseed(message["seed"])
-        self._channel.send(RESUMED, 0, 0, json.dumps({"epoch": message["epoch"]}).encode())
+        self._channel.send(RESUMED, 0, 0, dumps({"epoch": message["epoch"]}).encode())
         _hello(self._channel, message["epoch"])
 
     def _shut_down(self):

@@ -2,9 +2,9 @@
 src/wire/, guest/src/wire.rs, runtimes/node/wire.cjs. All four run test/wire/vectors.json."""
 
 import os
+from _collections import deque
 from _struct import Struct
 from _thread import allocate_lock
-from collections import deque
 
 HEADER_BYTES = 12
 PAYLOAD_BYTES_MAX = 65536

@@ -170,10 +170,21 @@ export class Pool implements InstanceOwner {
 
   #keep(instance: Instance): void {
     this.#ready.push(instance)
-    // Even an idle guest's kernel ticks.
-    if (this.place.driver.capabilities.isVm) park(instance.sandbox)
+    void this.#settle(instance)
     instance.chargedMib = unboundMib
     this.#options.budget.take(unboundMib)
+  }
+
+  /** A PING before BIND says that there is time to warm up; the second one is answered when that is done. Only then may a VM stop, whose
+   *  kernel ticks even when idle. */
+  async #settle(instance: Instance): Promise<void> {
+    try {
+      await instance.link.ping()
+      await instance.link.ping()
+    } catch {
+      return // The link has closed, which its Instance reports.
+    }
+    if (this.place.driver.capabilities.isVm && this.#ready.includes(instance)) park(instance.sandbox)
   }
 
   #bootFailed(error: unknown): void {

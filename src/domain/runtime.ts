@@ -30,6 +30,17 @@ export interface RuntimeBuild {
   readonly digest: Digest
 }
 
+/** What an interpreter is started with, by whoever starts the shim: bytecode is valid only under the flags it was made under.
+ *  Node: the heap grows slowly, and before Node 22 its young part is small as it is; runtimes/node/heap.cjs says why and has the figures.
+ *  Python: isolated from its environment, and without site-packages: the shim adds what user code may see. */
+export function interpreterFlags({ family, version }: Pick<RuntimeBuild, 'family' | 'version'>): string[] {
+  if (family === 'python') return ['-I', '-S']
+  return ['--heap-growing-percent=100', ...(Number.parseInt(version, 10) >= 22 ? ['--semi-space-growth-factor=1'] : [])]
+}
+
+/** Names the shim's bundle made for a build: 16 hexadecimal digits. */
+export const bundleName = ({ digest }: Pick<RuntimeBuild, 'digest'>): string => digest.slice('sha256:'.length, 23)
+
 /** Runtimes of this node. */
 export interface RuntimeCatalog {
   list(): readonly RuntimeBuild[]

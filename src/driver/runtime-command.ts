@@ -1,4 +1,4 @@
-import type { RuntimeBuild } from '../domain/runtime.ts'
+import { bundleName, interpreterFlags, type RuntimeBuild } from '../domain/runtime.ts'
 import { dirname, join, relative } from 'node:path'
 
 /** Where the shims are seen in a sandbox. */
@@ -16,9 +16,8 @@ export function inSandbox(build: RuntimeBuild): RuntimeBuild {
 
 /** What starts the shim of `build` when the shims lie in `shimFolder`. */
 export function runtimeArgv(build: RuntimeBuild, shimFolder: string): string[] {
-  if (build.family === 'node') return [build.executable, join(shimFolder, 'bootstrap.cjs')]
-  // Isolated from its environment and without site-packages: the shim adds what user code may see.
-  return [build.executable, '-I', '-S', join(shimFolder, 'bootstrap.py')]
+  const shim = join(shimFolder, build.family === 'node' ? 'bootstrap.cjs' : 'bootstrap.py')
+  return [build.executable, ...interpreterFlags(build), shim, bundleName(build)]
 }
 
 /** All that a runtime finds before BIND. */

@@ -6,7 +6,7 @@ import { findServer } from '../cli/server.ts'
 import type { Context } from '../cli/context.ts'
 import { AppError } from '../domain/error.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
-import { compilePythonShim } from '../image/python-bytecode.ts'
+import { compileShims } from '../image/shim-bytecode.ts'
 import { runtimeCandidates } from '../image/runtime-candidates.ts'
 import { installRuntime } from '../image/runtime-install.ts'
 import { discoverRuntimes, runtimeCatalog } from '../image/runtimes.ts'
@@ -31,7 +31,7 @@ export async function findRuntimes(
     bundled: [{ path: process.execPath, family: 'node' }],
   })
   const builds = await discoverRuntimes({ candidates, shimFolder, cacheFile: cacheFile ?? (await ownCacheFile()) })
-  await compilePythonShim(builds, shimFolder)
+  await compileShims(builds, shimFolder)
   return builds
 }
 
