@@ -174,6 +174,9 @@ export class Snapshots {
       undo.add('folder', () => rm(saveTo, { recursive: true, force: true }))
       const instance = await boot(place, { kind: 'boot', why: null, saveTo })
       undo.add('instance', async () => void (await instance.kill()))
+      // Before BIND a PING lets the runtime warm up, once for all clones; the second one is answered when that is done.
+      await instance.link.ping()
+      await instance.link.ping()
       await recipe.prepare(instance)
       await instance.link.prepareSnapshot()
       const snapshot = await place.driver.snapshot?.(instance.sandbox, { folder: saveTo, kind: recipe.kind, key })
