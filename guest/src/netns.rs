@@ -157,8 +157,8 @@ fn help(socket: RawFd, id: &str) -> ! {
     let _ = sys::set_signal_mask(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
     sys::set_name("hearth-netns");
     crate::arguments::scrub();
-    // SAFETY: takes plain numbers. Whatever waits for the CPU is more urgent than the pool.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
+    // Whatever waits for the CPU is more urgent than the pool.
+    let _ = sys::set_priority(5);
     let Ok(home) = find_home() else { sys::exit(1) };
     let dev = tap::open_folder();
     let mut egress = egress::Egress::new(id);

@@ -83,6 +83,7 @@ impl Cgroups {
                 Err(error) => all.problems.push(error.to_string()),
             }
         }
+        all.v1.iter().for_each(v1::share_all);
         all.v1.iter().chain(&all.v2).for_each(Place::sweep);
         all
     }

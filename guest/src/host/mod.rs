@@ -39,6 +39,8 @@ pub struct Host {
     pub can_mknod: bool,
     pub filter: Filter,
     pub landlock_abi: u32,
+    /// What sandboxes go back to from the launcher's own.
+    pub nice: i32,
     spawn_base: Option<SpawnBase>,
 }
 
@@ -52,6 +54,8 @@ pub struct Options {
     /// As root: what `mount_work` returned. Without root it is mounted in the user namespace.
     pub work: Option<OwnedFd>,
 }
+
+const LAUNCHER_NICE: i32 = -10;
 
 /// Mount point of the launcher's tmpfs, in the platform's folder of instances.
 pub const WORK: &str = ".work";
@@ -90,6 +94,7 @@ impl Host {
             proc_masked: PROC_MASKED.iter().filter_map(is_there).collect(),
             filter: Filter::new(),
             landlock_abi: landlock::abi(),
+            nice: go_first(),
             spawn_base,
         })
     }
@@ -194,6 +199,14 @@ fn root_entries() -> (Vec<(String, String)>, Vec<String>) {
         }
     }
     (links, folders)
+}
+
+/// The launcher does little, and a start waits for it at each hand-over: on a busy machine it goes first. Returns the value before;
+/// without root it stays at that.
+fn go_first() -> i32 {
+    let before = sys::priority();
+    let _ = sys::set_priority(before.min(LAUNCHER_NICE));
+    before
 }
 
 fn can_mknod(dir: RawFd) -> bool {

@@ -102,6 +102,7 @@ impl Instance {
             processes_max: (!cgroups.has(crate::cgroup::Controller::Pids)).then_some(request.pids_max),
             filter: &host.filter,
             landlock_abi: host.landlock_abi,
+            nice: host.nice,
         };
         let Some((pid, pidfd)) = host.fork_sandbox(group.v2_fd())? else { sandbox::run(&plan) };
         Ok(Instance {

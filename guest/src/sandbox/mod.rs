@@ -56,6 +56,7 @@ pub struct Plan<'a> {
     pub processes_max: Option<u64>,
     pub filter: &'a Filter,
     pub landlock_abi: u32,
+    pub nice: i32,
 }
 
 struct Child<'a> {
@@ -70,14 +71,14 @@ type Step = fn(&mut Child) -> io::Result<()>;
 /// The supervisor's way, in order.
 const STEPS: [(&str, Step); 14] = [
     ("parent", die_with_parent),
-    ("cgroup.join", join_cgroups),
     ("network", enter_network),
     ("root", make_root),
     ("mounts", place_trees),
     ("dev", fill_dev),
     ("proc", mount_proc),
     ("tmp", mount_tmp),
-    ("pivot_root", enter_root),
+    ("enter_root", enter_root),
+    ("cgroup.join", join_cgroups),
     ("names", set_names),
     ("limits", set_limits),
     ("platform-api", listen),
@@ -152,6 +153,7 @@ fn die_with_parent(child: &mut Child) -> io::Result<()> {
     Ok(())
 }
 
+/// As late as can be, which is before `names` hides where it is: until here it has the launcher's share of the CPU, then its own.
 fn join_cgroups(child: &mut Child) -> io::Result<()> {
     child.plan.joins.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
 }

@@ -32,6 +32,7 @@ pub fn install_filter(child: &mut Child) -> io::Result<()> {
 }
 
 pub fn give_up_user(child: &mut Child) -> io::Result<()> {
+    sys::set_priority(child.plan.nice)?;
     if child.plan.changes_user {
         sys::become_user(child.plan.uid, child.plan.gid)?;
     }

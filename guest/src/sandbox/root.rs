@@ -133,14 +133,17 @@ pub fn mount_tmp(child: &mut Child) -> io::Result<()> {
     sys::move_mount(child.plan.tmp.as_raw_fd(), libc::AT_FDCWD, "tmp")
 }
 
-/// The old root is the empty, read-only tmpfs that every sandbox starts from (as root). It stays, on /mnt: unmounting it would wait for
-/// the kernel's other CPUs, 0.1 to 0.3 ms of a start.
+/// The new root lies over the old one, so entering it hides that. As root the old one is the empty, read-only tmpfs that every sandbox
+/// starts from, and nobody in here may mount, unmount or chroot: it can stay, which saves `pivot_root` its look at every thread
+/// of the machine (0.09 ms with 200 of them) and an unmount its wait for the other CPUs (0.1 to 0.3 ms).
 pub fn enter_root(child: &mut Child) -> io::Result<()> {
     if let Some(root) = child.root.take() {
         sys::mount_setattr(root.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)?;
     }
-    sys::pivot_root(".", "mnt")?;
-    if !child.plan.is_old_root_empty {
+    if child.plan.is_old_root_empty {
+        sys::chroot_to_cwd()?;
+    } else {
+        sys::pivot_root(".", "mnt")?;
         sys::unmount("mnt")?;
     }
     sys::chdir("/")

@@ -16,6 +16,17 @@ pub fn hard_limit(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
     Ok(limit.rlim_max)
 }
 
+/// The nice value, -20 (first) to 19.
+pub fn priority() -> i32 {
+    // SAFETY: takes plain numbers; for ourselves it cannot fail.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+pub fn set_priority(nice: i32) -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    check_int(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }).map(drop)
+}
+
 pub fn geteuid() -> u32 {
     // SAFETY: cannot fail.
     unsafe { libc::geteuid() }

@@ -32,6 +32,7 @@ pub struct Plan<'a> {
     pub program: &'a str,
     pub argv: &'a [String],
     pub uid: u32,
+    pub nice: i32,
 }
 
 struct Child<'a> {
@@ -68,8 +69,9 @@ pub fn run(plan: &Plan) -> ! {
     sys::exit(127)
 }
 
-fn leave_session(_: &mut Child) -> io::Result<()> {
+fn leave_session(child: &mut Child) -> io::Result<()> {
     sys::set_name("hearth-vm");
+    sys::set_priority(child.plan.nice)?;
     // SAFETY: takes nothing.
     unsafe { libc::setsid() };
     Ok(())

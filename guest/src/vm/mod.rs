@@ -119,6 +119,7 @@ impl Vm {
             program: &request.program,
             argv: &request.argv,
             uid: request.uid,
+            nice: host.nice,
         };
         let Some((pid, pidfd)) = host.fork_sandbox(group.v2_fd())? else { child::run(&plan) };
         Ok(Vm {

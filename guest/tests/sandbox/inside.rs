@@ -197,12 +197,18 @@ fn look() {
         "caps": [field("CapInh"), field("CapPrm"), field("CapEff"), field("CapBnd"), field("CapAmb")],
         "noNewPrivs": field("NoNewPrivs"), "seccomp": field("Seccomp"),
         "pids": names("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok()).collect::<Vec<_>>(),
-        "fds": fds, "interfaces": interfaces, "mnt": names("/mnt"), "core": core.rlim_max,
+        "fds": fds, "interfaces": interfaces, "nice": nice(), "mnt": names("/mnt"), "above": names("/../..") == names("/"),
+        "roots": fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains(" / / ")).count(), "core": core.rlim_max,
         "cgroups": cgroups.into_iter().collect::<Vec<_>>().join(" "),
         "writes": try_all(&writes, &|path| outcome(fs::write(path, "x"))),
         "reads": try_all(&reads, &|path| outcome(fs::metadata(path).and_then(|found| if found.is_dir() { Ok(vec![]) } else { fs::read(path) }))),
     });
     println!("{found}");
+}
+
+pub fn nice() -> i32 {
+    // SAFETY: takes plain numbers.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
 fn is_open(fd: i32) -> bool {

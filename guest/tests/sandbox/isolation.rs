@@ -1,5 +1,6 @@
 //! What a sandbox can see and do.
 
+use crate::inside;
 use crate::support::Platform;
 use crate::UID;
 use serde_json::{json, Value};
@@ -12,7 +13,7 @@ pub fn isolated(platform: &mut Platform) {
         "uid": 70_001, "gid": 70_001, "pid": 2, "hostname": "hearth", "cwd": "/var/task",
         "caps": ["0000000000000000", "0000000000000000", "0000000000000000", "0000000000000000", "0000000000000000"],
         "noNewPrivs": "1", "seccomp": "2", "groups": "",
-        "pids": ["2"], "fds": ["0", "1", "2", "3"], "interfaces": ["lo"], "mnt": [], "core": 0,
+        "pids": ["2"], "fds": ["0", "1", "2", "3"], "interfaces": ["lo"], "nice": inside::nice(), "mnt": [], "above": true, "roots": 1, "core": 0,
         "cgroups": "/",
         "writes": { "/x": "EROFS", "/usr/x": "EROFS", "/etc/x": "EROFS", "/var/x": "EROFS", "/var/task/x": "EROFS", "/dev/x": "EROFS",
             "/proc/sys/kernel/hostname": "EROFS", "/tmp/x": "0", "/dev/shm/x": "0" },
