@@ -75,6 +75,11 @@ const flagsByField: Readonly<Record<string, string>> = {
   permissions: '--permission SCOPE',
   runtime: '--runtime NAME ("hearth runtime list" shows them)',
   handler: '--handler FILE.FUNCTION',
+  network: '--network none|egress',
+  isolation: '--isolation auto|process|vm',
+  reuse: '--reuse sequential|never',
+  arch: '--arch x86_64|arm64',
+  description: '--description TEXT',
 }
 
 function codeOf(exitCode: number): string {

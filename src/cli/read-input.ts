@@ -34,8 +34,15 @@ async function readNamed(file: string, cwd: string): Promise<Buffer> {
   try {
     return await readFile(path.resolve(cwd, file))
   } catch (cause) {
-    throw new CliError(`Cannot read "${file}": ${(cause as NodeJS.ErrnoException).code ?? 'unknown error'}.`, { cause })
+    const { code = 'unknown error' } = cause as NodeJS.ErrnoException
+    throw new CliError(`Cannot read "${file}": ${readFailures[code] ?? code}.`, { cause })
   }
+}
+
+const readFailures: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a folder',
+  EACCES: 'you may not read it',
 }
 
 function trimNewline(value: string): string {

@@ -30,19 +30,32 @@ export async function run(world: World): Promise<number> {
   if (first === '__complete') return printCompletions(world, words)
   const isJson = world.argv.includes('--json')
   const output = createOutput({ stdout: world.stdout, stderr: world.stderr, env: world.env, isJson })
+  const usage: string[] = []
   try {
     const call = parse(world.argv.length === 0 ? ['--help'] : world.argv, {
       commands: world.commands,
       version: world.version,
       out: (text) => output.result(text),
-      err: (text) => output.note(text.trimEnd()),
+      err: (text) => (isJson ? usage.push(text.trim()) : output.note(text.trimEnd())),
       hasColors: world.stdout.isTTY === true,
     })
     return (await call.command.run(createContext(world, call, output), call as never)) ?? 0
   } catch (error) {
-    if (error instanceof Usage) return error.exitCode
+    if (error instanceof Usage) {
+      if (usage.length > 0) output.note(JSON.stringify({ error: usageError(usage) }))
+      return error.exitCode
+    }
     return reportFailure(error, output)
   }
+}
+
+/** What commander says of a wrong command line, in the form of every other failure. */
+function usageError(lines: readonly string[]): Record<string, unknown> {
+  const message = lines
+    .join(' ')
+    .replace(/^hearth: /, '')
+    .replaceAll(/\s+/g, ' ')
+  return { code: 'invalid', message }
 }
 
 function createContext(world: World, call: ParsedCall, output: Output): Context {

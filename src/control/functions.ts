@@ -12,7 +12,7 @@ import { checkHandlerFor, parseConfig, policyDigest, type ConfigContext } from '
 import type { Preparations } from './preparations.ts'
 import { demand } from './scopes.ts'
 import type { Stats } from './stats.ts'
-import { notFound, type VersionCache } from './versions.ts'
+import { notFound, noVersion, type VersionCache } from './versions.ts'
 
 export interface FunctionsOptions {
   readonly store: Store
@@ -150,7 +150,7 @@ export class Functions {
       const target = to ?? (await this.#activeBefore(record))
       if (target === null) throw new AppError('conflict', `Function "${name}" has no version before ${record.latest}.`)
       if ((await this.#options.store.functions.version(caller.project, name, target)) === null)
-        throw notFound(`${name}:${target}`)
+        throw noVersion(name, String(target))
       await this.#options.store.functions.setLatest(caller.project, name, target, {
         actor: caller.actor,
         action: 'function.rollback',

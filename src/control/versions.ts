@@ -39,7 +39,7 @@ export class VersionCache {
     const number =
       qualifierKey(qualifier) === '' ? entry.record.latest : await this.#numberOf(project, name, qualifier ?? '')
     const version = entry.byNumber.get(number) ?? (await this.#store.functions.version(project, name, number))
-    if (version === null) throw notFound(`${name}:${qualifier}`)
+    if (version === null) throw noVersion(name, qualifier ?? '')
     if (version.state !== 'active') return version
     entry.byNumber.set(number, version)
     entry.byQualifier.set(qualifierKey(qualifier), version)
@@ -77,7 +77,7 @@ export class VersionCache {
     if (/^[1-9]\d{0,8}$/.test(qualifier)) return Number(qualifier)
     if (!namePattern.test(qualifier)) throw invalid('qualifier', qualifier, '$LATEST, a version number or an alias')
     const alias = await this.#store.aliases.get(project, name, qualifier)
-    if (alias === null) throw notFound(`${name}:${qualifier}`)
+    if (alias === null) throw noVersion(name, qualifier)
     return alias.version
   }
 }
@@ -88,6 +88,12 @@ function qualifierKey(qualifier: string | null): string {
 
 export function notFound(name: string): AppError {
   return new AppError('not_found', `There is no function "${name}".`)
+}
+
+/** The function is there, what was asked of it is not. */
+export function noVersion(name: string, qualifier: string): AppError {
+  const what = /^\d+$/.test(qualifier) ? 'version' : 'version or alias'
+  return new AppError('not_found', `There is no "${name}:${qualifier}": the function has no such ${what}.`)
 }
 
 /** Throws forbidden before it looks, then not_found. */

@@ -15,7 +15,8 @@ export function check(schema: z.ZodType | undefined, input: unknown, where: stri
   const field = path === '' ? where : path
   const value = isUnknown || isSecret ? undefined : valueAt(input, issue?.path ?? [])
   const problem = isUnknown ? 'there is no such field' : (issue?.message ?? 'it does not fit')
-  throw invalid(field, value, isUnknown ? 'left out' : problem, `Invalid ${field}: ${problem}.`)
+  const quoted = typeof value === 'string' || typeof value === 'number' ? ` ${JSON.stringify(value)}` : ''
+  throw invalid(field, value, isUnknown ? 'left out' : problem, `Invalid ${field}${quoted}: ${problem}.`)
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {

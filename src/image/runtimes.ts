@@ -82,8 +82,9 @@ function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
 
 function unknown(name: string, list: readonly RuntimeBuild[]): string {
   const names = [...runtimeFamilies, ...list.map(({ id }) => id)]
-  const [nearest] = names.sort((a, b) => distance(name, a) - distance(name, b))
-  return `Unknown runtime "${name}".${nearest === undefined ? ' None is installed.' : ` Did you mean "${nearest}"?`}`
+  const [nearest = ''] = names.toSorted((a, b) => distance(name, a) - distance(name, b))
+  const isClose = distance(name, nearest) <= Math.max(2, Math.floor(name.length / 3))
+  return `Unknown runtime "${name}". ${isClose ? `Did you mean "${nearest}"?` : `Here are ${names.join(', ')}.`}`
 }
 
 /** Levenshtein. */

@@ -104,6 +104,10 @@ test('--json: one document on stdout, errors as JSON on stderr', async () => {
   const failed = await platform.cli(['function', 'get', 'absent', '--json'])
   assert.equal(failed.stdout, '')
   assert.equal((JSON.parse(failed.stderr) as { error: { code: string } }).error.code, 'not_found')
+  const misspelt = await platform.cli(['function', 'get', 'echo', '--jsn', '--json'])
+  const { error } = JSON.parse(misspelt.stderr) as { error: { code: string; message: string } }
+  assert.equal(error.code, 'invalid')
+  assert.match(error.message, /unknown option '--jsn'.*Did you mean --json/)
 })
 
 test('output that is no terminal has no control sequences', async () => {
