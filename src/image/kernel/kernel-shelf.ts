@@ -42,12 +42,17 @@ export function shelveKernel(folder: string, kernel: NewKernel): ShelvedKernel {
   try {
     const bytes = vmlinux.length + (initramfs?.length ?? 0)
     const facts = { ...about, release, needsAcpi, hasInitramfs: initramfs !== null, bytes, builtAt: Date.now() }
-    writeFileSync(path.join(draft, 'vmlinux'), vmlinux, { mode: 0o644, flush: true })
-    if (initramfs !== null) writeFileSync(path.join(draft, 'initramfs'), initramfs, { mode: 0o644, flush: true })
-    writeFileSync(path.join(draft, 'kernel.json'), `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o644, flush: true })
-    mkdirSync(path.dirname(target), { recursive: true })
-    rmSync(target, { recursive: true, force: true })
-    renameSync(draft, target)
+    const factsFile = path.join(draft, 'kernel.json')
+    writeFileSync(factsFile, `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o644, flush: true })
+    // The same kernel from another origin: a VM may be reading its files just now.
+    if (known !== null) renameSync(factsFile, path.join(target, 'kernel.json'))
+    else {
+      writeFileSync(path.join(draft, 'vmlinux'), vmlinux, { mode: 0o644, flush: true })
+      if (initramfs !== null) writeFileSync(path.join(draft, 'initramfs'), initramfs, { mode: 0o644, flush: true })
+      mkdirSync(path.dirname(target), { recursive: true })
+      rmSync(target, { recursive: true, force: true })
+      renameSync(draft, target)
+    }
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }
