@@ -2,6 +2,7 @@ import { parseDigest, type Digest } from '../domain/artifact.ts'
 import { runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 
 /* Which image was made for which build: `runtimes/<key>.json` beside the images. An image's digest is known only once its tree is; by the key it is found without. */
@@ -25,18 +26,24 @@ export interface ImageKey {
 }
 
 /** The key of the image of `build` made now. */
-export function imageKey(build: RuntimeBuild, guestProgram: string): ImageKey {
+export async function imageKey(build: RuntimeBuild, guestProgram: string): Promise<ImageKey> {
   const recipe = createHash('sha256').update(process.arch)
   // The code that makes images is its own version: with another one, the same build may be another image.
-  for (const name of readdirSync(import.meta.dirname).sort())
+  for (const name of (await readdir(import.meta.dirname)).sort())
     if (name.endsWith('.ts') && !name.endsWith('.test.ts'))
-      recipe.update(readFileSync(path.join(import.meta.dirname, name)))
-  recipe.update(readFileSync(guestProgram))
-  const machine = ['/var/lib/dpkg/status', '/etc/ssl/certs/ca-certificates.crt', '/etc/ld.so.conf.d'].map((file) => {
-    const found = statSync(file, { throwIfNoEntry: false })
-    return `${found?.mtimeMs ?? 0} ${found?.size ?? 0}`
-  })
-  return { build: build.digest, recipe: recipe.digest('hex'), machine: machine.join(' ') }
+      recipe.update(await readFile(path.join(import.meta.dirname, name)))
+  recipe.update(await readFile(guestProgram))
+  const stamps = ['/var/lib/dpkg/status', '/etc/ssl/certs/ca-certificates.crt', '/etc/ld.so.conf.d'].map(stampOf)
+  return { build: build.digest, recipe: recipe.digest('hex'), machine: (await Promise.all(stamps)).join(' ') }
+}
+
+async function stampOf(file: string): Promise<string> {
+  try {
+    const { mtimeMs, size } = await stat(file)
+    return `${mtimeMs} ${size}`
+  } catch {
+    return 'absent' // Not a Debian machine, or one without certificates: building says what it lacks.
+  }
 }
 
 /** What was made for exactly this key in the first of `folders` that has it. */

@@ -126,7 +126,7 @@ const imageBuild = defineCommand({
   name: 'image build',
   summary: "Build the root image of a runtime's microVMs",
   notes: [
-    'A platform builds an image when it first needs it. Build ahead to save that time, and as root for an interpreter that only root can read, such as one in its home.',
+    'A platform builds an image when it first needs it: build ahead to save that time. Only who can read the interpreter can build its image.',
     "Made of the interpreter that this machine has, its libraries, and Debian's basic programs. The same input gives the same image.",
     cacheNote,
   ],

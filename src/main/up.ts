@@ -58,6 +58,10 @@ function becomeLauncher(serve: readonly string[], { config, user, runtimes, vmms
   const keep = [appRoot, config.data, config.cache, path.dirname(process.execPath)]
   for (const file of [config.readyFile, config.masterKeyFile, config.kernel])
     if (file !== '') keep.push(path.dirname(file))
+  // What goes into root images; as a source it is shown to sandboxes in any case.
+  keep.push(
+    ...runtimes.map(({ family, prefix, executable }) => (family === 'node' || prefix === '' ? executable : prefix)),
+  )
   const args = [
     'up',
     ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),
