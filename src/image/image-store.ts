@@ -127,7 +127,7 @@ class FolderImageStore implements ImageStore {
   async #runtimeImage(build: RuntimeBuild, report: ReportProgress): Promise<RuntimeImage> {
     const { folder, shared, shimFolder, guestProgram, logger } = this.#options
     const folders = [folder, ...shared].map((each) => path.join(each, 'runtimes'))
-    const key = await imageKey(build, guestProgram)
+    const key = await imageKey(build, { guestProgram, shimFolder })
     const found = findImage(folders, key)
     if (found !== null) return toImage(found)
     const startedMs = performance.now()

@@ -1,5 +1,5 @@
 import { parseDigest, type Digest } from '../domain/artifact.ts'
-import { runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
+import { bundleName, runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
@@ -26,7 +26,10 @@ export interface ImageKey {
 }
 
 /** The key of the image of `build` made now. */
-export async function imageKey(build: RuntimeBuild, guestProgram: string): Promise<ImageKey> {
+export async function imageKey(
+  build: RuntimeBuild,
+  { guestProgram, shimFolder }: { guestProgram: string; shimFolder: string },
+): Promise<ImageKey> {
   const recipe = createHash('sha256').update(process.arch)
   // The code that makes images is its own version: with another one, the same build may be another image.
   for (const name of (await readdir(import.meta.dirname)).sort())
@@ -34,7 +37,11 @@ export async function imageKey(build: RuntimeBuild, guestProgram: string): Promi
       recipe.update(await readFile(path.join(import.meta.dirname, name)))
   recipe.update(await readFile(guestProgram))
   const stamps = ['/var/lib/dpkg/status', '/etc/ssl/certs/ca-certificates.crt', '/etc/ld.so.conf.d'].map(stampOf)
-  return { build: build.digest, recipe: recipe.digest('hex'), machine: (await Promise.all(stamps)).join(' ') }
+  // Where set-up could not make a bundle, an image is without: it is not the one with it.
+  const bundles = await readdir(path.join(shimFolder, build.family, '.bundle')).catch(() => [])
+  const bundled = bundles.filter((name) => name.startsWith(bundleName(build)) && !/\.\d+$/.test(name)).length
+  const machine = [...(await Promise.all(stamps)), `${bundled}`].join(' ')
+  return { build: build.digest, recipe: recipe.digest('hex'), machine }
 }
 
 async function stampOf(file: string): Promise<string> {

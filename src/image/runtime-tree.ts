@@ -1,5 +1,5 @@
 import { AppError } from '../domain/error.ts'
-import type { RuntimeBuild } from '../domain/runtime.ts'
+import { bundleName, type RuntimeBuild } from '../domain/runtime.ts'
 import { addBase } from './base-files.ts'
 import { addInterpreter } from './interpreter-files.ts'
 import { addLibraries, systemLibraries } from './library-closure.ts'
@@ -43,7 +43,7 @@ export function runtimeTree({ build, shimFolder, guestProgram, draft, report }: 
   report(`${build.id} ${build.version}`, 0.1)
   const { runtime, placeOf } = addInterpreter(tree, build, skip)
   addFile(tree, guestProgram, guestPath)
-  addShim(tree, path.join(shimFolder, build.family))
+  addShim(tree, build, shimFolder)
   report('shared libraries', 0.3)
   const arch = process.arch === 'arm64' ? 'arm64' : 'x64'
   addLibraries(tree, { arch, placeOf, isOptional: (file) => file.includes('/lib-dynload/'), skipped: skip })
@@ -65,9 +65,14 @@ function requireReadable({ id, executable }: RuntimeBuild): void {
   }
 }
 
-function addShim(tree: Tree, source: string): void {
-  const wants = (relative: string): boolean => !/\.test\.ts$|(^|\/)(__pycache__|wire_vectors\.py)$/.test(relative)
-  addFolder(tree, { source, target: 'var/runtime', wants })
+/** With the bundle of this build alone, if one was made: the others are for other interpreters. */
+function addShim(tree: Tree, build: RuntimeBuild, shimFolder: string): void {
+  const bundle = new RegExp(`^\\.bundle/${bundleName(build)}(\\.js|\\.cache)?$`)
+  const useless = /\.test\.ts$|(^|\/)(__pycache__|wire_vectors\.py|\.gitignore)$/
+  const wants = (relative: string): boolean => {
+    return relative.startsWith('.bundle/') ? bundle.test(relative) : !useless.test(relative)
+  }
+  addFolder(tree, { source: path.join(shimFolder, build.family), target: 'var/runtime', wants })
 }
 
 /** OpenSSL's module for old algorithms, which it loads by name. */
