@@ -152,6 +152,20 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Does `work` in the mount namespace of another process, whose root is then `/`.
+    pub fn in_mounts_of(&self, namespace: &OwnedFd, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let Some(base) = &self.spawn_base else { return Err(io::Error::from_raw_os_error(libc::EPERM)) };
+        sys::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS)?;
+        let done = work();
+        if let Err(error) = base.leave() {
+            eprintln!("hearth-guest: cannot return to the own mount namespace: {error}");
+            sys::exit(1);
+        }
+        done
+    }
+}
+
 /// Mounts a tmpfs of the launcher's own over `instances/.work` of the state folder, which the platform may write to: no link is
 /// followed, and what happens here later happens by descriptor.
 pub fn mount_work(state: &str) -> Result<OwnedFd, Error> {

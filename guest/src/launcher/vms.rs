@@ -78,6 +78,12 @@ impl Launcher {
                 Ok(Some(json!({})))
             }
             VmVerb::Network(request) => self.connect_vm(id, &request),
+            VmVerb::Place { instance, name, path } => {
+                let serial = self.serials.get(&instance).copied().unwrap_or(0);
+                let vm = self.vms.running.get(&serial).filter(|vm| vm.is_running);
+                let vm = vm.ok_or(Error::UnknownInstance { instance })?;
+                vm.place(&self.host, &name, &path).map(|()| Some(json!({})))
+            }
         }
     }
 

@@ -54,6 +54,7 @@ pub enum VmVerb {
     Template { name: String, path: String },
     Forget { name: String },
     Network(VmNetwork),
+    Place { instance: String, name: String, path: String },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +74,9 @@ pub fn parse(name: &str, fields: &Fields) -> Result<VmVerb, Error> {
         "vm_template" => VmVerb::Template { name: template_name(fields, "name")?, path: fields.path("path")? },
         "vm_forget" => VmVerb::Forget { name: template_name(fields, "name")? },
         "vm_network" => VmVerb::Network(network(fields)?),
+        "vm_place" => {
+            VmVerb::Place { instance: fields.instance()?, name: placed_name(fields)?, path: fields.path("path")? }
+        }
         other => return Err(Error::Verb { verb: other.chars().take(40).collect() }),
     })
 }
@@ -161,6 +165,12 @@ fn template_name(fields: &Fields, field: &str) -> Result<String, Error> {
     name.map(str::to_string).ok_or_else(|| rule(field, "1 to 128 printable characters without spaces"))
 }
 
+fn placed_name(fields: &Fields) -> Result<String, Error> {
+    let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let name = fields.bounded("name", 32).ok().filter(|name| !name.is_empty() && name.bytes().all(is_good));
+    name.map(str::to_string).ok_or_else(|| rule("name", "1 to 32 lower-case letters, digits or \"-\""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{parse, Verb};
@@ -243,5 +253,18 @@ mod tests {
         let error = verb(r#"{"id":1,"verb":"vm_forget","name":"a b"}"#).unwrap_err();
         assert_eq!(error.to_string(), "Field \"name\" must be 1 to 128 printable characters without spaces.");
         assert_eq!(verb(r#"{"id":1,"verb":"vm_dance"}"#).unwrap_err().to_string(), "Unknown verb \"vm_dance\".");
+    }
+
+    #[test]
+    fn parse_takes_plain_names_of_placed_files_only() {
+        let line =
+            |name: &str| format!(r#"{{"id":1,"verb":"vm_place","instance":"v-1","name":"{name}","path":"/d/code"}}"#);
+        let wanted = VmVerb::Place { instance: "v-1".into(), name: "code-1".into(), path: "/d/code".into() };
+        assert_eq!(parse(&line("code-1")).1, Ok(Verb::Vm(wanted)));
+        for bad in ["", "Code", "a/b", "..", "a.b"] {
+            let error = parse(&line(bad)).1.err().map(|error| error.to_string());
+            let says = "Field \"name\" must be 1 to 32 lower-case letters, digits or \"-\".";
+            assert_eq!(error.as_deref(), Some(says), "{bad}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It starts in an empty mount namespace, as PID 1 of a pid namespace. It does not die with its parent: VMs outlive the launcher.
 
+use super::place::FOLDER;
 use crate::sandbox::{place, place_proc, Status, Tree};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -103,6 +104,9 @@ fn make_root(child: &mut Child) -> io::Result<()> {
     for folder in ["dev", "proc", "mnt"] {
         sys::mkdirat(libc::AT_FDCWD, folder, 0o755)?;
     }
+    sys::mkdirat(libc::AT_FDCWD, FOLDER, 0o755)?;
+    let placed = sys::new_mount("tmpfs", &[("size", "64k"), ("mode", "755")], sys::MOUNT_ATTR_NOSUID)?;
+    sys::move_mount(placed.as_raw_fd(), libc::AT_FDCWD, FOLDER)?;
     for (name, major, minor) in plan.nodes {
         sys::mknod_char(libc::AT_FDCWD, &format!("dev/{name}"), *major, *minor)?;
     }

@@ -2,6 +2,7 @@
 
 mod child;
 mod inputs;
+mod place;
 mod program;
 mod tail;
 mod template;
