@@ -98,7 +98,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     version: Version,
     { report = () => {}, mustLoad = false }: Parameters<Agent['deploy']>[1] = {},
   ): Promise<void> {
-    await this.#sources.probed
+    if (version.config.isolation === 'vm') await this.#sources.probeAll()
     const place = this.#sources.placeOf(version)
     const { folder, bytes, entries } = await this.#options.artifacts.unpack(version.codeDigest)
     report(`Unpacked ${entries} entries, ${bytes} bytes.`)
@@ -193,8 +193,8 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     return { ok: true, detail: this.isDraining ? 'draining' : 'ready' }
   }
 
-  async status(): Promise<AgentStatus> {
-    await this.#sources.probed
+  async status({ mustProbe = false }: { mustProbe?: boolean } = {}): Promise<AgentStatus> {
+    if (mustProbe) await this.#sources.probeAll()
     return this.#statusNow()
   }
 

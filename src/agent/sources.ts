@@ -41,8 +41,7 @@ export class Sources {
   readonly #drivers: DriverChoice
   readonly #snapshots: Snapshots
   readonly #probes = new Map<Driver, ProbeResult>()
-  /** Settled once it is known of every driver whether it works; never rejects. */
-  probed: Promise<void> = Promise.resolve()
+  #probing: Promise<void> | null = null
 
   constructor(options: SourcesOptions) {
     this.#options = options
@@ -66,14 +65,19 @@ export class Sources {
 
   /** Probes the drivers, finds earlier snapshots, and begins to fill the pools of the default runtimes. */
   async open(): Promise<void> {
-    const [first, ...others] = this.#drivers.all
+    const [first] = this.#drivers.all
     if (first !== undefined) await this.#probe(first)
-    // A guest's boot takes a second or two: nobody waits for a driver that is not the first choice.
-    if (this.trouble === null) this.probed = this.#probeAll(others)
-    else await this.#probeAll(others)
+    // A guest's boot takes a second or two: what is not the first choice is probed when it is asked for.
+    if (first === undefined || this.trouble !== null) await this.probeAll()
     if (this.#drivers.all.some(({ capabilities }) => capabilities.snapshots)) await this.#snapshots.open()
     for (const family of runtimeFamilies) this.#warmUp(family)
     this.pools.refillSoon()
+  }
+
+  /** Resolves once it is known of every driver whether it works; never rejects. */
+  probeAll(): Promise<void> {
+    this.#probing ??= this.#probeOthers()
+    return this.#probing
   }
 
   /** Why nothing can run here, or null. */
@@ -105,6 +109,8 @@ export class Sources {
 
   /** Where the next Instance of `version` comes from. A Version that cannot be placed any more fails its claims with the reason. */
   poolOf(version: Version): Pick<Pool, 'claim'> {
+    if (version.config.isolation === 'vm' && !this.#isProbed)
+      return { claim: (claim) => later(claim, async () => this.#probedPoolOf(version)) }
     try {
       const place = this.placeOf(version)
       if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return this.pools.of(place)
@@ -115,6 +121,11 @@ export class Sources {
     } catch (error) {
       return { claim: failing(error) }
     }
+  }
+
+  async #probedPoolOf(version: Version): Promise<Pick<Pool, 'claim'>> {
+    await this.probeAll()
+    return this.poolOf(version)
   }
 
   /** The strongest rung that holds now: restored from the runtime snapshot, else booted. */
@@ -181,8 +192,12 @@ export class Sources {
     }
   }
 
-  async #probeAll(drivers: readonly Driver[]): Promise<void> {
-    for (const driver of drivers) await this.#probe(driver)
+  async #probeOthers(): Promise<void> {
+    for (const driver of this.#drivers.all) if (!this.#probes.has(driver)) await this.#probe(driver)
+  }
+
+  get #isProbed(): boolean {
+    return this.#drivers.all.every((driver) => this.#probes.has(driver))
   }
 
   async #probe(driver: Driver): Promise<void> {
@@ -237,11 +252,25 @@ function ownKey(version: Version, place: Place): string {
 }
 
 function failing(error: unknown): Pool['claim'] {
-  return ({ onFailed }) => {
-    let isOff = false
-    queueMicrotask(() => {
-      if (!isOff) onFailed(error)
-    })
-    return () => void (isOff = true)
+  const fail = async (): Promise<never> => {
+    throw error
+  }
+  return (claim) => later(claim, fail)
+}
+
+/** Claims from the pool that comes, unless it was taken back by then. */
+function later(claim: Parameters<Pool['claim']>[0], coming: () => Promise<Pick<Pool, 'claim'>>): () => void {
+  let isOff = false
+  let unclaim = (): void => {}
+  const claimed = (pool: Pick<Pool, 'claim'>): void => {
+    if (!isOff) unclaim = pool.claim(claim)
+  }
+  const failed = (error: unknown): void => {
+    if (!isOff) claim.onFailed(error)
+  }
+  coming().then(claimed, failed)
+  return () => {
+    isOff = true
+    unclaim()
   }
 }

@@ -69,7 +69,7 @@ export class Functions {
       const { store, agent } = this.#options
       if ((await store.functions.get(caller.project, name)) !== null)
         throw new AppError('conflict', `Function "${name}" exists already. Use update to change it.`)
-      const config = parseConfig(input, null, await this.#context(caller))
+      const config = parseConfig(input, null, await this.#context(caller, input.isolation))
       const draft = await this.#draft(caller, { name, config, codeDigest: code.artifact })
       const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summary(draft) }
       if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
@@ -97,7 +97,11 @@ export class Functions {
       const { store } = this.#options
       const current = await this.#current(caller.project, name)
       const base = await this.#newest(current)
-      const config = parseConfig(input.config ?? {}, base.config, await this.#context(caller))
+      const config = parseConfig(
+        input.config ?? {},
+        base.config,
+        await this.#context(caller, input.config?.isolation ?? base.config.isolation),
+      )
       const draft = await this.#draft(caller, { name, config, codeDigest: input.code?.artifact ?? base.codeDigest })
       const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
       if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
@@ -260,8 +264,8 @@ export class Functions {
     return { record, version, stats: this.#options.stats.view(record.project, record.name) }
   }
 
-  async #context(caller: Caller): Promise<ConfigContext> {
-    const { drivers } = await this.#options.agent.status()
+  async #context(caller: Caller, isolation: string | undefined): Promise<ConfigContext> {
+    const { drivers } = await this.#options.agent.status({ mustProbe: isolation === 'vm' })
     return { caller, arch: this.#options.arch, hasVm: drivers.some(({ isVm, works }) => isVm && works) }
   }
 

@@ -167,7 +167,8 @@ export interface Agent {
     delete(project: string, functionName: string): Promise<void>
   }
   /** Waits for probes of drivers that are under way. */
-  status(): Promise<AgentStatus>
+  /** `mustProbe`: of every driver, also those that nothing has asked for yet, which can take seconds. */
+  status(options?: { mustProbe?: boolean }): Promise<AgentStatus>
   health(): Promise<{ ok: boolean; detail: string }>
   /** Calls `receive` for each event until the returned function is called. */
   watch(receive: (event: AgentEvent) => void): () => void

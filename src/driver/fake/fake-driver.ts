@@ -1,7 +1,19 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { duplexPair } from 'node:stream'
 import { systemClock, type Clock } from '../../domain/clock.ts'
 import { folderBound } from '../../domain/driver.ts'
-import type { BindSpec, BootSpec, Capabilities, Driver, ProbeResult, Sandbox } from '../../domain/driver.ts'
+import type {
+  BindSpec,
+  BootSpec,
+  Capabilities,
+  Driver,
+  ProbeResult,
+  RestoreSpec,
+  Sandbox,
+  SnapshotSpec,
+} from '../../domain/driver.ts'
+import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.ts'
 import { AppError } from '../../domain/error.ts'
 import type { FakeFaults } from './faults.ts'
 import { FakeSandbox } from './fake-sandbox.ts'
@@ -15,24 +27,31 @@ export interface FakeDriverOptions {
   readonly seed?: number
   /** Sum of `memoryMib` over bound sandboxes; more is `capacity`. Default: no bound. */
   readonly memoryMib?: number
+  /** It makes machines: fixed sizes of memory, snapshots. */
+  readonly isVm?: boolean
 }
+
+const machines = {
+  snapshots: true,
+  isVm: true,
+  memoryClassesMib: [128, 256, 512, 1024, 2048],
+  vmm: { name: 'fake', version: '1', accelerator: 'kvm' },
+} as const satisfies Partial<Capabilities>
 
 /** Sandboxes that exist only in this process, with runtimes that are functions; they speak the real guest protocol over an
  *  in-memory channel. For tests of the agent and the control plane in virtual time, and for trying failure paths by hand. */
 export class FakeDriver implements Driver {
   readonly name = 'fake'
   readonly faults: FakeFaults
-  readonly capabilities: Capabilities = {
-    ...folderBound,
-    pause: true,
-    enforced: [{ feature: 'isolation', enforced: false, detail: 'functions run inside the platform process' }],
-  }
+  readonly capabilities: Capabilities
   readonly #handler: FakeHandler
   readonly #clock: Clock
   readonly #memoryMib: number
   readonly #random: () => number
   readonly #alive = new Map<string, FakeSandbox>()
   #boots = 0
+  #restores = 0
+  #snapshots = 0
 
   constructor(options: FakeDriverOptions = {}) {
     this.#handler = options.handler ?? ((event) => event)
@@ -40,6 +59,12 @@ export class FakeDriver implements Driver {
     this.faults = options.faults ?? {}
     this.#memoryMib = options.memoryMib ?? Infinity
     this.#random = seeded(options.seed ?? 1)
+    this.capabilities = {
+      ...folderBound,
+      ...(options.isVm === true && machines),
+      pause: true,
+      enforced: [{ feature: 'isolation', enforced: false, detail: 'functions run inside the platform process' }],
+    }
   }
 
   /** Sandboxes that are alive now, by instance id. */
@@ -52,6 +77,10 @@ export class FakeDriver implements Driver {
     return this.#boots
   }
 
+  get restores(): number {
+    return this.#restores
+  }
+
   async probe(): Promise<ProbeResult> {
     return { works: true, detail: 'Runs functions inside this process.', capabilities: this.capabilities }
   }
@@ -60,6 +89,52 @@ export class FakeDriver implements Driver {
     this.#boots++
     await this.#delay(this.faults.bootMs ?? 0, options)
     this.#failBootIfAsked(spec)
+    return this.#make(spec)
+  }
+
+  async snapshotKey({ runtime, memoryMib, codeImage }: SnapshotSpec): Promise<SnapshotKey> {
+    const vmm = this.faults.vmmVersion ?? '1'
+    return { vmm, image: runtime.digest, memory: `${memoryMib} MiB`, code: codeImage ?? 'none' }
+  }
+
+  async snapshot(
+    sandbox: Sandbox,
+    { folder, kind, key }: { folder: string; kind: SnapshotKind; key: SnapshotKey },
+  ): Promise<Snapshot> {
+    await sandbox.kill()
+    const { failSnapshot } = this.faults
+    if (failSnapshot !== undefined)
+      throw new AppError('driver_failed', `Cannot save the machine: step "${failSnapshot}" failed.`)
+    const memoryMib = Number.parseInt(key['memory'] ?? '0', 10)
+    const about = { driver: this.name, kind, key, folder, memoryMib, bytes: 2 ** 20, createdAt: this.#clock.nowMs() }
+    const snapshot = { id: `s-${++this.#snapshots}`, ...about }
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, 'snapshot.json'), JSON.stringify(snapshot))
+    return snapshot
+  }
+
+  async restore(
+    _snapshot: Snapshot,
+    spec: RestoreSpec,
+    options: { signal?: AbortSignal; deadlineMs: number },
+  ): Promise<Sandbox> {
+    this.#restores++
+    const { failRestore, restoreMs = 0 } = this.faults
+    await this.#delay(restoreMs, options)
+    if (failRestore !== undefined && failRestore.times > 0) {
+      failRestore.times--
+      throw new AppError('driver_failed', `Cannot restore instance "${spec.instanceId}".`)
+    }
+    const { instanceId, epoch, runtime, folder } = spec
+    return this.#make({ instanceId, epoch, runtime, folder, memoryMib: _snapshot.memoryMib, isForSnapshot: false })
+  }
+
+  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
+    const id = handle.state['instance']
+    return typeof id === 'string' ? (this.#alive.get(id) ?? null) : null
+  }
+
+  #make(spec: BootSpec): FakeSandbox {
     const [host, guest] = duplexPair()
     const [hostSupervisor, guestSupervisor] = duplexPair()
     const sandbox = new FakeSandbox({
@@ -75,11 +150,6 @@ export class FakeDriver implements Driver {
     this.#alive.set(spec.instanceId, sandbox)
     void sandbox.exited.then(() => this.#alive.delete(spec.instanceId))
     return sandbox
-  }
-
-  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
-    const id = handle.state['instance']
-    return typeof id === 'string' ? (this.#alive.get(id) ?? null) : null
   }
 
   async close(): Promise<void> {

@@ -90,12 +90,23 @@ export class FakeRuntime {
       this.#early.push(invocation)
       return
     }
+    if (invocation.message.kind === 'identity') return this.#sayIdentity(invocation)
     if (faults.protocolGarbage === true) return this.peer.raw(Buffer.from('not a frame, and long enough for one'))
     if (faults.exitOnInvoke !== undefined) return this.#options.exit(faults.exitOnInvoke)
     if (faults.hangOnInvoke === true) return
     if (faults.crashRate !== undefined && this.#options.random() < faults.crashRate)
       return this.#options.exit({ code: null, signal: 'SIGSEGV', oom: false })
     void this.#run(invocation)
+  }
+
+  #sayIdentity(invocation: GuestInvocation): void {
+    const { faults, random, instanceId, clock } = this.#options
+    const { clonesShare, clockSkewMs = 0 } = faults
+    const own = { randomBytes: random(), uuid: random(), mathRandom: random(), hostname: instanceId }
+    const shared = clonesShare === undefined ? {} : { [clonesShare]: 'the same' }
+    const identity = { ...own, ...shared, nowMs: clock.nowMs() + clockSkewMs, addresses: [], env: {} }
+    invocation.write(Buffer.from(JSON.stringify(identity)))
+    invocation.end()
   }
 
   async #run(invocation: GuestInvocation): Promise<void> {

@@ -32,4 +32,15 @@ export interface FakeFaults {
   memoryBytes?: number
   ephemeralFull?: boolean
   failPause?: boolean
+  /** Time from `restore` to a sandbox. */
+  restoreMs?: number
+  /** Saving a machine fails with this step's name. */
+  failSnapshot?: string
+  /** Restores that fail; a number of them, or all. */
+  failRestore?: { times: number }
+  /** Clones draw the same values of this name, or have a clock this much off. */
+  clonesShare?: 'randomBytes' | 'uuid' | 'mathRandom' | 'hostname'
+  clockSkewMs?: number
+  /** Part of a snapshot's key: another value refuses those made before. */
+  vmmVersion?: string
 }

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { readdirSync, writeFileSync, mkdirSync } from 'node:fs'
+import path from 'node:path'
+import { afterEach, test } from 'node:test'
+import { AgentRig, settle, versionOf, type FakeDriverOptions } from '../../test/support/agent-rig.ts'
+import type { AttemptRecord } from '../domain/invocation.ts'
+import type { Version } from '../domain/function.ts'
+
+const rigs: AgentRig[] = []
+afterEach(async () => {
+  for (const rig of rigs.splice(0)) await rig.close()
+})
+
+function machines(options: FakeDriverOptions = {}, snapshots?: string): AgentRig {
+  const folders = (of: string) => ({ instances: `${of}/instances`, logs: `${of}/logs`, snapshots: `${of}/snapshots` })
+  const rig = AgentRig.fake(
+    { isVm: true, ...options },
+    { vmPoolSize: 0, ...(snapshots !== undefined && { folders: folders(snapshots) }) },
+  )
+  rigs.push(rig)
+  return rig
+}
+
+async function deployed(rig: AgentRig, version: Version): Promise<string[]> {
+  const lines: string[] = []
+  await settled(rig.agent.deploy(version, { report: (line) => lines.push(line) }))
+  return lines
+}
+
+async function attemptOf(rig: AgentRig, version: Version): Promise<AttemptRecord> {
+  const { result } = await settled(rig.begin(version, { n: 1 }).done)
+  assert.equal(result.outcome, 'succeeded')
+  assert.ok(result.attempt)
+  return result.attempt
+}
+
+/** Lets the rig run until `work` is over. */
+async function settled<T>(work: Promise<T>): Promise<T> {
+  const state = { isOver: false }
+  const over = (): void => void (state.isOver = true)
+  work.then(over, over)
+  while (!state.isOver) await settle(1)
+  return work
+}
+
+const vm = versionOf({ isolation: 'vm', reuse: 'never' })
+
+test('Snapshots: a deploy makes the runtime snapshot once, and starts are restored from it', async () => {
+  const rig = machines()
+  await rig.agent.register()
+  assert.deepEqual((await deployed(rig, vm)).at(-1), 'Snapshot of the runtime: 1 MiB.')
+  const { boots, restores } = rig.driver
+  const attempt = await attemptOf(rig, vm)
+  assert.deepEqual([attempt.driver, attempt.vmm, attempt.snapshot], ['fake', 'fake 1 (kvm)', 'runtime'])
+  assert.equal(rig.driver.boots, boots, 'nothing was booted for it')
+  assert.ok(rig.driver.restores > restores)
+  assert.equal(readdirSync(path.join(rig.folder, 'snapshots')).length, 1)
+})
+
+test('Snapshots: clones that share randomness fail the deploy with the reason, and nothing is kept', async () => {
+  const rig = machines({ faults: { clonesShare: 'randomBytes' } })
+  await rig.agent.register()
+  await assert.rejects(deployed(rig, vm), {
+    code: 'guest_failed',
+    message: 'The runtime snapshot must not serve: two clones drew the same randomBytes.',
+  })
+  assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), [])
+})
+
+test('Snapshots: a clock that is off fails the deploy', async () => {
+  const rig = machines({ faults: { clockSkewMs: -4_000 } })
+  await rig.agent.register()
+  await assert.rejects(deployed(rig, vm), /a clone's clock is 4000 ms off, at most 50 are allowed/)
+})
+
+test('Snapshots: a machine that cannot be saved costs speed only', async () => {
+  const rig = machines({ faults: { failSnapshot: 'migrate' } })
+  await rig.agent.register()
+  const lines = await deployed(rig, vm)
+  assert.match(lines.at(-1) ?? '', /No snapshot of the runtime, starts will be slower: .*"migrate" failed/)
+  assert.match((await attemptOf(rig, vm)).snapshot ?? '', /^refused: Cannot save the machine/)
+})
+
+test('Snapshots: a restore that fails takes the next rung and says so', async () => {
+  const rig = machines()
+  await rig.agent.register()
+  await deployed(rig, vm)
+  rig.driver.faults.failRestore = { times: 1 }
+  assert.match((await attemptOf(rig, vm)).snapshot ?? '', /^refused: .*Cannot restore instance/)
+  assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), [], 'it is not tried again')
+})
+
+test('Snapshots: snapshot none boots cold', async () => {
+  const rig = machines()
+  await rig.agent.register()
+  const version = versionOf({ isolation: 'vm', snapshot: 'none' })
+  await deployed(rig, version)
+  assert.equal((await attemptOf(rig, version)).snapshot, 'none')
+})
+
+test('Snapshots: snapshot function restores with the code in it', async () => {
+  const rig = machines()
+  await rig.agent.register()
+  const version = versionOf({ isolation: 'vm', snapshot: 'function', reuse: 'never' })
+  const lines = await deployed(rig, version)
+  assert.equal(lines.at(-1), 'Snapshot of the function: 1 MiB.')
+  assert.equal((await attemptOf(rig, version)).snapshot, 'function')
+})
+
+test('Snapshots: code that does not load fails the deploy of a function snapshot', async () => {
+  const rig = machines({ faults: { initError: 'no such module' } })
+  await rig.agent.register()
+  const version = versionOf({ isolation: 'vm', snapshot: 'function' })
+  await assert.rejects(deployed(rig, version), { code: 'guest_failed', message: /no such module/ })
+})
+
+test('Snapshots: found again after a restart; another VMM version refuses them and makes new ones', async () => {
+  const first = machines()
+  await first.agent.register()
+  await deployed(first, vm)
+  const folder = first.folder
+  mkdirSync(path.join(folder, 'snapshots/runtime-half'))
+  writeFileSync(path.join(folder, 'snapshots/runtime-half/memory'), 'x')
+
+  const second = machines({}, folder)
+  await second.agent.register()
+  await deployed(second, vm)
+  assert.equal(second.driver.boots, 0, 'the snapshot of before serves')
+
+  const third = machines({ faults: { vmmVersion: '2' } }, folder)
+  await third.agent.register()
+  await deployed(third, vm)
+  assert.equal(third.driver.boots, 1, 'made anew')
+  assert.equal(readdirSync(path.join(folder, 'snapshots')).length, 1)
+})
+
+test('DriverChoice: isolation vm is refused where no driver makes machines', async () => {
+  const rig = AgentRig.fake()
+  rigs.push(rig)
+  await rig.agent.register()
+  await assert.rejects(rig.agent.deploy(vm), { code: 'driver_failed', message: /No microVM driver works on this node/ })
+})
