@@ -67,7 +67,8 @@ export const imageJobs = {
     }
   },
   code: ({ code, folder }: CodeJob): MadeImage => {
-    return publish(codeTree(code), { folder, mode: 0o600, imageBytes: codeImageBytes })
+    // A VMM of another uid opens it where the launcher placed it; nobody else gets through the folder, which is 0700.
+    return publish(codeTree(code), { folder, mode: 0o644, imageBytes: codeImageBytes })
   },
 } as const
 

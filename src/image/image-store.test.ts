@@ -87,7 +87,7 @@ test('codeImage: task, cache and merged layers in one sparse image; made once, h
   )
   assert.equal(statSync(first.path).size, codeImageBytes)
   assert.ok(statSync(first.path).blocks * 512 <= 64 * 1024)
-  assert.equal(statSync(first.path).mode & 0o777, 0o600)
+  assert.equal(statSync(first.path).mode & 0o777, 0o644)
   // The same content elsewhere is the same image; another store finds it on disk.
   const again = await open('code-one').codeImage({ ...code, codeFolder: files('fn-copy', { 'index.js': 'code' }) })
   assert.deepEqual(again, first)

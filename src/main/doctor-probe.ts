@@ -1,19 +1,21 @@
+import { runtimeCatalog } from '../image/runtimes.ts'
 import { openDrivers } from './drivers.ts'
 import { openLauncher } from './launcher.ts'
 import { createLogger } from './logger.ts'
-import { readConfig } from './config.ts'
+import type { ServeOptions } from './serve-options.ts'
 
-/* What `hearth doctor` runs under a launcher of its own: tries a sandbox and prints, as JSON, what came of it. */
+/* What `hearth doctor` runs under a launcher of its own: tries every driver and prints, as JSON, what came of it. */
 
-const data = process.argv[2] ?? ''
-const logger = createLogger({
-  level: 'error',
-  format: 'json',
-  hasColors: false,
-  write: (line) => process.stderr.write(line),
+const { config, user, runtimes: builds, vmms } = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
+const write = (line: string): void => void process.stderr.write(line)
+const logger = createLogger({ level: 'error', format: 'json', hasColors: false, write })
+const runtimes = runtimeCatalog(builds)
+const opened = await openDrivers(config, openLauncher(), {
+  logger,
+  vmms,
+  hasServiceUser: user !== null,
+  probeBuild: () => runtimes.list()[0] ?? null,
 })
-const config = readConfig({ flags: { data }, env: {}, cwd: data, file: undefined })
-const opened = await openDrivers(config, openLauncher(), logger)
 const findings = []
 for (const driver of opened.drivers) {
   const { works, detail, fix, capabilities } = await driver.probe()

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { chownSync, existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -12,8 +12,12 @@ import type { EnforcedFeature } from '../domain/driver.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, appVersion, guestProgram } from './app.ts'
 import { configKeys } from './config-keys.ts'
+import { readConfig } from './config.ts'
+import { cacheFolder } from './images.ts'
 import { findRuntimes } from './runtimes.ts'
 import { findServiceUser } from './service-user.ts'
+import { launcherArguments } from './up.ts'
+import { findVmmPrograms } from './vmm-programs.ts'
 
 interface DriverFinding {
   readonly name: string
@@ -44,7 +48,8 @@ const fixes: Readonly<Record<string, string>> = {
   seccomp: 'a kernel with CONFIG_SECCOMP_FILTER',
 }
 
-const probeMsMax = 30_000
+/** Guests are booted, and the first time their kernel and image are made. */
+const probeMsMax = 180_000
 
 /** `hearth doctor`: tries what the platform would do on this machine and says what holds, what does not, why, and what helps. */
 export async function doctor(context: Context): Promise<number> {
@@ -58,23 +63,16 @@ export async function doctor(context: Context): Promise<number> {
 
 async function examine({ env, cwd }: Context): Promise<Findings> {
   const port = Number(env['HEARTH_PORT'] ?? configKeys.port.default)
-  const [drivers, runtimes, isFree, platform] = await Promise.all([
-    probeDrivers(),
-    findRuntimes(env),
+  const runtimes = await findRuntimes(env)
+  const [drivers, isFree, platform] = await Promise.all([
+    probeDrivers({ env, cwd, runtimes }),
     isPortFree(port),
     findServer({ env, cwd, root: appRoot, url: undefined, apiKey: undefined }).then(
       ({ url, data }) => ({ url, data }),
       () => null,
     ),
   ])
-  const kvm = existsSync('/dev/kvm')
-  const firecracker: DriverFinding = {
-    name: 'firecracker',
-    works: false,
-    detail: `microVMs come in a later release${kvm ? '' : '; this machine has no /dev/kvm'}`,
-    enforced: [],
-  }
-  return { machine: machineFacts(), drivers: [...drivers, firecracker], runtimes, platform, port: { port, isFree } }
+  return { machine: machineFacts(), drivers, runtimes, platform, port: { port, isFree } }
 }
 
 function machineFacts(): Record<string, string> {
@@ -92,41 +90,63 @@ function machineFacts(): Record<string, string> {
 }
 
 /** Under a launcher of its own, in a folder of its own: a running platform is not touched. */
-async function probeDrivers(): Promise<DriverFinding[]> {
-  const name = 'process'
-  if (process.platform !== 'linux')
-    return [
-      {
-        name,
-        works: true,
-        detail: `No isolation on ${process.platform}: functions run as plain processes.`,
-        enforced: [],
-      },
-    ]
-  if (!existsSync(guestProgram))
-    return [{ name, works: false, detail: 'The sandbox program is not built.', fix: 'npm run setup', enforced: [] }]
+async function probeDrivers(
+  of: Pick<Context, 'env' | 'cwd'> & { runtimes: readonly RuntimeBuild[] },
+): Promise<DriverFinding[]> {
+  if (process.platform !== 'linux') {
+    const detail = `No isolation on ${process.platform}: functions run as plain processes.`
+    return [{ name: 'process', works: true, detail, enforced: [] }]
+  }
+  if (!existsSync(guestProgram)) {
+    const detail = 'The sandbox program is not built.'
+    return [{ name: 'process', works: false, detail, fix: 'npm run setup', enforced: [] }]
+  }
   const data = await mkdtemp(path.join(os.tmpdir(), 'hearth-doctor-'))
   try {
-    const isRoot = process.getuid?.() === 0
-    const user = findServiceUser()
-    if (isRoot) chownSync(data, user.uid, user.gid)
-    const identity = isRoot ? ['--uid', String(user.uid), '--gid', String(user.gid)] : []
-    const probe = [
-      process.execPath,
-      '--disable-warning=ExperimentalWarning',
-      path.join(appRoot, 'src/main/doctor-probe.ts'),
-      data,
-    ]
-    const args = ['up', ...identity, '--state', data, '--keep', appRoot, '--keep', data, '--', ...probe]
-    const { stdout } = await promisify(execFile)(guestProgram, args, { cwd: appRoot, timeout: probeMsMax })
-    return JSON.parse(stdout) as DriverFinding[]
+    return [...(await probeIn(data, of)), ...missingVmms(of.env)]
   } catch (error) {
     const text =
       error instanceof Error && 'stderr' in error && error.stderr !== '' ? String(error.stderr).trim() : String(error)
-    return [{ name, works: false, detail: text, fix: 'the message names the step that failed', enforced: [] }]
+    const fix = 'the message names the step that failed'
+    return [{ name: 'process', works: false, detail: text, fix, enforced: [] }]
   } finally {
     await rm(data, { recursive: true, force: true })
   }
+}
+
+async function probeIn(
+  data: string,
+  { env, cwd, runtimes }: Pick<Context, 'env' | 'cwd'> & { runtimes: readonly RuntimeBuild[] },
+): Promise<DriverFinding[]> {
+  const given = readConfig({ flags: { data, driver: 'auto' }, env, cwd, file: env['HEARTH_CONFIG'] })
+  const config = { ...given, readyFile: '', cache: cacheFolder(given.cache, env) }
+  await mkdir(config.cache, { recursive: true, mode: 0o755 })
+  const user = process.getuid?.() === 0 ? findServiceUser() : null
+  if (user !== null) chownSync(data, user.uid, user.gid)
+  const options = { config, user, runtimes, vmms: findVmmPrograms(config, env) }
+  const script = path.join(appRoot, 'src/main/doctor-probe.ts')
+  const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
+  const args = launcherArguments(options, command)
+  const { stdout } = await promisify(execFile)(guestProgram, args, { cwd: appRoot, timeout: probeMsMax })
+  return JSON.parse(stdout) as DriverFinding[]
+}
+
+/** What cannot even be tried: its program is not here. */
+function missingVmms(env: Context['env']): DriverFinding[] {
+  const found = findVmmPrograms({ qemu: '', firecracker: '', jailer: '' }, env)
+  const fixes = {
+    firecracker: 'put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer',
+    qemu: 'apt-get install qemu-system-x86',
+  }
+  return (['firecracker', 'qemu'] as const)
+    .filter((name) => found[name] === '')
+    .map((name) => ({
+      name,
+      works: false,
+      detail: 'Its program is not on this machine.',
+      fix: fixes[name],
+      enforced: [],
+    }))
 }
 
 async function isPortFree(port: number): Promise<boolean> {

@@ -7,6 +7,7 @@ import { startResolver } from '../agent/resolver.ts'
 import type { Driver } from '../domain/driver.ts'
 import type { ImageStore } from '../domain/image.ts'
 import type { Logger } from '../domain/logger.ts'
+import type { RuntimeBuild } from '../domain/runtime.ts'
 import { Undo } from '../domain/undo.ts'
 import { LauncherClient } from '../driver/launcher-client.ts'
 import { PlainDriver } from '../driver/process/plain-driver.ts'
@@ -15,6 +16,7 @@ import type { Config } from './config.ts'
 import { openProcessDriver } from './process-driver.ts'
 import { shimFolder } from './runtimes.ts'
 import { openVmDrivers } from './vm-drivers.ts'
+import type { VmmPrograms } from './vmm-programs.ts'
 
 export interface OpenedDrivers {
   /** Strongest first, as the operator wants it: `auto` functions run on the first that works. */
@@ -24,7 +26,15 @@ export interface OpenedDrivers {
 }
 
 /** What every driver needs of this machine. */
-export interface DriverContext {
+/** What the first stage found out, and what a probe boots. */
+export interface DriverMachine {
+  readonly vmms: VmmPrograms
+  /** The platform gave up root's privileges. */
+  readonly hasServiceUser: boolean
+  readonly probeBuild: () => RuntimeBuild | null
+}
+
+export interface DriverContext extends DriverMachine {
   readonly config: Config
   readonly launcher: LauncherClient
   readonly uids: UidRange
@@ -39,7 +49,11 @@ const uidBlock = 2_048
 const uidBlocks = 100_000
 
 /** The drivers that `config.driver` asks for, in order. Throws invalid (a driver that this machine lacks what it needs for). */
-export async function openDrivers(config: Config, channel: Socket | null, logger: Logger): Promise<OpenedDrivers> {
+export async function openDrivers(
+  config: Config,
+  channel: Socket | null,
+  { logger, ...machine }: DriverMachine & { readonly logger: Logger },
+): Promise<OpenedDrivers> {
   if (channel === null) return plain()
   const undo = new Undo()
   try {
@@ -47,7 +61,7 @@ export async function openDrivers(config: Config, channel: Socket | null, logger
     undo.add('launcher', () => launcher.close())
     const resolver = await startResolver({ logger })
     undo.add('resolver', () => resolver.close())
-    const context = { config, launcher, uids: uidsOf(config.data), resolverPort: resolver.port, logger }
+    const context = { ...machine, config, launcher, uids: uidsOf(config.data), resolverPort: resolver.port, logger }
     const process = await openProcessDriver(context)
     undo.add('process driver', () => process.close())
     const vms = await openVmDrivers(context)

@@ -30,7 +30,7 @@ import { tlsVariables, type ServeOptions } from './serve-options.ts'
 
 /* hearth up, second stage: the platform itself, without privileges. All wiring is on this page, in the order things depend on each other. */
 
-const { config, user, runtimes: builds } = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
+const { config, user, runtimes: builds, vmms } = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
 const hasColors = process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === ''
 const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : config.logFormat
 const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
@@ -56,7 +56,12 @@ async function start(undo: Undo): Promise<void> {
   const receipts = await openReceiptLog({ folder: data('receipts'), clock, logger })
   undo.add('receipts', () => receipts.close())
   const runtimes = liveCatalog(builds, data('runtimes-found.json'))
-  const opened = await openDrivers(config, launcher, logger)
+  const opened = await openDrivers(config, launcher, {
+    logger,
+    vmms,
+    hasServiceUser: user !== null,
+    probeBuild: () => runtimes.list()[0] ?? null,
+  })
   undo.add('drivers', () => opened.close())
 
   // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.

@@ -54,7 +54,11 @@ function serveCommand(options: ServeOptions): readonly string[] {
   return [process.execPath, '--disable-warning=ExperimentalWarning', youngSpace, script, JSON.stringify(options)]
 }
 
-function becomeLauncher(serve: readonly string[], { config, user, runtimes, vmms }: ServeOptions): never {
+/** What `hearth-guest` is started with, for COMMAND to be its platform. */
+export function launcherArguments(
+  { config, user, runtimes, vmms }: ServeOptions,
+  command: readonly string[],
+): string[] {
   const keep = [appRoot, config.data, config.cache, path.dirname(process.execPath)]
   for (const file of [config.readyFile, config.masterKeyFile, config.kernel])
     if (file !== '') keep.push(path.dirname(file))
@@ -62,7 +66,7 @@ function becomeLauncher(serve: readonly string[], { config, user, runtimes, vmms
   keep.push(
     ...runtimes.map(({ family, prefix, executable }) => (family === 'node' || prefix === '' ? executable : prefix)),
   )
-  const args = [
+  return [
     'up',
     ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),
     ...['--state', config.data],
@@ -71,8 +75,13 @@ function becomeLauncher(serve: readonly string[], { config, user, runtimes, vmms
     ...(config.readyFile === '' ? [] : ['--ready', config.readyFile]),
     ...Object.values(vmms).flatMap((program) => (program === '' ? [] : ['--vmm', program])),
     '--',
-    ...serve,
+    ...command,
   ]
+}
+
+function becomeLauncher(serve: readonly string[], options: ServeOptions): never {
+  const { config, user } = options
+  const args = launcherArguments(options, serve)
   process.chdir(appRoot)
   process.execve?.(guestProgram, [guestProgram, ...args], childEnv(config, user))
   throw new AppError(

@@ -31,7 +31,7 @@ for (const language of ['node', 'python'] as const) {
       assert.equal(reply.headers.get('hearth-outcome'), 'succeeded')
       assert.equal(reply.headers.get('hearth-effect'), 'completed')
       assert.equal(reply.headers.get('hearth-version'), '1')
-      assert.match(reply.headers.get('hearth-start') ?? '', /^(warm|cold;source=(pool|boot);cause=[a-z_]+)$/)
+      assert.match(reply.headers.get('hearth-start') ?? '', /^(warm|cold;source=(pool|snapshot|boot);cause=[a-z_]+)$/)
       assert.match(reply.headers.get('server-timing') ?? '', /dur=/)
       assert.match(reply.headers.get('hearth-invocation-id') ?? '', /^[0-9a-f-]{36}$/)
     })

@@ -39,8 +39,8 @@ export interface TestLauncher {
   close(): Promise<void>
 }
 
-/** A real launcher whose control socket ends in this process. It runs as this process's user. */
-export async function startLauncher(): Promise<TestLauncher> {
+/** A real launcher whose control socket ends in this process. It runs as this process's user; `options` go to `hearth-guest up`. */
+export async function startLauncher(options: readonly string[] = []): Promise<TestLauncher> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hl-'))
   await mkdir(path.join(folder, 'instances'), { recursive: true })
   const socketPath = path.join(folder, 'control')
@@ -50,6 +50,7 @@ export async function startLauncher(): Promise<TestLauncher> {
   const child = spawn(
     guest,
     ['up', '--uid', '0', '--gid', '0', '--state', folder, '--keep', root, '--keep', folder].concat([
+      ...options,
       '--',
       process.execPath,
       relay,

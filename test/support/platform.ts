@@ -6,7 +6,10 @@ import os from 'node:os'
 import path from 'node:path'
 
 const root = path.resolve(import.meta.dirname, '../..')
-const startTimeoutMs = 60_000
+/** A guest is booted by the probe, and the first time its image is made. */
+const startTimeoutMs = 120_000
+/** The whole suite can run on another driver: `HEARTH_TEST_DRIVER=qemu npm test -- test/e2e/behaviour.test.ts`. */
+export const testDriver = process.env['HEARTH_TEST_DRIVER']
 
 export interface PlatformOptions {
   /** Data folder; default: a fresh temporary one, removed by `stop`. */
@@ -57,6 +60,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   const readyFile = path.join(scratch, 'ready.json')
   await mkdir(path.dirname(data), { recursive: true })
   const up = [path.join(root, 'bin/hearth'), 'up', '--port', '0', '--data', data, '--ready-file', readyFile]
+  if (testDriver !== undefined) up.push('--driver', testDriver)
   const [program = '', ...args] = [...(options.prefix ?? []), ...up, ...(options.flags ?? [])]
   const env = { ...process.env, ...options.env }
   const child = spawn(program, args, { cwd: scratch, env, stdio: ['ignore', 'pipe', 'pipe'] })

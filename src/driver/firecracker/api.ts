@@ -1,0 +1,67 @@
+import http from 'node:http'
+import { AppError } from '../../domain/error.ts'
+import type { FirecrackerRequests, FirecrackerRoute } from './api-types.ts'
+
+/** A refusal is one sentence; more is not read from a VMM whose guest may have broken out. */
+const replyBytesMax = 64 * 1024
+/** Taking or loading a snapshot of 2 GiB waits for the disk. */
+const replyMsMax = 30_000
+
+/** Firecracker's HTTP API over its UNIX socket, one request after the other. */
+export class FirecrackerApi {
+  readonly #socketPath: string
+  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath
+  }
+
+  /** Sends `body`; resolves when it was accepted. Throws driver_failed with Firecracker's own sentence. */
+  async send<R extends FirecrackerRoute>(route: R, body: FirecrackerRequests[R]): Promise<void> {
+    const [method = '', path = ''] = route.split(' ')
+    const { status, text } = await this.#request(method, path, JSON.stringify(body))
+    if (status === 204 || status === 200) return
+    throw new AppError('driver_failed', `Firecracker refused ${route}: ${faultOf(text) ?? `status ${status}`}`)
+  }
+
+  close(): void {
+    this.#agent.destroy()
+  }
+
+  #request(method: string, path: string, body: string): Promise<{ status: number; text: string }> {
+    return new Promise((resolve, reject) => {
+      const fail = (why: string): void =>
+        reject(new AppError('driver_failed', `Firecracker did not do ${method} ${path}: ${why}.`, { retryable: true }))
+      const request = http.request(
+        {
+          ...{ socketPath: this.#socketPath, method, path, agent: this.#agent, timeout: replyMsMax },
+          headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+        },
+        (response) => {
+          let text = ''
+          response.setEncoding('utf8')
+          response.on('data', (chunk: string) => {
+            text += chunk
+            if (text.length > replyBytesMax) request.destroy(new Error('its reply is too long'))
+          })
+          response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+          response.on('error', (error) => fail(error.message))
+        },
+      )
+      request.on('timeout', () => request.destroy(new Error(`no reply within ${replyMsMax} ms`)))
+      request.on('error', (error) => fail(error.message))
+      request.end(body)
+    })
+  }
+}
+
+function faultOf(text: string): string | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && 'fault_message' in value)
+      return String(value.fault_message).slice(0, 400)
+  } catch {
+    // Not JSON: the status alone is told.
+  }
+  return null
+}

@@ -1,0 +1,313 @@
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import type { Exit, Usage } from '../../domain/driver.ts'
+import { AppError } from '../../domain/error.ts'
+import type { Snapshot } from '../../domain/snapshot.ts'
+import { guestCommandLine } from '../vm/guest-command-line.ts'
+import { processorDigest } from '../vm/processor.ts'
+import type { JailFile, VmHost, VmProcess } from '../vm/vm-host.ts'
+import {
+  vmOverheadMib,
+  type Accelerator,
+  type CloneSpec,
+  type GuestNetwork,
+  type Machine,
+  type MachineSpec,
+  type PortName,
+  type SpareVmm,
+  type Vmm,
+} from '../vm/vmm.ts'
+import { FirecrackerApi } from './api.ts'
+import type { RateLimiter } from './api-types.ts'
+import { connectVsock, vsockPorts } from './vsock.ts'
+
+export interface FirecrackerOptions {
+  readonly host: VmHost
+  readonly jailer: string
+  readonly program: string
+  readonly version: string
+  /** Kernel words before ours. Firecracker's defaults, since `boot_args` replaces them all. */
+  readonly kernelWords?: readonly string[]
+}
+
+type Undo = Parameters<Vmm['boot']>[1]
+
+/** Names in the jail. Drives of a clone must be named as when its snapshot was made. */
+const names = { api: 'api.sock', vsock: 'vsock.sock', log: 'log', metrics: 'metrics' } as const
+const kernelWords = [
+  'quiet',
+  'loglevel=1',
+  'reboot=k',
+  'panic=1',
+  'nomodule',
+  '8250.nr_uarts=0',
+  'i8042.noaux',
+  'i8042.nokbd',
+  'pci=off',
+  'swiotlb=noforce',
+]
+/** One guest must not take a disk from the others: 200 MB/s and 5,000 operations a second, with a second's worth of burst. */
+const driveLimits: RateLimiter = {
+  bandwidth: { size: 200_000_000, refill_time: 1_000 },
+  ops: { size: 5_000, refill_time: 1_000 },
+}
+const guestMac = '02:48:54:48:00:01'
+const connectMsMax = 60_000
+const logTailBytes = 2_048
+
+/** Machines by Firecracker in its jailer. Order of calls: Firecracker docs/getting-started and docs/snapshotting; only logger and metrics may
+ *  precede a load, and what is not in a snapshot (rate limits, metrics) is set again. Memory comes from the File backend; `mem_backend` leaves room for Uffd. */
+export class FirecrackerVmm implements Vmm {
+  readonly name = 'firecracker'
+  readonly accelerators: readonly Accelerator[] = ['kvm']
+  readonly version: string
+  readonly #options: FirecrackerOptions
+
+  constructor(options: FirecrackerOptions) {
+    this.#options = options
+    this.version = options.version
+  }
+
+  /** There is no other. */
+  use(): void {}
+
+  async key(): Promise<Readonly<Record<string, string>>> {
+    return {
+      vmm: `firecracker ${this.version}`,
+      accelerator: 'kvm',
+      cpu: await processorDigest(),
+      devices: 'root,code,eth0,vsock,entropy,balloon',
+    }
+  }
+
+  async boot(spec: MachineSpec, undo: Undo): Promise<Machine> {
+    const { kernel, saveTo, memoryMib, epoch } = spec
+    const machine = await this.#jail(spec, undo, [
+      { path: kernel.vmlinux, name: 'kernel', access: 'read' },
+      ...(kernel.initramfs === null ? [] : [{ path: kernel.initramfs, name: 'initramfs', access: 'read' } as const]),
+      { path: spec.rootImage, name: 'root', access: 'read' },
+      { path: spec.codeImage, name: 'code', access: 'read' },
+      ...(saveTo === null ? [] : saveFiles(saveTo)),
+    ])
+    const { api } = machine
+    await api.send('PUT /machine-config', { vcpu_count: 1, mem_size_mib: memoryMib, smt: false })
+    await api.send('PUT /boot-source', {
+      kernel_image_path: 'kernel',
+      ...(kernel.initramfs !== null && { initrd_path: 'initramfs' }),
+      boot_args: guestCommandLine(this.#options.kernelWords ?? kernelWords, epoch),
+    })
+    const drive = { is_read_only: true, rate_limiter: driveLimits }
+    await api.send('PUT /drives/root', { drive_id: 'root', path_on_host: 'root', is_root_device: true, ...drive })
+    await api.send('PUT /drives/code', { drive_id: 'code', path_on_host: 'code', is_root_device: false, ...drive })
+    await api.send('PUT /network-interfaces/eth0', { iface_id: 'eth0', host_dev_name: 'tap0', guest_mac: guestMac })
+    await api.send('PUT /vsock', { guest_cid: 3, uds_path: names.vsock })
+    await api.send('PUT /entropy', {})
+    await api.send('PUT /balloon', { amount_mib: 0, deflate_on_oom: true, stats_polling_interval_s: 1 })
+    await api.send('PUT /actions', { action_type: 'InstanceStart' })
+    await machine.share()
+    return machine
+  }
+
+  async restore(spec: CloneSpec, spare: SpareVmm | null, undo: Undo): Promise<Machine> {
+    const prepared = spare instanceof FirecrackerSpare && spare.isAlive ? spare.machine : null
+    const machine = prepared ?? (await this.#prepare(spec, undo))
+    if (prepared !== null) undo('vmm', async () => void (await prepared.kill()))
+    await machine.api.send('PUT /snapshot/load', {
+      snapshot_path: 'state',
+      mem_backend: { backend_type: 'File', backend_path: 'memory' },
+      network_overrides: [{ iface_id: 'eth0', host_dev_name: 'tap0' }],
+      vsock_override: { uds_path: names.vsock },
+      resume_vm: false,
+    })
+    await machine.share()
+    await machine.resume()
+    return machine
+  }
+
+  async prespawn(spec: CloneSpec): Promise<SpareVmm> {
+    const steps: (() => Promise<void>)[] = []
+    try {
+      return new FirecrackerSpare(await this.#prepare(spec, (_name, step) => steps.push(step)))
+    } catch (error) {
+      for (const step of steps.toReversed()) await step()
+      throw error
+    }
+  }
+
+  /** The page cache is what clones share: there is nothing to load, only to find. Throws driver_failed. */
+  async load(snapshot: Snapshot): Promise<void> {
+    for (const name of ['memory', 'state']) {
+      const file = await open(join(snapshot.folder, name)).catch((cause: unknown) => {
+        throw new AppError('driver_failed', `Snapshot ${snapshot.id} has no ${name}.`, { cause })
+      })
+      await file.close()
+    }
+  }
+
+  async forget(): Promise<void> {}
+
+  async recover(state: Readonly<Record<string, unknown>>): Promise<Machine | null> {
+    const { root } = state
+    if (typeof root !== 'string') return null
+    const vm = await this.#options.host.adopt(state)
+    return vm === null ? null : new RunningFirecracker(vm, root)
+  }
+
+  async #prepare(spec: CloneSpec, undo: Undo): Promise<RunningFirecracker> {
+    const { folder } = spec.snapshot
+    return this.#jail(spec, undo, [
+      { path: spec.rootImage, name: 'root', access: 'read' },
+      { path: spec.codeImage, name: 'code', access: 'read' },
+      { path: join(folder, 'state'), name: 'state', access: 'read' },
+      { path: join(folder, 'memory'), name: 'memory', access: 'read' },
+    ])
+  }
+
+  /** A VMM in its jail that answers, with logger and metrics set. */
+  async #jail(
+    spec: { instanceId: string } & ({ memoryMib: number } | { snapshot: Snapshot }),
+    undo: Undo,
+    files: readonly JailFile[],
+  ): Promise<RunningFirecracker> {
+    const { host, jailer, program } = this.#options
+    const vm = await host.reserve(spec.instanceId)
+    undo('vmm', async () => void (await vm.kill()))
+    const own = [names.log, names.metrics].map(
+      (name) => ({ path: join(vm.folder, name), name, access: 'write' }) as const,
+    )
+    const memoryMib = 'memoryMib' in spec ? spec.memoryMib : spec.snapshot.memoryMib + vmOverheadMib
+    const root = await vm.jail({ jailer, program, files: [...files, ...own], apiSocket: names.api, memoryMib })
+    await vm.share(names.api)
+    const machine = new RunningFirecracker(vm, root)
+    await machine.api.send('PUT /logger', {
+      log_path: names.log,
+      level: 'Warning',
+      show_level: true,
+      show_log_origin: false,
+    })
+    await machine.api.send('PUT /metrics', { metrics_path: names.metrics })
+    return machine
+  }
+}
+
+function saveFiles(saveTo: { memory: string; state: string }): readonly JailFile[] {
+  return [
+    { path: saveTo.state, name: 'state', access: 'write' },
+    { path: saveTo.memory, name: 'memory', access: 'write' },
+  ]
+}
+
+class FirecrackerSpare implements SpareVmm {
+  readonly machine: RunningFirecracker
+
+  constructor(machine: RunningFirecracker) {
+    this.machine = machine
+  }
+
+  get isAlive(): boolean {
+    return this.machine.isAlive
+  }
+
+  async kill(): Promise<void> {
+    await this.machine.kill()
+  }
+}
+
+class RunningFirecracker implements Machine {
+  readonly api: FirecrackerApi
+  readonly state: Readonly<Record<string, unknown>>
+  readonly exited: Promise<Exit>
+  readonly #vm: VmProcess
+  readonly #root: string
+  #codeCount = 0
+
+  constructor(vm: VmProcess, root: string) {
+    this.#vm = vm
+    this.#root = root
+    this.api = new FirecrackerApi(join(root, names.api))
+    this.exited = vm.exited
+    this.state = { instance: vm.instanceId, uid: vm.uid, folder: vm.folder, root }
+    void vm.exited.then(() => this.api.close())
+  }
+
+  get isAlive(): boolean {
+    return this.#vm.isAlive
+  }
+
+  /** Firecracker makes its vsock socket as its own uid: the platform may connect once the launcher gave it over. */
+  async share(): Promise<void> {
+    await this.#vm.share(names.vsock)
+  }
+
+  async connect(port: PortName): Promise<Duplex> {
+    try {
+      return await connectVsock(join(this.#root, names.vsock), vsockPorts[port], Date.now() + connectMsMax)
+    } catch (error) {
+      throw await this.#withLog(error)
+    }
+  }
+
+  async setCode(image: string): Promise<void> {
+    const path = await this.#vm.place(`code-${++this.#codeCount}`, image)
+    await this.api.send('PATCH /drives/code', { drive_id: 'code', path_on_host: path })
+  }
+
+  connectNetwork(): Promise<GuestNetwork> {
+    return this.#vm.connectNetwork()
+  }
+
+  async pause(): Promise<void> {
+    await this.api.send('PATCH /vm', { state: 'Paused' })
+  }
+
+  async resume(): Promise<void> {
+    await this.api.send('PATCH /vm', { state: 'Resumed' })
+  }
+
+  async save(): Promise<void> {
+    await this.pause()
+    await this.api.send('PUT /snapshot/create', {
+      snapshot_type: 'Full',
+      snapshot_path: 'state',
+      mem_file_path: 'memory',
+    })
+    await this.kill()
+  }
+
+  async kill(): Promise<Exit> {
+    this.api.close()
+    return this.#vm.kill()
+  }
+
+  usage(): Promise<Pick<Usage, 'memoryBytes' | 'cpuMs'>> {
+    return this.#vm.usage()
+  }
+
+  /** The same error with the end of Firecracker's log, where its own reason stands. */
+  async #withLog(error: unknown): Promise<unknown> {
+    if (!(error instanceof AppError)) return error
+    const tail = await readTail(join(this.#vm.folder, names.log))
+    const detail = [tail, this.#vm.stderr].filter((text) => text !== '').join('\n')
+    return new AppError(error.code, error.message, { cause: error, retryable: error.retryable, detail })
+  }
+}
+
+async function readTail(path: string): Promise<string> {
+  try {
+    const file = await open(path)
+    try {
+      const { size } = await file.stat()
+      const { buffer, bytesRead } = await file.read({
+        buffer: Buffer.alloc(logTailBytes),
+        position: Math.max(0, size - logTailBytes),
+      })
+      return buffer.subarray(0, bytesRead).toString()
+    } finally {
+      await file.close()
+    }
+  } catch {
+    // It never got as far as a log.
+    return ''
+  }
+}

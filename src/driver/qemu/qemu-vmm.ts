@@ -1,0 +1,333 @@
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import type { Exit, Usage } from '../../domain/driver.ts'
+import { AppError } from '../../domain/error.ts'
+import type { Snapshot } from '../../domain/snapshot.ts'
+import { processorDigest } from '../vm/processor.ts'
+import type { VmHost, VmProcess, VmSpawn } from '../vm/vm-host.ts'
+import {
+  vmOverheadMib,
+  type Accelerator,
+  type CloneSpec,
+  type GuestNetwork,
+  type Machine,
+  type MachineSpec,
+  type PortName,
+  type SpareVmm,
+  type Vmm,
+} from '../vm/vmm.ts'
+import { qemuArgv, type Descriptors, type QemuMachine } from './command-line.ts'
+import { Qmp } from './qmp.ts'
+import { StateReceiver } from './state-receiver.ts'
+
+export interface QemuOptions {
+  readonly host: VmHost
+  /** Path of qemu-system-*. */
+  readonly program: string
+  readonly version: string
+  readonly accelerators: readonly Accelerator[]
+  readonly tscKhz: number
+}
+
+/** Sockets in an Instance's run folder, in the order of their descriptors; short, since a path holds 107 bytes. */
+const sockets = ['init', 'supervisor', 'runtime', 'qmp'] as const
+const firstFd = 3
+/** Where this process listens for a machine's state; QEMU names descriptors of migrations in this way only. */
+const saveSocket = 'save'
+/** Memory stays out of the stream: it is in the shared file already. */
+const capabilities = [
+  { capability: 'x-ignore-shared', state: true },
+  { capability: 'events', state: true },
+]
+
+type Undo = Parameters<Vmm['boot']>[1]
+
+/** Machines by QEMU's `microvm`. Source: docs/reference and QEMU docs/system/i386/microvm, docs/devel/migration; memory of a snapshot is a file that is
+ *  mapped shared while it is made and privately by clones (`x-ignore-shared` keeps it out of the stream). */
+export class QemuVmm implements Vmm {
+  readonly name = 'qemu'
+  readonly #options: QemuOptions
+
+  #accelerator: Accelerator = 'tcg'
+
+  constructor(options: QemuOptions) {
+    this.#options = options
+  }
+
+  get version(): string {
+    return this.#options.version
+  }
+
+  get accelerators(): readonly Accelerator[] {
+    return this.#options.accelerators
+  }
+
+  use(accelerator: Accelerator): void {
+    this.#accelerator = accelerator
+  }
+
+  async key(): Promise<Readonly<Record<string, string>>> {
+    const { version, tscKhz } = this.#options
+    const accelerator = this.#accelerator
+    const cpu = accelerator === 'kvm' ? await processorDigest() : `tcg ${tscKhz} kHz`
+    return { vmm: `qemu ${version}`, accelerator, cpu, devices: 'microvm-1' }
+  }
+
+  async boot(spec: MachineSpec, undo: Undo): Promise<Machine> {
+    const { kernel, saveTo } = spec
+    const vm = await this.#options.host.reserve(spec.instanceId)
+    undo('vmm', async () => void (await vm.kill()))
+    const receiver = saveTo === null ? null : await StateReceiver.listen(join(vm.folder, saveSocket), saveTo.state)
+    if (receiver !== null) undo('state', async () => receiver.close())
+    const files = [
+      { path: spec.rootImage, access: 'read' },
+      { path: spec.codeImage, access: 'read' },
+      { path: kernel.vmlinux, access: 'read' },
+      ...(kernel.initramfs === null ? [] : [{ path: kernel.initramfs, access: 'read' } as const]),
+      ...(saveTo === null ? [] : [{ path: join(vm.folder, saveSocket), access: 'connect' } as const]),
+    ] as const
+    const first = firstFd + sockets.length
+    const next = first + files.length
+    const fds: Descriptors = {
+      ...socketFds(),
+      root: first,
+      code: first + 1,
+      kernel: first + 2,
+      initramfs: kernel.initramfs === null ? null : first + 3,
+      state: saveTo === null ? null : next - 1,
+      memory: saveTo === null ? null : next,
+      tap: saveTo === null ? next : next + 1,
+    }
+    await this.#start(vm, {
+      fds,
+      files,
+      memory: saveTo === null ? null : { create: saveTo.memory, mib: spec.memoryMib },
+      machine: {
+        memoryMib: spec.memoryMib,
+        boot: { kernel, epoch: spec.epoch },
+        memory: saveTo === null ? 'anonymous' : 'shared',
+        needsAcpi: kernel.needsAcpi,
+      },
+    })
+    const qmp = await this.#monitor(vm)
+    return new RunningQemu(vm, qmp, receiver === null ? null : { receiver, fd: fds.state ?? 0 })
+  }
+
+  async restore(spec: CloneSpec, spare: SpareVmm | null, undo: Undo): Promise<Machine> {
+    const vmm = spare instanceof QemuSpare && spare.isAlive ? spare : await this.#prepare(spec, spec.instanceId)
+    undo('vmm', () => vmm.kill())
+    const running = vmm.qmp.event('RESUME')
+    await vmm.qmp.run('migrate-incoming', { uri: `fd:${vmm.stateFd}` })
+    await running
+    return new RunningQemu(vmm.vm, vmm.qmp, null)
+  }
+
+  async prespawn(spec: CloneSpec): Promise<SpareVmm> {
+    return this.#prepare(spec, spec.instanceId)
+  }
+
+  async load(snapshot: Snapshot): Promise<void> {
+    await this.#options.host.loadTemplate(snapshot, join(snapshot.folder, 'memory'))
+  }
+
+  async forget(snapshot: Snapshot): Promise<void> {
+    await this.#options.host.forgetTemplate(snapshot)
+  }
+
+  async recover(state: Readonly<Record<string, unknown>>): Promise<Machine | null> {
+    const vm = await this.#options.host.adopt(state)
+    if (vm === null) return null
+    return new RunningQemu(vm, await this.#monitor(vm), null)
+  }
+
+  /** A VMM up, with the snapshot's memory mapped, waiting for its state. */
+  async #prepare(spec: CloneSpec, instanceId: string): Promise<QemuSpare> {
+    const { snapshot } = spec
+    const first = firstFd + sockets.length
+    const files = [
+      { path: spec.rootImage, access: 'read' },
+      { path: spec.codeImage, access: 'read' },
+      { path: join(snapshot.folder, 'state'), access: 'read' },
+    ] as const
+    const stateFd = first + 2
+    const fds: Descriptors = {
+      ...socketFds(),
+      ...{
+        root: first,
+        code: first + 1,
+        kernel: null,
+        initramfs: null,
+        state: stateFd,
+        memory: first + 3,
+        tap: first + 4,
+      },
+    }
+    const vm = await this.#options.host.reserve(instanceId)
+    await this.#start(vm, {
+      fds,
+      files,
+      memory: { template: snapshot.id },
+      machine: {
+        memoryMib: snapshot.memoryMib + vmOverheadMib,
+        boot: null,
+        memory: 'private',
+        needsAcpi: snapshot.key['acpi'] === 'on',
+      },
+    })
+    const qmp = await this.#monitor(vm)
+    try {
+      await qmp.run('migrate-set-capabilities', { capabilities })
+      return new QemuSpare(vm, qmp, stateFd)
+    } catch (error) {
+      await vm.kill()
+      throw error
+    }
+  }
+
+  /** Throws driver_failed with what QEMU wrote before it went; it is gone then. */
+  async #monitor(vm: VmProcess): Promise<Qmp> {
+    try {
+      return await Qmp.open(await vm.connect('qmp'))
+    } catch (error) {
+      await vm.kill()
+      throw withStderr(error, vm)
+    }
+  }
+
+  async #start(
+    vm: VmProcess,
+    of: {
+      fds: Descriptors
+      files: VmSpawn['files']
+      memory: VmSpawn['memory']
+      machine: Pick<QemuMachine, 'memoryMib' | 'boot' | 'memory' | 'needsAcpi'>
+    },
+  ): Promise<void> {
+    const { program, tscKhz } = this.#options
+    const accelerator = this.#accelerator
+    await vm.start({
+      program,
+      argv: qemuArgv({ accelerator, tscKhz, fds: of.fds, ...of.machine }),
+      listen: sockets,
+      files: of.files,
+      memory: of.memory,
+      memoryMib: of.machine.memoryMib,
+      hasKvm: accelerator === 'kvm',
+    })
+  }
+}
+
+class QemuSpare implements SpareVmm {
+  readonly vm: VmProcess
+  readonly qmp: Qmp
+  readonly stateFd: number
+
+  constructor(vm: VmProcess, qmp: Qmp, stateFd: number) {
+    this.vm = vm
+    this.qmp = qmp
+    this.stateFd = stateFd
+  }
+
+  get isAlive(): boolean {
+    return this.vm.isAlive && !this.qmp.isClosed
+  }
+
+  async kill(): Promise<void> {
+    this.qmp.close()
+    await this.vm.kill()
+  }
+}
+
+class RunningQemu implements Machine {
+  readonly state: Readonly<Record<string, unknown>>
+  readonly exited: Promise<Exit>
+  readonly #vm: VmProcess
+  readonly #qmp: Qmp
+  readonly #saving: { readonly receiver: StateReceiver; readonly fd: number } | null
+  #codeNode = 'code-0'
+  #codeCount = 0
+
+  constructor(vm: VmProcess, qmp: Qmp, saving: { receiver: StateReceiver; fd: number } | null) {
+    this.#vm = vm
+    this.#qmp = qmp
+    this.#saving = saving
+    this.exited = vm.exited
+    this.state = { instance: vm.instanceId, uid: vm.uid, folder: vm.folder }
+    const closed = async (): Promise<void> => {
+      qmp.close()
+      await saving?.receiver.close()
+    }
+    void vm.exited.then(closed)
+  }
+
+  connect(port: PortName): Promise<Duplex> {
+    return this.#vm.connect(port)
+  }
+
+  async setCode(image: string): Promise<void> {
+    const name = `code-${++this.#codeCount}`
+    const filename = await this.#vm.place(name, image)
+    const file = { driver: 'file', 'node-name': name, filename, 'read-only': true, locking: 'off' }
+    await this.#qmp.run('blockdev-add', file)
+    await this.#qmp.run('blockdev-reopen', {
+      options: [{ driver: 'raw', 'node-name': 'code', file: name, 'read-only': true }],
+    })
+    await this.#qmp.run('blockdev-del', { 'node-name': this.#codeNode })
+    this.#codeNode = name
+  }
+
+  connectNetwork(): Promise<GuestNetwork> {
+    return this.#vm.connectNetwork()
+  }
+
+  async pause(): Promise<void> {
+    await this.#qmp.run('stop')
+  }
+
+  async resume(): Promise<void> {
+    await this.#qmp.run('cont')
+  }
+
+  async save(): Promise<void> {
+    const saving = this.#saving
+    if (saving === null)
+      throw new AppError('driver_failed', `Instance "${this.#vm.instanceId}" was not booted to be saved.`)
+    await this.#qmp.run('migrate-set-capabilities', { capabilities })
+    // Without a `stop` before: it would be saved as paused, and clones would wait to be told to run.
+    let changed = this.#qmp.event('MIGRATION')
+    await this.#qmp.run('migrate', { uri: `unix:/proc/self/fd/${saving.fd}` })
+    for (;;) {
+      const status = statusOf(await this.#qmp.run('query-migrate'))
+      if (status === 'completed') break
+      if (status === 'failed' || status === 'cancelled')
+        throw new AppError('driver_failed', `Cannot save instance "${this.#vm.instanceId}": QEMU says ${status}.`)
+      await changed
+      changed = this.#qmp.event('MIGRATION')
+    }
+    changed.catch(() => {})
+    await saving.receiver.saved
+    await this.kill()
+  }
+
+  async kill(): Promise<Exit> {
+    this.#qmp.close()
+    return this.#vm.kill()
+  }
+
+  usage(): Promise<Pick<Usage, 'memoryBytes' | 'cpuMs'>> {
+    return this.#vm.usage()
+  }
+}
+
+function socketFds(): Record<(typeof sockets)[number], number> {
+  return { init: firstFd, supervisor: firstFd + 1, runtime: firstFd + 2, qmp: firstFd + 3 }
+}
+
+function statusOf(reply: unknown): string {
+  return typeof reply === 'object' && reply !== null && 'status' in reply ? String(reply.status) : ''
+}
+
+function withStderr(error: unknown, vm: VmProcess): unknown {
+  if (!(error instanceof AppError) || vm.stderr === '') return error
+  return new AppError(error.code, `${error.message} QEMU wrote: ${vm.stderr.trim().slice(-400)}`, { cause: error })
+}

@@ -1,0 +1,123 @@
+import type { Duplex } from 'node:stream'
+import { AppError } from '../../domain/error.ts'
+
+/** A reply or event of QEMU's; far above what the commands used here answer. */
+const lineBytesMax = 256 * 1024
+
+type Json = Readonly<Record<string, unknown>>
+
+interface Waiting {
+  readonly command: string
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: AppError) => void
+}
+
+/** QEMU's machine protocol over one connection: commands in order, events by name. The other side runs a guest that may have broken
+ *  out: every line is bounded and parsed, and only `return`, `error` and `event` are read from it. Source: QEMU docs/interop/qmp-spec. */
+export class Qmp {
+  readonly #channel: Duplex
+  readonly #waiting = new Map<number, Waiting>()
+  readonly #listeners = new Map<string, (() => void)[]>()
+  #partial = ''
+  #nextId = 1
+  #why: string | null = null
+
+  private constructor(channel: Duplex) {
+    this.#channel = channel
+    channel.setEncoding('utf8')
+    channel.on('data', (text: string) => this.#push(text))
+    channel.on('error', (error) => this.#close(error.message))
+    channel.on('end', () => this.#close('it closed the connection'))
+    channel.on('close', () => this.#close('it closed the connection'))
+  }
+
+  /** Ready for commands. Throws driver_failed when QEMU refuses or goes. */
+  static async open(channel: Duplex): Promise<Qmp> {
+    const qmp = new Qmp(channel)
+    await qmp.run('qmp_capabilities')
+    return qmp
+  }
+
+  get isClosed(): boolean {
+    return this.#why !== null
+  }
+
+  /** The command's `return`. Throws driver_failed with QEMU's own sentence. */
+  run(command: string, args?: Json): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#why !== null) return reject(gone(command, this.#why))
+      const id = this.#nextId++
+      this.#waiting.set(id, { command, resolve, reject })
+      this.#channel.write(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`)
+    })
+  }
+
+  /** Resolves at the next event of that name; rejects when QEMU goes first. Ask before the command that causes it. */
+  event(name: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#why !== null) return reject(gone(`wait for ${name}`, this.#why))
+      const done = (): void => (this.#why === null ? resolve() : reject(gone(`wait for ${name}`, this.#why)))
+      this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), done])
+    })
+  }
+
+  close(): void {
+    this.#channel.destroy()
+    this.#close('closed here')
+  }
+
+  #push(text: string): void {
+    const lines = (this.#partial + text).split('\n')
+    this.#partial = lines.pop() ?? ''
+    for (const line of lines) this.#receive(line)
+    if (this.#partial.length <= lineBytesMax) return
+    this.#channel.destroy()
+    this.#close('a line of it is too long')
+  }
+
+  #receive(line: string): void {
+    const message = parse(line)
+    if (message === null) return
+    if (typeof message['event'] === 'string') return this.#emit(message['event'])
+    if (typeof message['id'] !== 'number') return
+    const waiting = this.#waiting.get(message['id'])
+    if (waiting === undefined) return
+    this.#waiting.delete(message['id'])
+    const { error } = message
+    if (error === undefined) return waiting.resolve(message['return'])
+    const sentence =
+      typeof error === 'object' && error !== null && 'desc' in error ? String(error.desc) : 'no reason given'
+    waiting.reject(new AppError('driver_failed', `QEMU refused ${waiting.command}: ${sentence.slice(0, 400)}`))
+  }
+
+  #emit(name: string): void {
+    const listeners = this.#listeners.get(name) ?? []
+    this.#listeners.delete(name)
+    for (const done of listeners) done()
+  }
+
+  #close(why: string): void {
+    if (this.#why !== null) return
+    this.#why = why
+    for (const { command, reject } of this.#waiting.values()) reject(gone(command, why))
+    this.#waiting.clear()
+    for (const name of [...this.#listeners.keys()]) this.#emit(name)
+  }
+}
+
+function gone(command: string, why: string): AppError {
+  return new AppError('driver_failed', `QEMU did not do ${command}: ${why}.`, { retryable: true })
+}
+
+function parse(line: string): Json | null {
+  try {
+    const value: unknown = JSON.parse(line)
+    return isJson(value) ? value : null
+  } catch {
+    return null
+  }
+}
+
+function isJson(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null
+}

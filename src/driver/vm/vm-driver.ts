@@ -1,0 +1,321 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type {
+  BootSpec,
+  Capabilities,
+  Driver,
+  EnforcedFeature,
+  Prespawned,
+  ProbeResult,
+  RestoreSpec,
+  Sandbox,
+  SnapshotSpec,
+  VmmFacts,
+} from '../../domain/driver.ts'
+import { AppError } from '../../domain/error.ts'
+import type { ImageStore } from '../../domain/image.ts'
+import type { Logger } from '../../domain/logger.ts'
+import type { RuntimeBuild } from '../../domain/runtime.ts'
+import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.ts'
+import { Undo } from '../../domain/undo.ts'
+import { greet, resume } from './handshake.ts'
+import { inTime } from '../in-time.ts'
+import { VmSandbox } from './vm-sandbox.ts'
+import { vmOverheadMib, type Accelerator, type SpareVmm, type Vmm } from './vmm.ts'
+
+export interface VmDriverOptions {
+  readonly vmm: Vmm
+  readonly images: ImageStore
+  readonly logger: Logger
+  /** What is enforced beside the machine itself. */
+  readonly enforced: readonly EnforcedFeature[]
+  /** The runtime whose image a probe boots; null when this node has none. */
+  readonly probeBuild: () => RuntimeBuild | null
+}
+
+/** A guest is up in 0.3 s on KVM and in 1 to 2 s emulated; the first time its image is built and its kernel fetched as well. */
+const probeMsMax: Readonly<Record<Accelerator, number>> = { kvm: 5_000, tcg: 60_000 }
+
+export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
+
+/** Instances as microVMs: `vmm` makes machines, this boots a guest in them and speaks to its init.
+ *  A machine has two drives (root image, code image), one network interface and three channels; docs/guides/microvms.md draws boot and restore. */
+export class VmDriver implements Driver {
+  readonly name: string
+  readonly #options: VmDriverOptions
+  readonly #alive = new Map<string, VmSandbox>()
+  readonly #loaded = new Map<string, Promise<void>>()
+  #facts: VmmFacts | null = null
+
+  constructor(options: VmDriverOptions) {
+    this.#options = options
+    this.name = options.vmm.name
+  }
+
+  get capabilities(): Capabilities {
+    return {
+      snapshots: true,
+      pause: true,
+      isVm: true,
+      codeForm: 'image',
+      memoryClassesMib,
+      vmm: this.#facts,
+      enforced: this.#options.enforced,
+    }
+  }
+
+  /** Boots a guest on each accelerator until one answers: /dev/kvm can be there and hang. */
+  async probe(): Promise<ProbeResult> {
+    const { vmm, probeBuild } = this.#options
+    const runtime = probeBuild()
+    const failures: string[] = []
+    if (runtime === null) failures.push('there is no runtime to boot a guest with')
+    for (const accelerator of runtime === null ? [] : vmm.accelerators) {
+      vmm.use(accelerator)
+      const startedMs = performance.now()
+      const failure = await this.#tryBoot(runtime, accelerator)
+      if (failure !== null) {
+        failures.push(`${accelerator}: ${failure}`)
+        continue
+      }
+      this.#facts = { name: vmm.name, version: vmm.version, accelerator }
+      const bootMs = Math.round(performance.now() - startedMs)
+      const lost = failures.length === 0 ? '' : ` Not on ${failures.join('; ')}`
+      const detail = `A guest booted in ${bootMs} ms on ${vmm.name} ${vmm.version} (${accelerator}).${lost}`
+      return { works: true, detail, capabilities: this.capabilities }
+    }
+    const detail = `No guest booted on ${vmm.name} ${vmm.version}: ${failures.join('; ')}`
+    return { works: false, detail, capabilities: this.capabilities }
+  }
+
+  async boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox> {
+    return this.#inTime(spec.instanceId, options, (undo) => this.#boot(spec, undo))
+  }
+
+  async snapshotKey({ runtime, memoryMib, codeImage }: SnapshotSpec): Promise<SnapshotKey> {
+    const { vmm, images } = this.#options
+    const [kernel, image, own] = [await images.kernel(), await images.runtimeImage(runtime), await vmm.key()]
+    return {
+      ...own,
+      kernel: kernel.digest,
+      acpi: kernel.needsAcpi ? 'on' : 'off',
+      image: image.digest,
+      memory: `${memoryMib} MiB`,
+      code: codeImage ?? 'none',
+    }
+  }
+
+  async snapshot(
+    sandbox: Sandbox,
+    { folder, kind, key }: { folder: string; kind: SnapshotKind; key: SnapshotKey },
+  ): Promise<Snapshot> {
+    if (!(sandbox instanceof VmSandbox)) throw new AppError('driver_failed', 'Only a microVM can be saved.')
+    try {
+      await sandbox.save()
+      const memory = await stat(join(folder, 'memory'))
+      const state = await stat(join(folder, 'state'))
+      const snapshot: Snapshot = {
+        id: `s-${randomBytes(8).toString('hex')}`,
+        driver: this.name,
+        kind,
+        key,
+        folder,
+        memoryMib: sandbox.memoryMib,
+        bytes: memory.blocks * 512 + state.size,
+        createdAt: Date.now(),
+      }
+      await writeFile(join(folder, 'snapshot.json'), `${JSON.stringify(snapshot)}\n`, { mode: 0o600, flush: true })
+      return snapshot
+    } catch (error) {
+      await sandbox.kill()
+      await rm(folder, { recursive: true, force: true })
+      throw error
+    }
+  }
+
+  async restore(
+    snapshot: Snapshot,
+    spec: RestoreSpec,
+    options: { signal?: AbortSignal; deadlineMs: number },
+  ): Promise<Sandbox> {
+    return this.#inTime(spec.instanceId, options, (undo) => this.#restore(snapshot, spec, undo))
+  }
+
+  async prespawn(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned'>): Promise<Prespawned> {
+    const { vmm, images } = this.#options
+    if (vmm.prespawn === undefined)
+      throw new AppError('driver_failed', `${vmm.name} cannot start a machine ahead of its state.`)
+    await this.#load(snapshot)
+    const rootImage = (await images.runtimeImage(spec.runtime)).path
+    const codeImage = spec.codeImage ?? (await images.placeholder()).path
+    const { instanceId, folder } = spec
+    const spare = await vmm.prespawn({ instanceId, folder, rootImage, codeImage, snapshot })
+    return new WaitingVmm(snapshot.id, spare)
+  }
+
+  async forgetSnapshot(snapshot: Snapshot): Promise<void> {
+    if (!this.#loaded.delete(snapshot.id)) return
+    await this.#options.vmm.forget(snapshot)
+  }
+
+  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
+    const held = this.#alive.get(String(handle.state['instance']))
+    if (held !== undefined) return held
+    const machine = await this.#options.vmm.recover(handle.state)
+    if (machine === null) return null
+    const { instance, memoryMib } = handle.state
+    try {
+      if (typeof instance !== 'string' || typeof memoryMib !== 'number')
+        throw new AppError('driver_failed', 'The handle of the machine is incomplete.')
+      const epoch = randomBytes(16).toString('hex')
+      const link = await resume(machine, { instanceId: instance, epoch })
+      const sandbox = { machine, driver: this.name, memoryMib, hasCode: true, folder: null }
+      return this.#adopt(instance, new VmSandbox({ ...sandbox, ...link, instanceId: instance }))
+    } catch (error) {
+      this.#options.logger.warn('vm.recover.failed', { instanceId: instance, error: String(error) })
+      await machine.kill()
+      return null
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#alive.values()].map((sandbox) => sandbox.kill().catch(() => {})))
+  }
+
+  async #boot(spec: BootSpec, undo: Undo): Promise<VmSandbox> {
+    const { vmm, images } = this.#options
+    const { instanceId, epoch, folder, memoryMib, isForSnapshot, runtime } = spec
+    // 1. What it boots from; known after the first time.
+    const [kernel, image, code] = [
+      await images.kernel(),
+      await images.runtimeImage(runtime),
+      await images.placeholder(),
+    ]
+    // 2. The machine.
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const saveTo = isForSnapshot ? { memory: join(folder, 'memory'), state: join(folder, 'state') } : null
+    if (!isForSnapshot) undo.add('folder', () => rm(folder, { recursive: true, force: true }))
+    const machine = await vmm.boot(
+      {
+        instanceId,
+        folder,
+        kernel,
+        rootImage: image.path,
+        codeImage: code.path,
+        memoryMib: memoryMib + vmOverheadMib,
+        epoch,
+        saveTo,
+      },
+      (name, step) => undo.add(name, step),
+    )
+    // 3. Its init, which starts the runtime.
+    const link = await greet(machine, { instanceId, epoch, runtime: image.runtime, memoryMib })
+    const sandbox = { machine, driver: this.name, memoryMib, hasCode: false, folder: isForSnapshot ? null : folder }
+    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
+  }
+
+  async #restore(snapshot: Snapshot, spec: RestoreSpec, undo: Undo): Promise<VmSandbox> {
+    const { vmm, images } = this.#options
+    const { instanceId, epoch, folder, runtime, codeImage, prespawned } = spec
+    await this.#load(snapshot)
+    const rootImage = (await images.runtimeImage(runtime)).path
+    const code = codeImage ?? (await images.placeholder()).path
+    const spare = prespawned instanceof WaitingVmm && prespawned.snapshotId === snapshot.id ? prespawned.take() : null
+    const machine = await vmm.restore(
+      { instanceId, folder, rootImage, codeImage: code, snapshot },
+      spare,
+      (name, step) => undo.add(name, step),
+    )
+    const link = await resume(machine, { instanceId, epoch })
+    const { memoryMib } = snapshot
+    const sandbox = { machine, driver: this.name, memoryMib, hasCode: codeImage !== null, folder: null }
+    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
+  }
+
+  /** Null when a guest's init and runtime spoke in time, else why not. */
+  async #tryBoot(runtime: RuntimeBuild | null, accelerator: Accelerator): Promise<string | null> {
+    if (runtime === null) return 'no runtime'
+    const instanceId = `probe-${randomBytes(6).toString('hex')}`
+    const folder = await mkdtemp(join(tmpdir(), 'hearth-probe-'))
+    const spec = { instanceId, epoch: randomBytes(16).toString('hex'), runtime, folder, isForSnapshot: false }
+    try {
+      const deadlineMs = Date.now() + probeMsMax[accelerator]
+      const sandbox = await this.boot({ ...spec, memoryMib: memoryClassesMib[1] }, { deadlineMs })
+      await sandbox.kill()
+      return null
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error)
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  }
+
+  #load(snapshot: Snapshot): Promise<void> {
+    const known = this.#loaded.get(snapshot.id)
+    if (known !== undefined) return known
+    const loading = this.#options.vmm.load(snapshot)
+    this.#loaded.set(snapshot.id, loading)
+    loading.catch(() => this.#loaded.delete(snapshot.id))
+    return loading
+  }
+
+  async #inTime(
+    instanceId: string,
+    options: { signal?: AbortSignal; deadlineMs: number },
+    make: (undo: Undo) => Promise<VmSandbox>,
+  ): Promise<Sandbox> {
+    if (options.deadlineMs <= Date.now() || options.signal?.aborted === true)
+      throw new AppError('timeout', `Cannot boot instance "${instanceId}": the deadline passed.`)
+    const undo = new Undo()
+    const making = make(undo)
+    try {
+      const sandbox = await inTime(making, instanceId, options)
+      undo.disarm()
+      return sandbox
+    } catch (error) {
+      await this.#undo(undo, instanceId)
+      // What still comes up after the deadline must go as well.
+      void making.then((late) => late.kill()).catch(() => this.#undo(undo, instanceId))
+      throw error
+    }
+  }
+
+  async #undo(undo: Undo, instanceId: string): Promise<void> {
+    await undo.run().catch((cause: unknown) => {
+      this.#options.logger.error('driver.boot.undo.failed', { instanceId, error: String(cause) })
+    })
+  }
+
+  #adopt(instanceId: string, sandbox: VmSandbox): VmSandbox {
+    this.#alive.set(instanceId, sandbox)
+    void sandbox.exited.then(() => this.#alive.delete(instanceId))
+    return sandbox
+  }
+}
+
+/** A VMM started ahead; `take` hands it to the one restore it can serve. */
+class WaitingVmm implements Prespawned {
+  readonly snapshotId: string
+  #spare: SpareVmm | null
+
+  constructor(snapshotId: string, spare: SpareVmm) {
+    this.snapshotId = snapshotId
+    this.#spare = spare
+  }
+
+  get isAlive(): boolean {
+    return this.#spare?.isAlive === true
+  }
+
+  take(): SpareVmm | null {
+    const spare = this.#spare
+    this.#spare = null
+    return spare
+  }
+
+  async kill(): Promise<void> {
+    await this.take()?.kill()
+  }
+}
