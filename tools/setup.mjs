@@ -1,6 +1,6 @@
 /* Brings a fresh clone to the point where Hearth runs: npm packages (the pinned Node among them), a Rust toolchain, the
  * sandbox program. Runs on Node 20 without any package; does nothing, in a fraction of a second, when all is there.
- * `--test` adds the Debian packages that tests use, `--kernel` those that `hearth kernel build` uses. Progress goes to stderr. */
+ * `--test` adds the Debian packages that tests and benchmarks use, `--kernel` those that `hearth kernel build` uses. Progress goes to stderr. */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
