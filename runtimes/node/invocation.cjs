@@ -17,6 +17,8 @@ class Invocation {
     this.isEventWhole = false
     this.context = null
     this.cancelReason = null
+    /** How a classic handler's promise is settled. */
+    this.answer = null
   }
 
   receiveData(chunk, isLast) {
@@ -39,17 +41,15 @@ class Invocation {
 
   /** Runs the handler; resolves when the answer has been handed over and `waitUntil` work is done. Never rejects. */
   async run(handler, bind) {
-    let settle = () => {}
-    const settled = new Promise((resolve, reject) => {
-      settle = (error, result) => (error === null || error === undefined ? resolve(result) : reject(error))
-    })
-    settled.catch(() => {})
-    this.context = new Context(bind, this.message, settle)
+    this.context = new Context(bind, this.message, (error, result) => this.settle(error, result))
     if (this.cancelReason !== null) this.context.cancel(this.cancelReason)
     try {
       if (handler.style === 'fetch') await this.runFetch(handler)
       else if (handler.call[streamingHandler] === true) await this.runStreaming(handler)
-      else await this.sendResult(await Promise.race([settled, this.runClassic(handler, settle, settled)]))
+      else {
+        const sending = this.sendResult(await this.runClassic(handler))
+        if (sending !== undefined) await sending
+      }
     } catch (error) {
       this.response.fail(error, this.context.hasOpenWork)
     }
@@ -58,12 +58,27 @@ class Invocation {
     this.response.idle()
   }
 
-  /** Async functions and plain returns count as they are; a function that takes a third argument answers by its callback. */
-  runClassic(handler, settle, settled) {
-    const result = handler.call(this.event(), this.context, settle)
-    const isPromise = result !== null && typeof result === 'object' && typeof result.then === 'function'
-    if (isPromise || result !== undefined || handler.call.length < 3) return result
-    return settled
+  /** Async functions and plain returns count as they are; a function that takes a third argument answers by its callback, and
+   *  `context.succeed` and its like answer for any. The first answer counts. */
+  runClassic(handler) {
+    const answered = new Promise((resolve, reject) => (this.answer = { resolve, reject }))
+    try {
+      const result = handler.call(this.event(), this.context, (error, value) => this.settle(error, value))
+      const isPromise = result !== null && typeof result === 'object' && typeof result.then === 'function'
+      if (isPromise) result.then(this.answer.resolve, this.answer.reject)
+      else if (result !== undefined || handler.call.length < 3) this.answer.resolve(result)
+    } catch (error) {
+      // A callback that still comes has nobody to tell.
+      this.answer = null
+      throw error
+    }
+    return answered
+  }
+
+  settle(error, result) {
+    if (this.answer === null) return
+    if (error === null || error === undefined) this.answer.resolve(result)
+    else this.answer.reject(error)
   }
 
   async runFetch(handler) {
