@@ -1,13 +1,22 @@
 import type { Writable } from 'node:stream'
-import { encodeFrame, headerBytes, payloadBytesMax, writeHeader, FrameType } from './frame.ts'
+import { FrameType, headerBytes, payloadBytesMax, payloadLength, writeFrame, writeHeader } from './frame.ts'
 
-/** Below this a payload is copied behind its header; above, header and payload are two buffers of one vectored write. */
+/** In a write of more than one frame's worth, a payload above this is not copied behind its header. */
 const copyBytesMax = 4_096
 
-/** Collects the frames of one tick and writes them at once: INVOKE and a short event leave in one system call. */
+interface Queued {
+  readonly type: FrameType
+  readonly flags: number
+  readonly stream: number
+  readonly payload: Uint8Array | string
+  readonly length: number
+}
+
+/** Collects the frames of one tick and writes them at once: INVOKE and a short event leave as one buffer in one system call. */
 export class FrameWriter {
   readonly #channel: Writable
-  #queue: Uint8Array[] = []
+  readonly #flush = (): void => this.flush()
+  #queue: Queued[] = []
   #queuedBytes = 0
 
   constructor(channel: Writable) {
@@ -19,44 +28,52 @@ export class FrameWriter {
     return this.#queuedBytes + this.#channel.writableLength
   }
 
-  /** Sends one frame; `payload` must not change until it has left. */
+  /** Sends one frame; `payload` must not change until it has left. Throws WireError length. */
   frame(type: FrameType, flags: number, stream: number, payload: Uint8Array | string = ''): void {
-    if (typeof payload === 'string' || payload.length <= copyBytesMax || payload.length > payloadBytesMax) {
-      this.#push(encodeFrame(type, flags, stream, payload))
-      return
-    }
-    const header = Buffer.allocUnsafe(headerBytes)
-    writeHeader(header, { type, flags, stream, length: payload.length })
-    this.#push(header)
-    this.#push(payload)
+    const length = payloadLength(type, payload)
+    if (this.#queue.length === 0) process.nextTick(this.#flush)
+    this.#queue.push({ type, flags, stream, payload, length })
+    this.#queuedBytes += headerBytes + length
   }
 
   credit(stream: number, bytes: number): void {
     const payload = Buffer.allocUnsafe(4)
     payload.writeUInt32BE(bytes)
-    this.#push(encodeFrame(FrameType.credit, 0, stream, payload))
+    this.frame(FrameType.credit, 0, stream, payload)
   }
 
   /** Writes what this tick collected without waiting for its end. */
   flush(): void {
     const queue = this.#queue
     const bytes = this.#queuedBytes
+    if (bytes === 0) return
     this.#queue = []
     this.#queuedBytes = 0
-    const [first] = queue
-    if (first === undefined || this.#channel.destroyed || this.#channel.writableEnded) return
-    if (queue.length === 1) this.#channel.write(first)
-    else if (bytes <= payloadBytesMax) this.#channel.write(Buffer.concat(queue, bytes))
+    if (this.#channel.destroyed || this.#channel.writableEnded) return
+    if (bytes <= payloadBytesMax) this.#channel.write(joined(queue, bytes))
     else {
       this.#channel.cork()
-      for (const part of queue) this.#channel.write(part)
+      for (const frame of queue) this.#writeAlone(frame)
       this.#channel.uncork()
     }
   }
 
-  #push(bytes: Uint8Array): void {
-    if (this.#queue.length === 0) process.nextTick(() => this.flush())
-    this.#queue.push(bytes)
-    this.#queuedBytes += bytes.length
+  #writeAlone(frame: Queued): void {
+    const { payload, length } = frame
+    if (typeof payload === 'string' || length <= copyBytesMax) {
+      this.#channel.write(joined([frame], headerBytes + length))
+      return
+    }
+    const header = Buffer.allocUnsafe(headerBytes)
+    writeHeader(header, 0, frame)
+    this.#channel.write(header)
+    this.#channel.write(payload)
   }
+}
+
+function joined(frames: readonly Queued[], bytes: number): Buffer {
+  const target = Buffer.allocUnsafe(bytes)
+  let at = 0
+  for (const frame of frames) at = writeFrame(target, at, frame)
+  return target
 }

@@ -89,28 +89,45 @@ export function frameName(type: number): string {
   return rules[type]?.name ?? `type ${type}`
 }
 
-/** One frame as bytes. Checks nothing but the length: the sender is us. */
-export function encodeFrame(type: FrameType, flags: number, stream: number, payload: Uint8Array | string = ''): Buffer {
+/** Bytes of `payload` in a frame. Throws WireError length when they do not fit. */
+export function payloadLength(type: FrameType, payload: Uint8Array | string): number {
   const length = typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length
   if (length > payloadBytesMax)
     throw new WireError('length', `Cannot encode ${frameName(type)}: ${length} bytes, at most ${payloadBytesMax} fit.`)
+  return length
+}
+
+/** One frame as bytes. Checks nothing but the length: the sender is us. */
+export function encodeFrame(type: FrameType, flags: number, stream: number, payload: Uint8Array | string = ''): Buffer {
+  const length = payloadLength(type, payload)
   const frame = Buffer.allocUnsafe(headerBytes + length)
-  writeHeader(frame, { type, flags, stream, length })
-  if (typeof payload === 'string') frame.write(payload, headerBytes)
-  else frame.set(payload, headerBytes)
+  writeFrame(frame, 0, { type, flags, stream, payload, length })
   return frame
 }
 
-export function writeHeader(
-  target: Buffer,
-  header: { type: FrameType; flags: number; stream: number; length: number },
-): void {
-  target[0] = header.type
-  target[1] = header.flags
-  target[2] = 0
-  target[3] = 0
-  target.writeUInt32BE(header.stream, 4)
-  target.writeUInt32BE(header.length, 8)
+interface Header {
+  readonly type: FrameType
+  readonly flags: number
+  readonly stream: number
+  readonly length: number
+}
+
+/** Writes a frame at `at`; returns where it ends. */
+export function writeFrame(target: Buffer, at: number, frame: Header & { payload: Uint8Array | string }): number {
+  const { payload, length } = frame
+  writeHeader(target, at, frame)
+  if (typeof payload === 'string') target.write(payload, at + headerBytes)
+  else target.set(payload, at + headerBytes)
+  return at + headerBytes + length
+}
+
+export function writeHeader(target: Buffer, at: number, { type, flags, stream, length }: Header): void {
+  target[at] = type
+  target[at + 1] = flags
+  target[at + 2] = 0
+  target[at + 3] = 0
+  target.writeUInt32BE(stream, at + 4)
+  target.writeUInt32BE(length, at + 8)
 }
 
 export type FrameReceiver = (type: FrameType, flags: number, stream: number, payload: Buffer) => void
