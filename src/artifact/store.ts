@@ -74,7 +74,6 @@ class FolderArtifactStore implements ArtifactStore {
       await this.#publish(draft, this.#blob(artifact.digest))
       return artifact
     } catch (error) {
-      source.destroy()
       await rm(draft, { force: true })
       throw explainDiskError(error)
     }

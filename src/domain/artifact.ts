@@ -19,6 +19,7 @@ export interface Artifact {
  *  Hashing and unpacking run in worker threads: the caller's event loop never waits for them. */
 export interface ArtifactStore {
   /** Stores the bytes of `source`. `expect` refuses anything else.
+   *  A failure leaves the rest of `source` to the caller, unread and open.
    *  Throws invalid (digest differs; over `limits.archive.bytesMax`), capacity (disk full, nothing kept). */
   put(source: Readable, options?: { expect?: Digest; bytesMax?: number }): Promise<Artifact>
   stat(digest: Digest): Promise<Artifact | null>

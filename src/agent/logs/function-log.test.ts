@@ -146,14 +146,21 @@ test('text: tabs and control characters stay as they were', async () => {
   })
 })
 
-test('a disk that refuses: lines are dropped and counted, nothing throws', async () => {
+test('a disk that refuses: lines are dropped and counted, nothing throws, and it is said once', async () => {
+  const clock = new ManualClock()
+  let warnings = 0
   // A folder below a file cannot be made.
   const log = new FunctionLog(path.join(import.meta.filename, 'below'), {
-    clock: new ManualClock(),
-    logger: silentLogger,
+    clock,
+    logger: { ...silentLogger, warn: () => void warnings++ },
     limits: { segmentBytes: 1_000, segmentsMax: 3 },
   })
   write(log, 0, 1)
   await log.flush()
   assert.match((await log.tail(1))[0]?.text ?? '', /^\[hearth\] dropped \d+ bytes of log output: the disk/)
+  await log.flush()
+  write(log, 1, 3)
+  await log.flush()
+  assert.deepEqual(await log.tail(1), [])
+  assert.equal(warnings, 1)
 })

@@ -36,6 +36,8 @@ export class FunctionLog {
   #waiting: Chunk[] = []
   #waitingBytes = 0
   #droppedBytes = 0
+  /** The last write failed: one line and one warning say so until a write succeeds again. */
+  #isRefused = false
   #end = 0
   #loading: Promise<void> | null = null
   #isScheduled = false
@@ -190,19 +192,23 @@ export class FunctionLog {
   }
 
   async #write(): Promise<void> {
+    const wasRefused = this.#isRefused
     for (let chunk = this.#waiting[0]; chunk !== undefined; chunk = this.#waiting[0]) {
       try {
         await this.#segments.append(chunk.bytes, chunk.offset)
+        this.#isRefused = false
       } catch (error) {
         this.#droppedBytes += chunk.bytes.length
-        this.#logger.warn('log.write.failed', { error: String(error), bytes: chunk.bytes.length })
+        if (!this.#isRefused) this.#logger.warn('log.write.failed', { error: String(error), bytes: chunk.bytes.length })
+        this.#isRefused = true
       }
       this.#waiting.shift()
       this.#waitingBytes -= chunk.bytes.length
     }
-    if (this.#droppedBytes === 0) return
+    if (this.#droppedBytes === 0 || (this.#isRefused && wasRefused)) return
     const text = `[hearth] dropped ${this.#droppedBytes} bytes of log output: the disk did not take them`
-    this.#droppedBytes = 0
+    // What the disk does not take now is counted again when it takes something.
+    if (!this.#isRefused) this.#droppedBytes = 0
     this.append(this.#clock.nowMs(), 'p', { invocation: null, instance: '-', text })
   }
 }
