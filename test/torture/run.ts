@@ -8,8 +8,8 @@ const root = path.resolve(import.meta.dirname, '../..')
 const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
 const seed = process.env['HEARTH_TEST_SEED'] ?? String(Number.parseInt(commit.slice(0, 8), 16))
 console.log(`torture with seed ${seed} (commit ${commit.slice(0, 8)})`)
-const files = ['kill.torture.ts', 'flood.torture.ts', 'soak.torture.ts'].map((name) =>
-  path.join(import.meta.dirname, name),
+const files = ['kill', 'faults', 'disk', 'flood', 'soak'].map((name) =>
+  path.join(import.meta.dirname, `${name}.torture.ts`),
 )
 const { status } = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], {
   cwd: root,
