@@ -165,9 +165,10 @@ function prepareSnapshot() {
 
 /** Before BIND it says that there is time: the way of a start is gone through once. */
 function answerPing(payload) {
-  if (preparing !== null) return void preparing.then(() => writer.send(Type.ping, Flag.pong, 0, payload))
-  writer.send(Type.ping, Flag.pong, 0, payload)
-  if (bind !== null || isWarm) return
+  const pong = () => writer.send(Type.ping, Flag.pong, 0, payload)
+  if (preparing === null) pong()
+  else void preparing.then(pong)
+  if (preparing !== null || bind !== null || isWarm) return
   isWarm = true
   void require('./warm-up.cjs').warmUp()
 }
