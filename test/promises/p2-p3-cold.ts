@@ -5,11 +5,11 @@ import { quietMoment } from './quiet.ts'
 import { body200, deploy, invokeHeaders, invokeUrl, withPlatform, type Language } from './subject.ts'
 import type { Platform } from '../support/platform.ts'
 
-const rounds = 30
+const rounds = 20
 /** Rounds before those that count: every process has then done everything once. */
-const warmUpRounds = 3
+const warmUpRounds = 2
 /** Before each sample: the pool refills (10 ms and a boot after the call) and the machine goes quiet. */
-const pauseMs = 200
+const pauseMs = 150
 
 /** One subject's call; resolves to its figures in ms by name. */
 type Sample = () => Promise<Readonly<Record<string, number>>>
