@@ -134,6 +134,24 @@ test('codeImage: the event loop does not wait for a large tree', async () => {
   assert.ok(turns > 50, `${turns} turns of the event loop`)
 })
 
+test('codeImage: a disk without room for it is refused before anything is written', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('needs root, to mount a small disk')
+  const disk = path.join(scratch, 'disk')
+  mkdirSync(disk)
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=65m', 'tmpfs', disk])
+  try {
+    const code = { codeFolder: files('big', { large: 'x'.repeat(2 * 2 ** 20) }), cacheFolder: null, layerFolders: [] }
+    const store = open('full', { codeFolder: path.join(disk, 'code') })
+    await assert.rejects(store.codeImage(code), {
+      code: 'capacity',
+      message: /^Cannot make an image of 3 MiB: only 6\d MiB are free for ".*code"\. Free space, then retry\.$/,
+    })
+    assert.deepEqual(readdirSync(path.join(disk, 'code/tmp')), [])
+  } finally {
+    execFileSync('umount', [disk])
+  }
+})
+
 test('runtimeImage: built once, found by a later store and through a shared folder, valid for fsck.erofs', async (t) => {
   if (!existsSync('/var/lib/dpkg/status')) return t.skip('needs Debian packages')
   const reported: string[] = []

@@ -1,4 +1,3 @@
-import { AppError } from '../domain/error.ts'
 import type {
   CodeTrees,
   Image,
@@ -11,6 +10,7 @@ import type {
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { CodeImages } from './code-images.ts'
+import { prepareDrafts } from './drafts.ts'
 import { ImageThread } from './image-thread.ts'
 import { resolveKernel, type KernelSources } from './kernel/resolve-kernel.ts'
 import { currentKernel, removeKernel, shelvedKernels, type ShelvedKernel } from './kernel/kernel-shelf.ts'
@@ -23,7 +23,6 @@ import {
   removeImage,
   type IndexedImage,
 } from './runtime-index.ts'
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import path from 'node:path'
 
 export interface ImageStoreOptions {
@@ -62,7 +61,7 @@ class FolderImageStore implements ImageStore {
     this.#options = options
     this.#code = new CodeImages(options.codeFolder)
     for (const folder of [options.folder, path.join(options.folder, 'runtimes')])
-      removeOldDrafts(path.join(folder, 'tmp'))
+      prepareDrafts(path.join(folder, 'tmp'))
   }
 
   kernel(report: ReportProgress = () => {}): Promise<KernelBuild> {
@@ -169,23 +168,4 @@ function runtimesOf(folder: string): StoredImage[] {
     const isCurrent = images.find((image) => image.build === build)?.digest === digest
     return { kind: 'runtime', name: `${runtime.id} ${runtime.version}`, digest, path: file, bytes, builtAt, isCurrent }
   })
-}
-
-/** A build takes minutes at most: what is older was left by one that was killed. */
-const draftMsMax = 60 * 60_000
-
-function removeOldDrafts(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true })
-    for (const name of readdirSync(folder)) {
-      const draft = path.join(folder, name)
-      if (statSync(draft).mtimeMs < Date.now() - draftMsMax) rmSync(draft, { recursive: true, force: true })
-    }
-  } catch (cause) {
-    throw new AppError(
-      'internal',
-      `Cannot use "${folder}" for images: ${cause instanceof Error ? cause.message : String(cause)}.`,
-      { cause },
-    )
-  }
 }

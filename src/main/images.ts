@@ -1,6 +1,8 @@
+import { accessSync, constants, mkdirSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { Context } from '../cli/context.ts'
+import { AppError } from '../domain/error.ts'
 import type { ImageStore } from '../domain/image.ts'
 import type { Logger } from '../domain/logger.ts'
 import { openImageStore } from '../image/image-store.ts'
@@ -19,13 +21,32 @@ export function cacheFolder(configured: string, env: Readonly<Record<string, str
   return path.join(base, 'hearth')
 }
 
+/** The cache of a platform, made when absent: below its data folder where the user's own cannot be written, as for a service without a home.
+ *  Throws invalid when the configured one cannot be made. */
+export function makeCacheFolder(
+  { cache, data }: Pick<Config, 'cache' | 'data'>,
+  env: Readonly<Record<string, string | undefined>>,
+): string {
+  const folder = cacheFolder(cache, env)
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o755 })
+    accessSync(folder, constants.W_OK)
+    return folder
+  } catch (cause) {
+    if (cache === '') return path.join(data, 'cache')
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const message = `Cannot use ${cache} as the cache folder: ${why}.`
+    throw new AppError('invalid', message, { field: 'cache', value: cache, cause })
+  }
+}
+
 /** The cache that a command works on: as a platform started here would. */
 export function cacheOf({ env, cwd }: Pick<Context, 'env' | 'cwd'>): string {
   return cacheFolder(readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] }).cache, env)
 }
 
 /** The store of a platform. One that gave up its privileges builds in its data folder and reads what root built; any other shares its user's cache.
- *  `config.cache` is what `cacheFolder` gave when the platform started. */
+ *  `config.cache` is what `makeCacheFolder` gave when the platform started. */
 export function platformImages(
   { data, cache, kernel }: Pick<Config, 'data' | 'cache' | 'kernel'>,
   { hasServiceUser, logger }: { hasServiceUser: boolean; logger: Logger },

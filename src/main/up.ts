@@ -6,7 +6,7 @@ import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, guestProgram } from './app.ts'
 import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
-import { cacheFolder } from './images.ts'
+import { makeCacheFolder } from './images.ts'
 import { findRuntimes } from './runtimes.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
 import { ensureServiceUser, type ServiceUser } from './service-user.ts'
@@ -23,10 +23,9 @@ export interface UpOptions extends ConfigSources {
  *  Throws invalid (configuration), conflict (data folder in use), internal (sandbox program not built). */
 export async function up(options: UpOptions): Promise<number> {
   const given = readConfig(options)
-  const config = { ...given, cache: cacheFolder(given.cache, options.env) }
   const user = process.getuid?.() === 0 ? ensureServiceUser() : null
-  prepareFolder(config.data, user)
-  mkdirSync(config.cache, { recursive: true, mode: 0o755 })
+  prepareFolder(given.data, user)
+  const config = { ...given, cache: makeCacheFolder(given, options.env) }
   takeLock(config.data)
   const runtimes = await findRuntimes(options.env)
   const vmms = findVmmPrograms(config, options.env)

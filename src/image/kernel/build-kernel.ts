@@ -1,5 +1,6 @@
 import { AppError } from '../../domain/error.ts'
 import type { KernelProfile, ReportProgress } from '../../domain/image.ts'
+import { prepareDrafts } from '../drafts.ts'
 import { BuildSteps, programFolders, type Builder } from './build-steps.ts'
 import { checkKernelConfig, kernelConfig } from './kernel-config.ts'
 import { shelvedKernels, shelveKernel, useKernel, type ShelvedKernel } from './kernel-shelf.ts'
@@ -56,6 +57,7 @@ const objectFiles = 1371
 export async function buildKernel(options: BuildKernelOptions): Promise<ShelvedKernel> {
   const { folder, profile, builder, report, signal, timeLimitMs } = options
   requireTools()
+  prepareDrafts(path.join(folder, 'tmp'))
   const draft = path.join(folder, 'tmp', `kernel-${randomUUID()}`)
   mkdirSync(draft, { recursive: true })
   try {
