@@ -169,7 +169,8 @@ function print({ machine, drivers, runtimes, platform, port }: Findings, { outpu
     const rows = enforced.map((each) => [
       each.feature,
       mark(each.enforced),
-      each.detail,
+      // The first sentence names the cause; the rest repeats it for each controller, and --json has all of it.
+      each.detail.replace(/\. .*$/s, '.'),
       each.enforced ? '' : (fixes[each.feature] ?? 'start as root'),
     ])
     output.line(table(['FEATURE', 'ENFORCED', 'WHY', 'FIX'], rows))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { after, before } from 'node:test'
 import { call, deployFiles, invoke, updateFiles } from '../support/functions.ts'
@@ -72,7 +73,7 @@ function isGuest(pid: number): boolean {
 /** Whether the process is in a sandbox whose code holds `text`. */
 function isServing(pid: number, text: string): boolean {
   try {
-    return readFileSync(`/proc/${pid}/root/var/task/index.js`, 'utf8').includes(text)
+    return readFileSync(path.join(`/proc/${pid}/root`, 'var/task/index.js'), 'utf8').includes(text)
   } catch {
     return false
   }
@@ -174,7 +175,7 @@ seededTest(
       ),
     ])
     const listed = await call(platform, 'GET', '/v1/functions/many/versions?limit=100')
-    const versions = listed.json<{ items: { version: number }[] }>().items.map(({ version }) => Number(version))
+    const versions = listed.json<{ items: { version: number }[] }>().items.map(({ version }) => version)
     assert.deepEqual(
       versions.toSorted((a, b) => a - b),
       Array.from({ length: 41 }, (_, n) => n + 1),
