@@ -11,12 +11,18 @@ import { hasVms, startVmParts } from './test-vms.mjs'
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
 const node = path.join(root, 'node_modules/.bin/node')
 const fileTimeoutMs = 300_000
+/** A guest's boot takes a second or two where it is emulated, and a suite boots many. */
+const vmFileTimeoutMs = 900_000
 
 /** In this order, with the sandbox program's own tests in between. */
 const stages = {
   unit: ['src', 'sdk', 'tools', 'runtimes', 'test/contract', 'test/support'],
   'end to end': ['test/e2e'],
 }
+/** Driver suites on real guests: they need the kernel and the images that are made meanwhile. */
+const vmFiles = /^src\/driver\/(qemu|firecracker)\/\w+-driver\.test\.ts$|^test\/e2e\/vm-/
+/** What a function can do in a process it does in a VM, unchanged: the same files on another driver. */
+const suitesOnVms = ['test/e2e/behaviour.test.ts', 'test/e2e/lifecycle.test.ts', 'test/e2e/platform-api.test.ts']
 /** One file after the other: some measure stalls of a few milliseconds, which a neighbour on the same cores would cause. */
 const concurrency = '--test-concurrency=1'
 
@@ -29,25 +35,30 @@ function setUp(isWhole) {
   if (setup.status !== 0) process.exit(1)
 }
 
-async function nodeTests(title, files) {
+async function nodeTests(title, files, { timeoutMs = fileTimeoutMs, env = {} } = {}) {
   if (files.length === 0) return true
   console.log(`\n== ${title}: ${files.length} files`)
   const args = [
     '--test',
     '--test-reporter=spec',
-    `--test-timeout=${fileTimeoutMs}`,
+    `--test-timeout=${timeoutMs}`,
     '--disable-warning=ExperimentalWarning',
     concurrency,
     ...files,
   ]
   let counted = false
-  const code = await runLines(node, args, (line) => {
-    const [, name, value] =
-      /^\S+ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) ([\d.]+)$/.exec(plain(line)) ?? []
-    if (name === undefined) return console.log(line)
-    counted = true
-    totals[name] += Number(value)
-  })
+  const code = await runLines(
+    node,
+    args,
+    (line) => {
+      const [, name, value] =
+        /^\S+ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) ([\d.]+)$/.exec(plain(line)) ?? []
+      if (name === undefined) return console.log(line)
+      counted = true
+      totals[name] += Number(value)
+    },
+    env,
+  )
   if (!counted) totals.fail += 1
   return code === 0
 }
@@ -79,9 +90,9 @@ async function guestTests() {
 }
 
 /** Runs a command, hands over each line of its output as it comes; resolves with the exit code. */
-function runLines(command, args, receive) {
+function runLines(command, args, receive, env = {}) {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, env: testEnv(), stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(command, args, { cwd: root, env: { ...testEnv(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [child.stdout, child.stderr]) {
       let rest = ''
       stream.setEncoding('utf8')
@@ -136,10 +147,29 @@ async function main() {
   else {
     const vmParts = startVmParts(testEnv())
     passed.push(await houseChecks())
-    passed.push(await nodeTests('unit', filesOf(stages.unit)))
+    const isOnVm = (file) => vmFiles.test(file)
+    const unit = filesOf(stages.unit)
+    const endToEnd = filesOf(stages['end to end'])
+    passed.push(
+      await nodeTests(
+        'unit',
+        unit.filter((file) => !isOnVm(file)),
+      ),
+    )
     passed.push(process.platform !== 'linux' || (await guestTests()))
     await vmParts.finish()
-    passed.push(await nodeTests('end to end', filesOf(stages['end to end'])))
+    passed.push(
+      await nodeTests(
+        'end to end',
+        endToEnd.filter((file) => !isOnVm(file)),
+      ),
+    )
+    if (hasVms) {
+      const settings = { timeoutMs: vmFileTimeoutMs }
+      passed.push(await nodeTests('microVMs', [...unit, ...endToEnd].filter(isOnVm), settings))
+      const onQemu = { ...settings, env: { HEARTH_TEST_DRIVER: 'qemu' } }
+      passed.push(await nodeTests('end to end, in microVMs', suitesOnVms, onQemu))
+    }
   }
   console.log()
   for (const [name, value] of Object.entries(totals)) console.log(`\u2139 ${name} ${value}`)

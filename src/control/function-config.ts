@@ -20,6 +20,8 @@ export interface ConfigContext {
   readonly arch: Arch
   /** Whether any node can isolate in a microVM. */
   readonly hasVm: boolean
+  /** What came of trying, for the message; empty where nothing was tried. */
+  readonly vmDetail: string
 }
 
 type Input = Partial<FunctionConfig>
@@ -133,13 +135,13 @@ function parseSecrets(
   return value
 }
 
-function parseIsolation(value: unknown, { hasVm }: ConfigContext): FunctionConfig['isolation'] {
+function parseIsolation(value: unknown, { hasVm, vmDetail }: ConfigContext): FunctionConfig['isolation'] {
   const isolation = oneOf('isolation', value, ['auto', 'process', 'vm'])
   if (isolation === 'vm' && !hasVm)
     throw new AppError(
       'invalid',
       'Isolation "vm" is not possible here: no microVM driver works on this platform, and it is never downgraded. See "hearth doctor".',
-      { field: 'isolation', value, allowed: 'auto or process' },
+      { field: 'isolation', value, allowed: 'auto or process', detail: vmDetail },
     )
   return isolation
 }

@@ -266,7 +266,9 @@ export class Functions {
 
   async #context(caller: Caller, isolation: string | undefined): Promise<ConfigContext> {
     const { drivers } = await this.#options.agent.status({ mustProbe: isolation === 'vm' })
-    return { caller, arch: this.#options.arch, hasVm: drivers.some(({ isVm, works }) => isVm && works) }
+    const vms = drivers.filter(({ isVm }) => isVm)
+    const vmDetail = vms.map(({ name, detail }) => `${name}: ${detail}`).join('\n')
+    return { caller, arch: this.#options.arch, hasVm: vms.some(({ works }) => works), vmDetail }
   }
 
   async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { after, before, test } from 'node:test'
+import { call, deployFiles, invoke } from '../support/functions.ts'
+import { handlers } from '../support/handlers.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
+import { vmMissing } from '../support/vm-rig.ts'
+
+/* A platform as it starts by default, with functions that ask for microVMs: real guests, emulated. */
+
+const missing = vmMissing()
+const skip = missing === null ? false : missing
+
+interface Receipt {
+  readonly attempts: readonly { driver: string; vmm: string | null; snapshot: string | null }[]
+  readonly phases: readonly { phase: string }[]
+}
+
+let platform: Platform
+before(async () => {
+  if (missing === null) platform = await startPlatform()
+})
+after(async () => {
+  if (missing === null) await platform.stop()
+})
+
+const receiptOf = async (id: string | null): Promise<Receipt> => {
+  const reply = await call(platform, 'GET', `/v1/invocations/${id}`)
+  assert.equal(reply.status, 200, reply.body.toString())
+  return reply.json<Receipt>()
+}
+
+async function create(name: string, config: Record<string, unknown>, code?: string): Promise<void> {
+  const { runtime, handler, file, code: usual } = handlers.node
+  await deployFiles(platform, { name, runtime, handler, files: { [file]: code ?? usual }, config })
+}
+
+test('isolation vm: the receipt names VMM and snapshot, beside a process on the same platform', { skip }, async () => {
+  await create('in-vm', { isolation: 'vm', timeoutMs: 60_000 })
+  const reply = await invoke(platform, 'in-vm', { do: 'echo', n: 1 })
+  assert.equal(reply.status, 200, reply.body.toString())
+  assert.deepEqual(reply.json(), { do: 'echo', n: 1 })
+  const { attempts, phases } = await receiptOf(reply.headers.get('hearth-invocation-id'))
+  assert.equal(attempts[0]?.driver, 'qemu')
+  assert.match(attempts[0]?.vmm ?? '', /^qemu \d+\.\d+\.\d+ \((tcg|kvm)\)$/)
+  assert.equal(attempts[0]?.snapshot, 'runtime')
+  assert.ok(phases.some(({ phase }) => phase === 'restore'))
+
+  await create('in-process', {})
+  const beside = await invoke(platform, 'in-process', { do: 'echo' })
+  const { attempts: own } = await receiptOf(beside.headers.get('hearth-invocation-id'))
+  assert.deepEqual([own[0]?.driver, own[0]?.vmm, own[0]?.snapshot], ['process', null, null])
+})
+
+test('isolation vm: paused while idle, and the clock is right after', { skip }, async () => {
+  const clock = 'exports.handler = async () => Date.now()'
+  await create('clock', { isolation: 'vm', timeoutMs: 60_000, freezeAfterMs: 0 }, clock)
+  await invoke(platform, 'clock', {})
+  await new Promise((resolve) => void setTimeout(resolve, 1_500))
+  const fromMs = Date.now()
+  const reply = await invoke(platform, 'clock', {})
+  const toMs = Date.now()
+  assert.equal(reply.headers.get('hearth-start'), 'warm')
+  const guestMs = Number(reply.body.toString())
+  assert.ok(guestMs >= fromMs - 50 && guestMs <= toMs + 50, `${guestMs - fromMs} ms after the call began`)
+})
+
+test('reuse never: each invocation gets a machine of its own, with randomness of its own', { skip }, async () => {
+  const code = "exports.handler = async () => [require('os').hostname(), require('crypto').randomUUID(), Math.random()]"
+  await create('fresh', { isolation: 'vm', reuse: 'never', timeoutMs: 120_000, concurrency: 2 }, code)
+  const seen = new Set<string>()
+  for (let n = 0; n < 6; n++) {
+    const reply = await invoke(platform, 'fresh', {})
+    assert.equal(reply.status, 200, reply.body.toString())
+    for (const value of reply.json<unknown[]>()) seen.add(String(value))
+  }
+  assert.equal(seen.size, 18)
+})
+
+test(
+  'snapshot function: module-level code has run once for all clones, secrets come at the start',
+  { skip },
+  async () => {
+    const code = `
+const born = Math.random()
+exports.handler = async () => [born, process.env.TOKEN]`
+    await call(platform, 'PUT', '/v1/secrets/vm-token', { value: 'a-secret-value' })
+    const config = { isolation: 'vm', snapshot: 'function', reuse: 'never', secrets: { TOKEN: 'vm-token' } }
+    await create('shared', { ...config, timeoutMs: 120_000 }, code)
+    const replies = [await invoke(platform, 'shared', {}), await invoke(platform, 'shared', {})]
+    const [one, two] = replies.map((reply) => reply.json<[number, string]>())
+    assert.equal(one?.[0], two?.[0])
+    assert.equal(one?.[1], 'a-secret-value')
+    const { attempts } = await receiptOf(replies[0]?.headers.get('hearth-invocation-id') ?? null)
+    assert.equal(attempts[0]?.snapshot, 'function')
+  },
+)
+
+test('isolation vm: a guest that uses up its memory is reported as oom', { skip }, async () => {
+  await create('greedy', { isolation: 'vm', memoryMib: 128, timeoutMs: 120_000 })
+  const reply = await invoke(platform, 'greedy', { do: 'oom' })
+  assert.equal(reply.status, 502, reply.body.toString())
+  assert.equal(reply.headers.get('hearth-outcome'), 'crashed')
+  assert.match(reply.body.toString(), /memory/i)
+})
+
+test('stop: no VMM is left', { skip }, async () => {
+  assert.equal(await platform.stop(), 0)
+  const running = execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' })
+  assert.ok(!running.split('\n').some((line) => line.includes('qemu-system') && line.includes(platform.data)), running)
+  platform = await startPlatform()
+})
