@@ -34,7 +34,8 @@ mod vm;
 mod wire;
 
 pub const USAGE: &str =
-    "hearth-guest up [--uid N --gid N] --state DIR [--keep PATH]... [--source PATH]... [--ready PATH]... [--vmm PATH]... -- COMMAND...";
+    "hearth-guest up [--uid N --gid N] --state DIR [--keep PATH]... [--source PATH]... [--ready PATH]... \
+     [--vmm PATH]... [--vm-wait-ms N] [--adopt-wait-ms N] -- COMMAND...";
 
 fn main() {
     arguments::remember();

@@ -95,6 +95,11 @@ impl Pool {
         let _ = sys::send_message(self.fd(), b"q", None);
     }
 
+    /// A former launcher's VMs may have a way out: the helper answers for their rules from now on.
+    pub fn take_over(&self) {
+        let _ = sys::send_message(self.fd(), b"a", None);
+    }
+
     pub fn ask_vm_egress(&self, request: &egress::VmRequest, network: RawFd) -> io::Result<()> {
         sys::send_message(self.fd(), format!("v{}", request.encode()).as_bytes(), Some(network))
     }
@@ -180,6 +185,10 @@ fn help(socket: RawFd, id: &str) -> ! {
                 Err(_) => sys::exit(1),
             },
             (b"t", _) => send_slot(socket, &home, dev.as_ref().ok()),
+            (b"a", _) => {
+                egress.take_over();
+                Ok(())
+            }
             (b"q", _) => {
                 egress.close();
                 sys::exit(0)

@@ -17,7 +17,13 @@ impl Member {
         let parent = place.dir.as_raw_fd();
         let path = || format!("make the cgroup \"{}/{instance}\"", place.path);
         sys::mkdirat(parent, instance, 0o755).at(step, path)?;
-        let dir = sys::openat(parent, instance, libc::O_DIRECTORY | libc::O_RDONLY, 0).at(step, path)?;
+        Member::find(place, instance, step)
+    }
+
+    pub fn find(place: &Place, instance: &str, step: &'static str) -> Result<Member, Error> {
+        let parent = place.dir.as_raw_fd();
+        let dir = sys::openat(parent, instance, libc::O_DIRECTORY | libc::O_RDONLY, 0)
+            .at(step, || format!("open the cgroup \"{}/{instance}\"", place.path))?;
         Ok(Member { parent, dir })
     }
 

@@ -19,6 +19,7 @@ use member::Member;
 use mounts::parse_mounts;
 use place::Place;
 use std::fs;
+use std::os::fd::{AsRawFd, RawFd};
 
 const MIB: u64 = 1_048_576;
 
@@ -62,13 +63,13 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Makes the platform's folders, and empties those that a predecessor left. What cannot be had is told by `problem`.
-    pub fn open(id: &str) -> Cgroups {
+    /// Makes the platform's folders, and empties those that a predecessor left, but for `kept`. What cannot be had is told by `problem`.
+    pub fn open(id: &str, kept: &[String]) -> Cgroups {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mounts = parse_mounts(&mountinfo);
         let mut all = Cgroups { v1: Vec::new(), v2: None, v2_controllers: Vec::new(), problems: Vec::new() };
         for root in mounts.v2_roots(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()) {
-            match all.open_v2(&root, id) {
+            match all.open_v2(&root, id, kept) {
                 Ok(place) => all.v2 = Some(place),
                 Err(error) => all.problems.push(error.to_string()),
             }
@@ -77,7 +78,7 @@ impl Cgroups {
             }
         }
         for (options, root) in &mounts.v1 {
-            match all.open_v1(options, root, id) {
+            match all.open_v1(options, root, id, kept) {
                 Ok(Some(place)) => all.v1.push(place),
                 Ok(None) => {}
                 Err(error) => all.problems.push(error.to_string()),
@@ -101,8 +102,8 @@ impl Cgroups {
         Ok(Cgroups { v1: Vec::new(), v2: Some(place), v2_controllers: controllers, problems: Vec::new() })
     }
 
-    fn open_v2(&mut self, root: &str, id: &str) -> Result<Place, Error> {
-        let place = Place::open(root, id, Vec::new())?;
+    fn open_v2(&mut self, root: &str, id: &str, kept: &[String]) -> Result<Place, Error> {
+        let place = Place::open(root, id, Vec::new(), kept)?;
         let offered = fs::read_to_string(format!("{root}/cgroup.controllers")).unwrap_or_default();
         for controller in [Controller::Memory, Controller::Pids, Controller::Cpu] {
             if !offered.split_whitespace().any(|name| name == controller.name()) {
@@ -116,7 +117,7 @@ impl Cgroups {
         Ok(place)
     }
 
-    fn open_v1(&self, options: &str, root: &str, id: &str) -> Result<Option<Place>, Error> {
+    fn open_v1(&self, options: &str, root: &str, id: &str, kept: &[String]) -> Result<Option<Place>, Error> {
         let mut wanted = vec![Controller::Memory, Controller::Pids, Controller::Cpu];
         if self.v2.is_none() {
             wanted.extend([Controller::Cpuacct, Controller::Freezer]);
@@ -127,7 +128,7 @@ impl Cgroups {
         if wanted.is_empty() {
             return Ok(None);
         }
-        Place::open(root, id, wanted).map(Some)
+        Place::open(root, id, wanted, kept).map(Some)
     }
 
     pub fn version(&self) -> &'static str {
@@ -167,22 +168,40 @@ impl Cgroups {
 
     /// Makes the folders of one sandbox, without limits.
     pub fn make(&self, instance: &str) -> Result<Group, Error> {
+        self.group(instance, Member::make)
+    }
+
+    /// Those of one that a predecessor made.
+    pub fn find(&self, instance: &str) -> Result<Group, Error> {
+        self.group(instance, Member::find)
+    }
+
+    fn group(
+        &self,
+        instance: &str,
+        member: impl Fn(&Place, &str, &'static str) -> Result<Member, Error>,
+    ) -> Result<Group, Error> {
         let mut group = Group { instance: instance.to_string(), v1: Vec::new(), v2: None, is_removed: false };
         for place in &self.v1 {
             let step = place.controllers.first().map_or("cgroup", |controller| controller.step());
-            let member = Member::make(place, instance, step)?;
+            let member = member(place, instance, step)?;
             group.v1.push((place.controllers.clone(), member));
         }
         if let Some(place) = &self.v2 {
-            group.v2 = Some((self.v2_controllers.clone(), Member::make(place, instance, "cgroup.v2")?));
+            group.v2 = Some((self.v2_controllers.clone(), member(place, instance, "cgroup.v2")?));
         }
         Ok(group)
     }
 
-    /// Removes the platform's own folders; they must be empty.
-    pub fn close(&self) {
+    /// Descriptors of the platform's folders, which hold their locks.
+    pub fn fds(&self) -> Vec<RawFd> {
+        self.v1.iter().chain(&self.v2).map(|place| place.dir.as_raw_fd()).collect()
+    }
+
+    /// Removes the platform's own folders, with all that is in them but for `kept`.
+    pub fn close(&self, kept: &[String]) {
         for place in self.v1.iter().chain(&self.v2) {
-            place.clear();
+            place.clear(kept);
             let _ = fs::remove_dir(&place.path);
         }
     }

@@ -21,7 +21,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn open(root: &str, id: &str, controllers: Vec<Controller>) -> Result<Place, Error> {
+    pub fn open(root: &str, id: &str, controllers: Vec<Controller>, kept: &[String]) -> Result<Place, Error> {
         let path = format!("{root}/hearth-{id}");
         let step = controllers.first().map_or("cgroup.v2", |controller| controller.step());
         let deadline = Instant::now() + Duration::from_millis(LOCK_MS_MAX);
@@ -33,7 +33,7 @@ impl Place {
             }
         };
         let place = Place { path, dir, controllers };
-        place.clear();
+        place.clear(kept);
         Ok(place)
     }
 
@@ -50,19 +50,20 @@ impl Place {
             // A folder that is not there any more had its owner, who may have made another of that name.
             if let Ok(Some(dir)) = lock(&path) {
                 let left = Place { path, dir, controllers: Vec::new() };
-                left.clear();
+                left.clear(&[]);
                 let _ = fs::remove_dir(&left.path);
             }
         }
     }
 
-    /// Kills and removes what a predecessor left. Gives up after 3 s: `make` then says which folder exists.
-    pub fn clear(&self) {
+    /// Kills and removes what a predecessor left, but for `kept`. Gives up after 3 s: `make` then says which folder exists.
+    pub fn clear(&self, kept: &[String]) {
         let deadline = Instant::now() + Duration::from_secs(3);
         loop {
             let mut is_empty = true;
             for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-                if !entry.file_type().map(|kind| kind.is_dir()).unwrap_or(false) {
+                let is_kept = kept.iter().any(|name| entry.file_name() == name.as_str());
+                if is_kept || !entry.file_type().map(|kind| kind.is_dir()).unwrap_or(false) {
                     continue;
                 }
                 let path = entry.path();

@@ -25,6 +25,11 @@ impl Indexes {
         Err(missing("all addresses are in use"))
     }
 
+    /// One that is in use since a former launcher.
+    pub fn reserve(&mut self, index: u16) {
+        self.used.insert(index);
+    }
+
     pub fn give_back(&mut self, index: u16) {
         self.used.remove(&index);
     }
@@ -38,10 +43,11 @@ mod tests {
     fn indexes_go_round_and_are_not_given_twice() {
         let mut indexes = Indexes::default();
         assert_eq!((indexes.take(), indexes.take()), (Ok(2), Ok(3)));
+        indexes.reserve(5);
         indexes.give_back(2);
         assert_eq!(indexes.take(), Ok(4));
         indexes.last = LAST_INDEX;
         assert_eq!(indexes.take(), Ok(2));
-        assert_eq!(indexes.take(), Ok(5));
+        assert_eq!(indexes.take(), Ok(6));
     }
 }

@@ -136,6 +136,11 @@ impl Egress {
         host.add_route(number, Some(self.plan.address(index)), None)
     }
 
+    /// A former launcher's VMs may have a way out.
+    pub fn take_over(&mut self) {
+        self.has_vms = true;
+    }
+
     /// The launcher is gone without a word. VMs that have a way out live on, and must not be without rules: whoever ends them takes
     /// the rules away.
     pub fn abandon(&self) {
@@ -146,7 +151,7 @@ impl Egress {
 
     /// Takes the rules away, when the launcher has ended.
     pub fn close(&self) {
-        if self.rules_port.is_some() {
+        if self.rules_port.is_some() || self.has_vms {
             let _ = run_nft(&format!("delete table inet {}\n", self.plan.table));
         }
     }
@@ -161,6 +166,11 @@ fn reply(serial: u32, done: Result<(), Failure>, notice: &str) -> String {
             format!("{serial} {} {action}|{notice}", error.raw_os_error().unwrap_or(libc::EIO))
         }
     }
+}
+
+/// Takes the rules of the platform `id` away, if there are any.
+pub fn remove_rules(id: &str) {
+    let _ = run_nft(&format!("delete table inet {}\n", Plan::new(id).table));
 }
 
 fn run_nft(script: &str) -> Result<(), Failure> {

@@ -23,6 +23,8 @@ pub struct Host {
     /// Uid that listens on channels and owns the control socket's other end.
     pub platform_uid: u32,
     pub platform_gid: u32,
+    /// The state folder.
+    pub state: String,
     pub is_root: bool,
     /// Mounts can be made: as root, or in a user namespace.
     pub has_namespaces: bool,
@@ -82,6 +84,7 @@ impl Host {
         Ok(Host {
             platform_uid: options.platform_uid,
             platform_gid: options.platform_gid,
+            state: options.state,
             is_root: options.is_root,
             has_namespaces,
             why_not: entered.err().map(|error| error.to_string()).unwrap_or_default(),

@@ -4,6 +4,7 @@
 mod ends;
 mod freezer;
 mod networks;
+mod survivors;
 mod verbs;
 mod vms;
 
@@ -16,7 +17,7 @@ use crate::netns::Pool;
 use crate::probe;
 use crate::publish::ReadyFiles;
 use crate::sys::{self, Ended, Epoll, Pid};
-use crate::vm::Program;
+use crate::vm::VmOptions;
 use ends::Removal;
 use std::collections::HashMap;
 use std::io;
@@ -61,6 +62,8 @@ pub struct Launcher {
     egress_indexes: egress::Indexes,
     probe: Option<probe::Probe>,
     vms: Vms,
+    /// Somebody told the platform to end.
+    is_end_asked: bool,
     platform_exit: Option<Ended>,
 }
 
@@ -72,20 +75,30 @@ pub struct Parts {
     pub signals: OwnedFd,
     pub ready_files: ReadyFiles,
     pub id: String,
-    pub vmms: Vec<Program>,
+    pub vms: VmOptions,
 }
 
 impl Launcher {
     pub fn new(parts: Parts) -> io::Result<Launcher> {
         let epoll = Epoll::new()?;
         let control = Control::new(parts.control)?;
-        let pool = if parts.host.has_namespaces { Some(Pool::start(&parts.id, !parts.vmms.is_empty())?) } else { None };
+        let pool = if parts.host.has_namespaces {
+            Some(Pool::start(&parts.id, !parts.vms.programs.is_empty())?)
+        } else {
+            None
+        };
         epoll.add(control.fd(), CONTROL, libc::EPOLLIN)?;
         epoll.add(parts.signals.as_raw_fd(), SIGNALS, libc::EPOLLIN)?;
         if let Some(pool) = &pool {
             epoll.add(pool.fd(), NETWORKS, libc::EPOLLIN)?;
         }
-        Ok(Launcher {
+        let mut former = parts.vms.former;
+        let survivors = std::mem::take(&mut former.survivors);
+        if let Some(pool) = pool.as_ref().filter(|_| former.is_unfinished) {
+            pool.take_over();
+        }
+        let vms = VmOptions { former, ..parts.vms };
+        let mut launcher = Launcher {
             host: parts.host,
             cgroups: parts.cgroups,
             control,
@@ -100,9 +113,12 @@ impl Launcher {
             removals: Vec::new(),
             egress_indexes: egress::Indexes::default(),
             probe: None,
-            vms: Vms::new(parts.vmms, &parts.id),
+            vms: Vms::new(vms),
+            is_end_asked: false,
             platform_exit: None,
-        })
+        };
+        launcher.take_over(survivors);
+        Ok(launcher)
     }
 
     /// Serves until the platform ends or closes its socket; then ends every sandbox. Returns the exit status to take over.
@@ -118,7 +134,8 @@ impl Launcher {
         let is_polling = !self.removals.is_empty()
             || self.vms.is_removing()
             || self.instances.values().any(|instance| instance.freezing.is_some());
-        for (token, events) in self.epoll.wait(if is_polling { 1 } else { -1 })? {
+        let timeout_ms = if is_polling { 1 } else { self.vms.sweep_timeout_ms() };
+        for (token, events) in self.epoll.wait(timeout_ms)? {
             let serial = (token >> 8) as u32;
             match token & 0xff {
                 CONTROL => self.talk(events),
@@ -135,6 +152,7 @@ impl Launcher {
         self.finish_freezes();
         self.finish_removals();
         self.finish_vm_removals();
+        self.sweep_in_time();
         self.control.send();
         let events = libc::EPOLLIN | if self.control.has_unsent() { libc::EPOLLOUT } else { 0 };
         self.epoll.modify(self.control.fd(), CONTROL, events)?;
@@ -149,6 +167,7 @@ impl Launcher {
             let signal = info.ssi_signo as i32;
             // A terminal's Ctrl-C has gone to the whole foreground group, so the platform has it already.
             const SI_KERNEL: i32 = 0x80;
+            self.is_end_asked |= signal != libc::SIGCHLD;
             if signal != libc::SIGCHLD && info.ssi_code != SI_KERNEL {
                 let _ = sys::kill(self.platform, signal);
             }
@@ -168,9 +187,14 @@ impl Launcher {
         self.control.is_closed = true;
         self.epoll.remove(self.control.fd());
         self.instances.values_mut().for_each(Instance::kill);
-        self.vms.kill_all();
+        self.vms.kill_starting();
         while Instant::now() < deadline {
-            let is_empty = self.instances.is_empty() && self.removals.is_empty() && self.vms.is_empty();
+            // Whether VMs are to live on is known when it is known how the platform ended.
+            if self.platform_exit.is_some() && !self.are_vms_kept() {
+                self.vms.kill_all();
+            }
+            let has_vms = !self.are_vms_kept() && !self.vms.is_empty();
+            let is_empty = self.instances.is_empty() && self.removals.is_empty() && !has_vms;
             let is_done = is_empty && self.platform_exit.is_some();
             if is_done {
                 break;
@@ -195,9 +219,10 @@ impl Launcher {
             let _ = sys::kill(self.platform, libc::SIGKILL);
             self.platform_exit = sys::wait(self.platform).ok();
         }
-        self.cgroups.close();
-        if let Some(pool) = &self.pool {
-            pool.end();
+        if self.are_vms_kept() {
+            self.leave_vms();
+        } else {
+            self.end_vms();
         }
         Ok(())
     }

@@ -7,9 +7,8 @@ use crate::error::Error;
 use crate::instance::Exit;
 use crate::netns::Pool;
 use crate::request::{VmNetwork, VmSpawn, VmVerb};
-use crate::sys;
 use crate::tap;
-use crate::vm::{Ground, Program, Templates, Vm};
+use crate::vm::{Ground, Program, Reaper, Records, Templates, Vm, VmOptions};
 use serde_json::{json, Value};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -19,11 +18,20 @@ use std::time::{Duration, Instant};
 pub struct Vms {
     programs: Vec<Program>,
     templates: Templates,
-    running: HashMap<u32, Vm>,
+    pub(super) running: HashMap<u32, Vm>,
     removals: Vec<Removal>,
     /// Where taps are opened; None: this machine has none.
     tap_folder: Option<OwnedFd>,
     addresses: egress::Plan,
+    /// None: no VM can be started.
+    pub(super) records: Option<Records>,
+    /// Left behind when the launcher goes without a word; started with the first VM.
+    pub(super) reaper: Option<Reaper>,
+    pub(super) id: String,
+    pub(super) wait_ms: u64,
+    pub(super) adopt_wait_ms: u64,
+    /// When VMs that nobody adopted are killed.
+    pub(super) sweep_at: Option<Instant>,
 }
 
 /// A VMM whose process is gone and whose cgroups are not yet.
@@ -34,15 +42,20 @@ struct Removal {
 }
 
 impl Vms {
-    /// `id` names this platform's network.
-    pub fn new(programs: Vec<Program>, id: &str) -> Vms {
+    pub fn new(options: VmOptions) -> Vms {
         Vms {
-            programs,
+            programs: options.programs,
             templates: Templates::default(),
             running: HashMap::new(),
             removals: Vec::new(),
             tap_folder: tap::open_folder().ok(),
-            addresses: egress::Plan::new(id),
+            addresses: egress::Plan::new(&options.id),
+            records: options.former.records,
+            reaper: None,
+            id: options.id,
+            wait_ms: options.wait_ms,
+            adopt_wait_ms: options.adopt_wait_ms,
+            sweep_at: None,
         }
     }
 
@@ -54,13 +67,18 @@ impl Vms {
         self.running.is_empty() && self.removals.is_empty()
     }
 
+    /// Those that have not come as far as to be worth keeping.
+    pub fn kill_starting(&mut self) {
+        self.running.values_mut().filter(|vm| !vm.is_running).for_each(Vm::kill);
+    }
+
     pub fn kill_all(&mut self) {
         self.running.values_mut().for_each(Vm::kill);
     }
 
     pub fn list(&self) -> impl Iterator<Item = Value> + '_ {
         let running = self.running.values().filter(|vm| vm.is_running);
-        running.map(|vm| json!({ "instance": vm.id, "pid": vm.pid, "kind": "vm", "isAdopted": true }))
+        running.map(|vm| json!({ "instance": vm.id, "pid": vm.pid, "kind": "vm", "isAdopted": vm.is_adopted }))
     }
 }
 
@@ -84,6 +102,8 @@ impl Launcher {
                 let vm = vm.ok_or(Error::UnknownInstance { instance })?;
                 vm.place(&self.host, &name, &path).map(|()| Some(json!({})))
             }
+            VmVerb::Adopt { instance } => self.adopt_vm(&instance).map(Some),
+            VmVerb::Sweep => Ok(Some(self.sweep_vms())),
         }
     }
 
@@ -120,7 +140,8 @@ impl Launcher {
     }
 
     /// Watches a VMM that was made; its end frees it.
-    fn hold_vm(&mut self, vm: Vm) -> Result<Option<Value>, Error> {
+    pub(super) fn hold_vm(&mut self, mut vm: Vm) -> Result<Option<Value>, Error> {
+        let noted = self.note_vm(&vm);
         self.last_serial += 1;
         let serial = self.last_serial;
         let watched = [(VM_PIDFD, Some(&vm.pidfd)), (VM_STATUS, vm.status.as_ref()), (VM_STDERR, vm.stderr.as_ref())]
@@ -128,11 +149,12 @@ impl Launcher {
             .filter_map(|(kind, fd)| Some((kind, fd?.as_raw_fd())))
             .try_for_each(|(kind, fd)| self.epoll.add(fd, token(kind, serial), libc::EPOLLIN));
         self.serials.insert(vm.id.clone(), serial);
-        let vm = self.vms.running.entry(serial).or_insert(vm);
-        if let Err(error) = watched {
+        let watched = watched.map_err(|error| Error::os("vm", "watch the VMM", error));
+        if let Err(error) = noted.and(watched) {
             vm.kill();
-            vm.failure = Some(Error::os("vm", "watch the VMM", error));
+            vm.failure = Some(error);
         }
+        self.vms.running.insert(serial, vm);
         Ok(None)
     }
 
@@ -178,6 +200,10 @@ impl Launcher {
         match (result, vm.egress_index) {
             (Ok(()), Some(index)) => {
                 vm.is_connected = true;
+                vm.record.egress_index = Some(index);
+                if let Some(Err(error)) = self.vms.records.as_ref().map(|records| records.write(&vm.record)) {
+                    self.control.log("error", &error.to_string());
+                }
                 let (address, gateway) = (self.vms.addresses.address(index), self.vms.addresses.gateway());
                 let (address, gateway) = (address.to_string(), gateway.to_string());
                 // The rules lead every name service to the resolver; the gateway's address is as good as any.
@@ -222,13 +248,13 @@ impl Launcher {
     /// The VMM has ended, and with it everything in its namespaces.
     pub(super) fn take_vm_end(&mut self, serial: u32) {
         let Some(vm) = self.vms.running.get_mut(&serial) else { return };
-        let Ok(Some((_, ended))) = sys::reap(vm.pid) else { return };
+        let Some(ended) = vm.reap() else { return };
         self.take_vm_status(serial);
         let Some(mut vm) = self.vms.running.remove(&serial) else { return };
         vm.read_stderr();
         self.epoll.remove(vm.pidfd.as_raw_fd());
         vm.is_running = false;
-        let exit = vm.exit(Some(ended));
+        let exit = vm.exit(ended);
         let deadline = Instant::now() + Duration::from_millis(REMOVE_MS_MAX);
         self.vms.removals.push(Removal { vm, exit, deadline });
     }
@@ -260,6 +286,7 @@ impl Launcher {
         }
         let (id, spawn, kills) = (vm.id.clone(), vm.spawn_request.take(), std::mem::take(&mut vm.kill_requests));
         let failure = vm.failure.take().unwrap_or_else(|| Error::SandboxDied { instance: id.clone() });
+        self.clear_vm(&vm);
         let mut body = describe_end(exit);
         body["stderr"] = json!(vm.last_words());
         drop(vm);

@@ -3,7 +3,7 @@
 mod fields;
 mod vm;
 
-pub use fields::check_path;
+pub use fields::{check_path, is_instance};
 pub use vm::{Access, Memory, VmFile, VmNetwork, VmSpawn, VmVerb};
 
 use crate::error::Error;

@@ -55,6 +55,8 @@ pub enum VmVerb {
     Forget { name: String },
     Network(VmNetwork),
     Place { instance: String, name: String, path: String },
+    Adopt { instance: String },
+    Sweep,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,6 +75,8 @@ pub fn parse(name: &str, fields: &Fields) -> Result<VmVerb, Error> {
         "vm_spawn" => VmVerb::Spawn(Box::new(spawn(fields)?)),
         "vm_template" => VmVerb::Template { name: template_name(fields, "name")?, path: fields.path("path")? },
         "vm_forget" => VmVerb::Forget { name: template_name(fields, "name")? },
+        "vm_adopt" => VmVerb::Adopt { instance: fields.instance()? },
+        "vm_sweep" => VmVerb::Sweep,
         "vm_network" => VmVerb::Network(network(fields)?),
         "vm_place" => {
             VmVerb::Place { instance: fields.instance()?, name: placed_name(fields)?, path: fields.path("path")? }

@@ -5,13 +5,15 @@ mod options;
 mod platform;
 mod state;
 
+pub use state::remove_folder;
+
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error};
 use crate::host::{mount_work, Host, Options};
 use crate::launcher::{Launcher, Parts};
 use crate::publish::ReadyFiles;
 use crate::sys;
-use crate::vm::Program;
+use crate::vm::{Former, Program, VmOptions};
 use std::fs;
 
 /// Runs the platform; returns the exit status to end with.
@@ -41,8 +43,10 @@ pub fn run(words: &[String]) -> Result<i32, Error> {
         Vec::new()
     };
     // 4. What a predecessor left.
-    let cgroups = Cgroups::open(&id);
-    state::remove_left_folders(&arguments.state, uid, gid);
+    let former = Former::find(&arguments.state, is_root, !vmms.is_empty())?;
+    let kept = former.names();
+    let cgroups = Cgroups::open(&id, &kept);
+    state::remove_left_folders(&arguments.state, uid, gid, &kept);
     // 5. The platform, then everything that sandboxes are made from.
     let (control, platform_end) =
         sys::socketpair(libc::SOCK_STREAM).at("start", || "make a socket pair".to_string())?;
@@ -63,8 +67,15 @@ pub fn run(words: &[String]) -> Result<i32, Error> {
         state: arguments.state,
         work,
     });
+    let vms = VmOptions {
+        programs: vmms,
+        former,
+        id: id.clone(),
+        wait_ms: arguments.vm_wait_ms,
+        adopt_wait_ms: arguments.adopt_wait_ms,
+    };
     let launched = host.and_then(|host| {
-        let parts = Parts { host, cgroups, control, platform, signals, ready_files, id, vmms };
+        let parts = Parts { host, cgroups, control, platform, signals, ready_files, id, vms };
         Launcher::new(parts).at("start", || "start the launcher".to_string())
     });
     // 6. Serves until the platform ends.

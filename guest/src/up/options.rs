@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::request::check_path;
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
@@ -12,7 +12,28 @@ pub struct Arguments {
     pub sources: Vec<String>,
     pub ready: Vec<String>,
     pub vmms: Vec<String>,
+    /// How long VMs that outlive the launcher wait for the next one.
+    pub vm_wait_ms: u64,
+    /// How long VMs of a former launcher wait to be adopted.
+    pub adopt_wait_ms: u64,
     pub command: Vec<String>,
+}
+
+impl Default for Arguments {
+    fn default() -> Arguments {
+        Arguments {
+            uid: None,
+            gid: None,
+            state: String::new(),
+            keep: Vec::new(),
+            sources: Vec::new(),
+            ready: Vec::new(),
+            vmms: Vec::new(),
+            vm_wait_ms: 600_000,
+            adopt_wait_ms: 30_000,
+            command: Vec::new(),
+        }
+    }
 }
 
 pub fn parse(words: &[String]) -> Result<Arguments, Error> {
@@ -36,6 +57,8 @@ pub fn parse(words: &[String]) -> Result<Arguments, Error> {
             "--keep" => arguments.keep.push(path()?),
             "--source" => arguments.sources.push(path()?),
             "--vmm" => arguments.vmms.push(path()?),
+            "--vm-wait-ms" => arguments.vm_wait_ms = u64::from(number()?),
+            "--adopt-wait-ms" => arguments.adopt_wait_ms = u64::from(number()?),
             "--ready" => arguments.ready.push(path()?),
             _ => return Err(usage(format!("There is no option {word}."))),
         }
@@ -64,7 +87,7 @@ mod tests {
     #[test]
     fn parse_reads_every_option() {
         let got = parse(&words(
-            "--uid 9 --gid 8 --state /s --keep /a --keep /b --source /c --ready /r/f --vmm /v -- node up.ts --uid 1",
+            "--uid 9 --gid 8 --state /s --keep /a --keep /b --source /c --ready /r/f --vmm /v --vm-wait-ms 5 --adopt-wait-ms 6 -- node up.ts --uid 1",
         ));
         let wanted = Arguments {
             uid: Some(9),
@@ -74,6 +97,8 @@ mod tests {
             sources: words("/c"),
             ready: words("/r/f"),
             vmms: words("/v"),
+            vm_wait_ms: 5,
+            adopt_wait_ms: 6,
             command: words("node up.ts --uid 1"),
         };
         assert_eq!(got, Ok(wanted));

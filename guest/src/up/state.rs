@@ -31,8 +31,8 @@ pub fn lock(path: &str) -> Result<OwnedFd, Error> {
     }
 }
 
-/// Folders of instances that died with their agent. Removed as the platform's own user: it could have put anything there.
-pub fn remove_left_folders(state: &str, uid: u32, gid: u32) {
+/// Folders of instances that died with their agent, not those of `kept`. Removed as the platform's own user: it could have put anything there.
+pub fn remove_left_folders(state: &str, uid: u32, gid: u32, kept: &[String]) {
     let Ok(child) = sys::fork() else { return };
     if child != 0 {
         let _ = sys::wait(child);
@@ -42,10 +42,25 @@ pub fn remove_left_folders(state: &str, uid: u32, gid: u32) {
         sys::exit(1);
     }
     for entry in fs::read_dir(format!("{state}/instances")).into_iter().flatten().flatten() {
-        if entry.file_name() != WORK {
+        let is_kept = kept.iter().any(|name| entry.file_name() == name.as_str());
+        if entry.file_name() != WORK && !is_kept {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+    sys::exit(0)
+}
+
+/// One of them.
+pub fn remove_folder(state: &str, uid: u32, gid: u32, name: &str) {
+    let Ok(child) = sys::fork() else { return };
+    if child != 0 {
+        let _ = sys::wait(child);
+        return;
+    }
+    if uid != sys::geteuid() && sys::become_user(uid, gid).is_err() {
+        sys::exit(1);
+    }
+    let _ = fs::remove_dir_all(format!("{state}/instances/{name}"));
     sys::exit(0)
 }
 

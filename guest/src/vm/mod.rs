@@ -1,13 +1,19 @@
 //! One VMM as the launcher holds it: made by `Vm::spawn`, freed when dropped. What fails half way gives back what it took.
 
 mod child;
+mod former;
 mod inputs;
 mod place;
 mod program;
+mod reaper;
+mod record;
 mod tail;
 mod template;
 
+pub use former::Former;
 pub use program::Program;
+pub use reaper::{Reaper, Ward};
+pub use record::{Process, Record, Records};
 pub use template::Templates;
 
 use crate::cgroup::{Cgroups, Group};
@@ -21,7 +27,18 @@ use crate::sys::{self, Ended, Pid};
 use child::Plan;
 use inputs::Made;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 use tail::Tail;
+
+/// What the launcher is told about VMs at its start.
+pub struct VmOptions {
+    pub programs: Vec<Program>,
+    pub former: Former,
+    /// Names this platform's network.
+    pub id: String,
+    pub wait_ms: u64,
+    pub adopt_wait_ms: u64,
+}
 
 pub struct Vm {
     pub id: String,
@@ -42,10 +59,16 @@ pub struct Vm {
     pub egress_index: Option<u16>,
     pub is_connected: bool,
     pub has_resolver: bool,
+    /// What is on disk of it.
+    pub record: Record,
+    /// False for one of a former launcher that the platform has not yet asked for.
+    pub is_adopted: bool,
+    /// One of a former launcher is nobody's child: nothing tells how it ended.
+    is_child: bool,
     is_kill_asked: bool,
     tail: Tail,
     /// Files of its listening sockets.
-    _sockets: Vec<Made>,
+    sockets: Vec<Made>,
     /// The RAM file it was given to make.
     ram: Option<Ram>,
 }
@@ -138,11 +161,67 @@ impl Vm {
             egress_index: None,
             is_connected: false,
             has_resolver: false,
+            record: Record {
+                instance: request.instance.clone(),
+                process: Process::of(pid).at("vms", || format!("look at process {pid}"))?,
+                uid: request.uid,
+                owner: (host.platform_uid, host.platform_gid),
+                sockets: request.listen.clone(),
+                egress_index: None,
+                jail: None,
+            },
+            is_adopted: true,
+            is_child: true,
             is_kill_asked: false,
             tail: Tail::default(),
-            _sockets: sockets,
+            sockets,
             ram: made.zip(memory).map(|(made, file)| Ram { made, file }),
         })
+    }
+
+    /// One that a former launcher started. What it writes to stderr is heard again from now on.
+    pub fn take_over(cgroups: &Cgroups, record: Record, pidfd: OwnedFd) -> Result<Vm, Error> {
+        let pid = record.process.pid;
+        let stderr = format!("/proc/{pid}/fd/2");
+        let is_pipe = std::fs::read_link(&stderr).is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
+        let open = || sys::openat(libc::AT_FDCWD, &stderr, libc::O_RDONLY | libc::O_NONBLOCK, 0).ok();
+        Ok(Vm {
+            id: record.instance.clone(),
+            pid,
+            pidfd,
+            status: None,
+            stderr: if is_pipe { open() } else { None },
+            is_running: true,
+            failure: None,
+            group: cgroups.find(&record.instance)?,
+            spawn_request: None,
+            kill_requests: Vec::new(),
+            network_request: None,
+            egress_index: record.egress_index,
+            is_connected: record.egress_index.is_some(),
+            has_resolver: false,
+            record,
+            is_adopted: false,
+            is_child: false,
+            is_kill_asked: false,
+            tail: Tail::default(),
+            sockets: Vec::new(),
+            ram: None,
+        })
+    }
+
+    /// Its end, when it has come: None inside when nobody can tell how.
+    pub fn reap(&self) -> Option<Option<Ended>> {
+        if !self.is_child {
+            return Some(self.is_kill_asked.then_some(Ended::Signalled(libc::SIGKILL)));
+        }
+        sys::reap(self.pid).ok().flatten().map(|(_, ended)| Some(ended))
+    }
+
+    /// Lets go of one that is to outlive this launcher: nothing of it is freed.
+    pub fn leave(mut self) {
+        self.sockets.iter_mut().for_each(Made::keep);
+        std::mem::forget(self);
     }
 
     /// Reads the status pipe; true when the VMM has been exec'd with this.
@@ -209,6 +288,20 @@ fn missing_tap() -> Error {
         reason: "there is no /dev/net/tun".to_string(),
         fix: "Run: modprobe tun; in a container, allow that device.",
     }
+}
+
+/// Removes the files of a VM that a former launcher started and that has ended.
+pub fn remove_leftovers(_records: &Records, record: &Record) {
+    let (uid, gid) = record.owner;
+    // With the platform's own rights: the paths are its own, and it may have put anything there.
+    sys::as_file_user(uid, gid, || {
+        for path in &record.sockets {
+            let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+            if is_socket {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    });
 }
 
 impl Drop for Ram {

@@ -10,6 +10,7 @@ mod lifecycle;
 mod limits;
 mod machine;
 mod outside;
+#[allow(dead_code)]
 mod support;
 
 use machine::Machine;

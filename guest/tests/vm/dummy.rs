@@ -138,7 +138,11 @@ fn answer(words: &[&str]) -> std::io::Result<String> {
             }
             sent.to_string()
         }
-        ["crash"] => std::process::abort(),
+        ["say", text] => {
+            eprintln!("{text}");
+            "said".to_string()
+        }
+        ["end"] => std::process::exit(0),
         _ => format!("unknown {words:?}"),
     })
 }

@@ -10,6 +10,8 @@ pub struct Machine {
     pub folder: String,
     /// Runs the launcher somewhere, e.g. in a network namespace.
     pub prefix: Vec<String>,
+    /// More options of the launcher.
+    pub options: Vec<String>,
 }
 
 impl Machine {
@@ -21,7 +23,7 @@ impl Machine {
         // A program that cannot be run.
         fs::write(folder.join("state/broken"), "").unwrap();
         chown(folder.join("state"), Some(UID), Some(UID)).unwrap();
-        Machine { folder: folder.to_string_lossy().into_owned(), prefix: Vec::new() }
+        Machine { folder: folder.to_string_lossy().into_owned(), prefix: Vec::new(), options: Vec::new() }
     }
 
     pub fn up(&self, scenario: &str) -> Child {
@@ -37,6 +39,7 @@ impl Machine {
         if fs::metadata(QEMU).is_ok() {
             command.args(["--vmm", QEMU]);
         }
+        command.args(&self.options);
         command.arg("--").arg(tester).args(["platform", scenario, &state]).spawn().unwrap()
     }
 }

@@ -11,6 +11,7 @@ mod spawn;
 #[path = "../sandbox/support.rs"]
 #[allow(dead_code)]
 mod support;
+mod survival;
 mod world;
 
 use machine::Machine;
@@ -52,8 +53,10 @@ fn main() {
         Some("platform") => {
             let mut platform = Platform::new(&words[3]);
             let found = SCENARIOS.iter().chain(NETWORKED).find(|(name, _)| *name == words[2]);
-            let (_, scenario) = found.unwrap_or_else(|| panic!("no scenario \"{}\"", words[2]));
-            scenario(&mut platform);
+            match found {
+                Some((_, scenario)) => scenario(&mut platform),
+                None => survival::stand_in(&mut platform, &words[2]),
+            }
         }
         Some("internet") => world::internet(),
         Some("dummy") => dummy::run(&words[2..]),
@@ -81,9 +84,14 @@ fn run_all(filter: &str) {
     for (name, _) in SCENARIOS {
         check(name, &|| Machine::new().up(name).wait().unwrap().success());
     }
+    check("VMs of a killed platform are adopted or swept by the next launcher", &survival::platform_killed);
+    check("VMs that nobody adopts are swept in time", &survival::not_adopted);
+    check("an orderly end leaves no VM", &survival::orderly);
     match World::missing() {
         Some(reason) => println!("skipped: networks of VMs: {reason}"),
         None => {
+            check("VMs of a killed launcher keep their network and its rules", &survival::launcher_killed);
+            check("VMs that no launcher comes for are reaped", &survival::nobody_came);
             for (name, _) in NETWORKED {
                 check(name, &|| {
                     let world = World::new();

@@ -32,9 +32,9 @@ impl Networked {
     }
 }
 
-const SILENCE: &str = "error 110";
+pub const SILENCE: &str = "error 110";
 
-fn sees_internet(answer: &str) -> bool {
+pub fn sees_internet(answer: &str) -> bool {
     answer.starts_with(&format!("internet to {OUTSIDE} "))
 }
 

@@ -62,9 +62,19 @@ impl World {
         World { host, internet, server }
     }
 
-    /// The words that make a command run on the host.
+    pub fn host_has_interface(&self, prefix: &str) -> bool {
+        let shown = Command::new("ip").args(["-n", &self.host, "-o", "link"]).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).contains(&format!(": {prefix}"))
+    }
+
+    pub fn host_rules(&self) -> String {
+        let shown = Command::new("ip").args(["netns", "exec", &self.host, "nft", "list", "tables"]).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).into_owned()
+    }
+
+    /// The words that make a command run on the host. Not "ip netns exec", which covers /sys and with it the cgroups.
     pub fn prefix(&self) -> Vec<String> {
-        ["ip", "netns", "exec", &self.host].map(str::to_string).to_vec()
+        vec!["nsenter".to_string(), format!("--net=/run/netns/{}", self.host)]
     }
 }
 
