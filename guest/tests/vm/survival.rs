@@ -198,6 +198,15 @@ fn leave(platform: &mut Platform, is_networked: bool) {
     }
 }
 
+fn exited(platform: &mut Platform) -> Value {
+    loop {
+        let event = platform.event();
+        if event["event"] == "exited" {
+            return event;
+        }
+    }
+}
+
 fn adopt(platform: &mut Platform, before: Option<Value>) {
     let list = platform.must("list", json!({}));
     let entries = list["instances"].as_array().unwrap();
@@ -240,17 +249,13 @@ fn adopt(platform: &mut Platform, before: Option<Value>) {
     drop(vm);
     let mut vm = connect(&socket(platform, "v-1"), 0);
     vm.ask("end");
-    let event = loop {
-        let event = platform.event();
-        if event["event"] == "exited" {
-            break event;
-        }
-    };
+    let event = exited(platform);
     assert_eq!((&event["instance"], &event["stderr"]), (&json!("v-1"), &json!("goodbye\n")), "{event}");
     assert!(fs::metadata(socket(platform, "v-1")).is_err());
     let swept = platform.must("vm_sweep", json!({}));
     assert_eq!(swept["instances"], json!(["v-3"]));
-    assert_eq!(platform.must("kill", json!({ "instance": "v-3" }))["signal"], "SIGKILL");
+    let event = exited(platform);
+    assert_eq!((&event["instance"], &event["signal"]), (&json!("v-3"), &json!("SIGKILL")), "{event}");
     assert!(fs::metadata(socket(platform, "v-3")).is_err());
     // Its folder went with it; those of adopted ones are the platform's.
     assert!(fs::metadata(format!("{}/instances/v-3", platform.folder)).is_err());
