@@ -36,7 +36,10 @@ def handler(event, context):
         return {"error": type(error).__name__, "text": str(error)}
 `
 
+const skip = process.getuid?.() === 0 ? false : 'network namespaces need root'
+
 before(async () => {
+  if (skip !== false) return
   for (const space of [host, internet]) {
     ip('netns', 'add', space)
     inside(space, 'ip', 'link', 'set', 'lo', 'up')
@@ -64,6 +67,7 @@ before(async () => {
 })
 
 after(async () => {
+  if (skip !== false) return
   await platform?.stop()
   server?.kill('SIGKILL')
   for (const space of [host, internet]) ip('netns', 'delete', space)
@@ -88,42 +92,42 @@ function run(
   return JSON.parse(runInside('invoke', { name, event })) as ReturnType<typeof run>
 }
 
-test("egress: the internet is reached, and sees the host's address", () => {
+test("egress: the internet is reached, and sees the host's address", { skip }, () => {
   assert.equal(run('outgoing', { address: '203.0.113.10' }).got, 'internet to 203.0.113.1')
 })
 
-test('egress: private, link-local and metadata addresses stay closed although a route leads there', () => {
+test('egress: private, link-local and metadata addresses stay closed although a route leads there', { skip }, () => {
   for (const address of ['10.9.9.9', '169.254.169.254', '192.168.7.7'])
     assert.ok(run('outgoing', { address }).error, address)
 })
 
-test('egress: the host itself is closed on every address it has', () => {
+test('egress: the host itself is closed on every address it has', { skip }, () => {
   for (const address of ['203.0.113.1', '100.64.0.1', '127.0.0.1']) {
     const port = Number(new URL(platform.url).port)
     assert.ok(run('outgoing', { address, port }).error, address)
   }
 })
 
-test('egress: IPv6 is closed', () => {
+test('egress: IPv6 is closed', { skip }, () => {
   for (const address of ['2001:db8::1', 'fe80::1', 'fd00::1']) assert.ok(run('outgoing', { address }).error, address)
 })
 
-test('egress: names are resolved by the platform, closed addresses dropped from the answer', () => {
+test('egress: names are resolved by the platform, closed addresses dropped from the answer', { skip }, () => {
   assert.deepEqual(run('outgoing', { name: 'open.example' }).addresses, ['203.0.113.10'])
   assert.deepEqual(run('outgoing', { name: 'mixed.example' }).addresses, ['203.0.113.10'])
   assert.ok(run('outgoing', { name: 'private.example' }).error)
 })
 
-test("egress: another name server cannot be asked past the platform's", () => {
+test("egress: another name server cannot be asked past the platform's", { skip }, () => {
   assert.notEqual(run('outgoing', { address: '10.9.9.9', port: 53 }).got, 'internet to 203.0.113.1')
 })
 
-test('none: neither the internet nor names', () => {
+test('none: neither the internet nor names', { skip }, () => {
   assert.ok(run('offline', { address: '203.0.113.10' }).error)
   assert.ok(run('offline', { name: 'open.example' }).error)
 })
 
-test('kill -9 of the launcher leaves no interface and no rules', async () => {
+test('kill -9 of the launcher leaves no interface and no rules', { skip }, async () => {
   run('outgoing', { address: '203.0.113.10' })
   const ours = /^\d+: hth[0-9a-f]{6}x/m
   assert.match(inside(host, 'ip', '-o', 'link'), ours)
