@@ -264,9 +264,9 @@ mod tests {
         let line =
             |name: &str| format!(r#"{{"id":1,"verb":"vm_place","instance":"v-1","name":"{name}","path":"/d/code"}}"#);
         let wanted = VmVerb::Place { instance: "v-1".into(), name: "code-1".into(), path: "/d/code".into() };
-        assert_eq!(parse(&line("code-1")).1, Ok(Verb::Vm(wanted)));
+        assert_eq!(parse(line("code-1").as_bytes()).1, Ok(Verb::Vm(wanted)));
         for bad in ["", "Code", "a/b", "..", "a.b"] {
-            let error = parse(&line(bad)).1.err().map(|error| error.to_string());
+            let error = parse(line(bad).as_bytes()).1.err().map(|error| error.to_string());
             let says = "Field \"name\" must be 1 to 32 lower-case letters, digits or \"-\".";
             assert_eq!(error.as_deref(), Some(says), "{bad}");
         }
