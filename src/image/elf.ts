@@ -74,7 +74,8 @@ interface Segment {
   readonly bytes: number
 }
 
-function isElf64(bytes: Buffer): boolean {
+/** Whether `bytes`, at least 64 of them, begin an ELF file of the kind that is read here. */
+export function isElf64(bytes: Buffer): boolean {
   return bytes.length >= 64 && bytes.readUInt32BE(0) === 0x7f454c46 && bytes[4] === 2 && bytes[5] === 1
 }
 

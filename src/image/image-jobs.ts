@@ -72,14 +72,18 @@ export const imageJobs = {
   },
 } as const
 
+/** Most functions are smaller: each of their files is opened once. */
+const keptBytesMax = 16 * 1024 * 1024
+
 /** `task/`, `cache/` and `opt/`. Unpacked code has neither links nor devices: here they are errors. */
 function codeTree(code: CodeTrees | null): Tree {
   const tree = new Tree()
   for (const folder of ['task', 'cache', 'opt']) tree.folder(folder)
   if (code === null) return tree
-  addFolder(tree, { source: code.codeFolder, target: 'task' })
-  if (code.cacheFolder !== null) addFolder(tree, { source: code.cacheFolder, target: 'cache' })
-  for (const layer of code.layerFolders) addFolder(tree, { source: layer, target: 'opt' })
+  const keeping = { bytesLeft: keptBytesMax }
+  addFolder(tree, { source: code.codeFolder, target: 'task', keeping })
+  if (code.cacheFolder !== null) addFolder(tree, { source: code.cacheFolder, target: 'cache', keeping })
+  for (const layer of code.layerFolders) addFolder(tree, { source: layer, target: 'opt', keeping })
   return tree
 }
 

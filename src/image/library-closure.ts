@@ -1,8 +1,8 @@
 import { AppError } from '../domain/error.ts'
-import { elfMachines, readElf, type ElfFacts } from './elf.ts'
+import { elfMachines, isElf64, readElf, type ElfFacts } from './elf.ts'
 import type { FileEntry, Tree, TreeEntry } from './tree.ts'
 import { addFile } from './tree-walk.ts'
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, realpathSync } from 'node:fs'
 import path from 'node:path'
 
 export interface ClosureOptions {
@@ -91,7 +91,7 @@ class Closure {
     if (name.includes('/')) return null
     for (const folder of folders) {
       const file = path.join(folder, name)
-      if (existsSync(file) && readElf(readFileSync(file))?.machine === elfMachines[this.#options.arch]) return file
+      if (machineOf(file) === elfMachines[this.#options.arch]) return file
     }
     return null
   }
@@ -130,6 +130,19 @@ class Closure {
     this.#tree.remove(target)
     this.#options.skipped(`/${target}: ${why}`)
   }
+}
+
+/** Of an ELF file, from its first bytes; null for anything else. */
+function machineOf(file: string): number | null {
+  if (!existsSync(file)) return null
+  const head = Buffer.alloc(64)
+  const fd = openSync(file, 'r')
+  try {
+    readSync(fd, head)
+  } finally {
+    closeSync(fd)
+  }
+  return isElf64(head) ? head.readUInt16LE(18) : null
 }
 
 function conflict(target: string, file: string): AppError {

@@ -13,6 +13,12 @@ export interface WalkOptions {
   readonly wants?: (relative: string, entry: Dirent) => boolean
   /** Called with what cannot be in an image (devices, sockets, links that lead out of `source`), and why. Without it such things are errors. */
   readonly skipped?: (what: string) => void
+  /** Small files are kept in memory between being hashed and being written while this lasts; default: none are. */
+  readonly keeping?: KeepBudget
+}
+
+export interface KeepBudget {
+  bytesLeft: number
 }
 
 /** Adds the files, folders and links below `source` to `tree`, in the order of their names. Follows no link. Synchronous: for worker threads.
@@ -33,7 +39,7 @@ function walk(tree: Tree, options: WalkOptions, below: string): void {
       tree.folder(target)
       walk(tree, options, relative)
     } else if (entry.isSymbolicLink()) tree.link(target, readlinkSync(path.join(options.source, relative)))
-    else addFile(tree, path.join(options.source, relative), target)
+    else addFile(tree, path.join(options.source, relative), target, options.keeping)
   }
 }
 
@@ -63,11 +69,11 @@ function refuse(problem: string, what: string, skipped: WalkOptions['skipped']):
   skipped(`${what}: ${problem}`)
 }
 
-/** Small files are kept in memory between being hashed and being written: most of a function's code is read once. */
+/** A larger file is cheaper to read again than to hold. */
 const keptBytesMax = 64 * 1024
 
 /** Adds one file, hashed. A link at `source` is not followed: give its real path. */
-export function addFile(tree: Tree, source: string, target: string): void {
+export function addFile(tree: Tree, source: string, target: string, keeping?: KeepBudget): void {
   let fd: number
   try {
     fd = openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
@@ -77,7 +83,9 @@ export function addFile(tree: Tree, source: string, target: string): void {
   try {
     const found = fstatSync(fd)
     if (!found.isFile()) throw new AppError('driver_failed', `Cannot put "${source}" into an image: it is no file.`)
-    const { bytes, sha256, content } = hash(fd, found.size)
+    const mayKeep = found.size <= Math.min(keptBytesMax, keeping?.bytesLeft ?? 0)
+    const { bytes, sha256, content } = hash(fd, { expectedBytes: found.size, mayKeep })
+    if (keeping !== undefined) keeping.bytesLeft -= content?.length ?? 0
     const isExecutable = (found.mode & 0o111) !== 0
     tree.put(target, { type: 'file', isExecutable, bytes, sha256, source, content })
   } finally {
@@ -87,13 +95,16 @@ export function addFile(tree: Tree, source: string, target: string): void {
 
 const piece = Buffer.alloc(256 * 1024)
 
-function hash(fd: number, expectedBytes: number): { bytes: number; sha256: string; content: Uint8Array | null } {
+function hash(
+  fd: number,
+  { expectedBytes, mayKeep }: { expectedBytes: number; mayKeep: boolean },
+): { bytes: number; sha256: string; content: Uint8Array | null } {
   const sum = createHash('sha256')
   let bytes = 0
   let content: Uint8Array | null = null
   for (let count = readSync(fd, piece); count > 0; count = readSync(fd, piece)) {
     sum.update(piece.subarray(0, count))
-    if (bytes === 0 && count === expectedBytes && count <= keptBytesMax) content = Buffer.from(piece.subarray(0, count))
+    if (bytes === 0 && count === expectedBytes && mayKeep) content = Buffer.from(piece.subarray(0, count))
     else content = null
     bytes += count
     // A small file is at its end: the read that would say so is half of what it costs.
