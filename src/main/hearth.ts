@@ -21,9 +21,9 @@ process.exitCode = await run({
   interrupt: untilInterrupted,
 })
 
-/** From the first call on, Ctrl-C aborts the signal in place of ending the process; a second one ends it. */
+/** From the first call on, Ctrl-C or SIGTERM aborts the signal in place of ending the process; a second one ends it. */
 function untilInterrupted(): AbortSignal {
   const controller = new AbortController()
-  process.once('SIGINT', () => controller.abort())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => controller.abort())
   return controller.signal
 }
