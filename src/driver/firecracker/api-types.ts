@@ -77,7 +77,6 @@ export interface SnapshotLoad {
   readonly snapshot_path: string
   readonly mem_backend: { readonly backend_type: 'File' | 'Uffd'; readonly backend_path: string }
   readonly network_overrides: readonly { readonly iface_id: string; readonly host_dev_name: string }[]
-  readonly vsock_override: { readonly uds_path: string }
   readonly resume_vm: boolean
 }
 

@@ -27,20 +27,20 @@ export interface FirecrackerOptions {
   readonly jailer: string
   readonly program: string
   readonly version: string
-  /** Kernel words before ours. Firecracker's defaults, since `boot_args` replaces them all. */
-  readonly kernelWords?: readonly string[]
+  /** What really runs the guest's code: tests put a simulator in Firecracker's place, which emulates. */
+  readonly accelerator?: Accelerator
 }
 
 type Undo = Parameters<Vmm['boot']>[1]
 
 /** Names in the jail. Drives of a clone must be named as when its snapshot was made. */
 const names = { api: 'api.sock', vsock: 'vsock.sock', log: 'log', metrics: 'metrics' } as const
+/** Firecracker's own words for the kernel, since `boot_args` replaces them all. */
 const kernelWords = [
   'quiet',
   'loglevel=1',
   'reboot=k',
   'panic=1',
-  'nomodule',
   '8250.nr_uarts=0',
   'i8042.noaux',
   'i8042.nokbd',
@@ -60,13 +60,14 @@ const logTailBytes = 2_048
  *  precede a load, and what is not in a snapshot (rate limits, metrics) is set again. Memory comes from the File backend; `mem_backend` leaves room for Uffd. */
 export class FirecrackerVmm implements Vmm {
   readonly name = 'firecracker'
-  readonly accelerators: readonly Accelerator[] = ['kvm']
+  readonly accelerators: readonly Accelerator[]
   readonly version: string
   readonly #options: FirecrackerOptions
 
   constructor(options: FirecrackerOptions) {
     this.#options = options
     this.version = options.version
+    this.accelerators = [options.accelerator ?? 'kvm']
   }
 
   /** There is no other. */
@@ -75,7 +76,7 @@ export class FirecrackerVmm implements Vmm {
   async key(): Promise<Readonly<Record<string, string>>> {
     return {
       vmm: `firecracker ${this.version}`,
-      accelerator: 'kvm',
+      accelerator: this.accelerators.join(),
       cpu: await processorDigest(),
       devices: 'root,code,eth0,vsock,entropy,balloon',
     }
@@ -95,7 +96,7 @@ export class FirecrackerVmm implements Vmm {
     await api.send('PUT /boot-source', {
       kernel_image_path: 'kernel',
       ...(kernel.initramfs !== null && { initrd_path: 'initramfs' }),
-      boot_args: guestCommandLine(this.#options.kernelWords ?? kernelWords, epoch),
+      boot_args: guestCommandLine(wordsFor(kernel), epoch),
     })
     const drive = { is_read_only: true, rate_limiter: driveLimits }
     await api.send('PUT /drives/root', { drive_id: 'root', path_on_host: 'root', is_root_device: true, ...drive })
@@ -117,7 +118,6 @@ export class FirecrackerVmm implements Vmm {
       snapshot_path: 'state',
       mem_backend: { backend_type: 'File', backend_path: 'memory' },
       network_overrides: [{ iface_id: 'eth0', host_dev_name: 'tap0' }],
-      vsock_override: { uds_path: names.vsock },
       resume_vm: false,
     })
     await machine.share()
@@ -191,6 +191,11 @@ export class FirecrackerVmm implements Vmm {
   }
 }
 
+/** A kernel with its drivers in an initramfs must load them; any other has nothing to load. */
+function wordsFor({ initramfs }: { initramfs: string | null }): readonly string[] {
+  return initramfs === null ? [...kernelWords, 'nomodule'] : kernelWords
+}
+
 function saveFiles(saveTo: { memory: string; state: string }): readonly JailFile[] {
   return [
     { path: saveTo.state, name: 'state', access: 'write' },
@@ -220,6 +225,7 @@ class RunningFirecracker implements Machine {
   readonly exited: Promise<Exit>
   readonly #vm: VmProcess
   readonly #root: string
+  readonly #gone = new AbortController()
   #codeCount = 0
 
   constructor(vm: VmProcess, root: string) {
@@ -228,7 +234,12 @@ class RunningFirecracker implements Machine {
     this.api = new FirecrackerApi(join(root, names.api))
     this.exited = vm.exited
     this.state = { instance: vm.instanceId, uid: vm.uid, folder: vm.folder, root }
-    void vm.exited.then(() => this.api.close())
+    const ended = async (): Promise<void> => {
+      await vm.exited
+      this.#gone.abort()
+      this.api.close()
+    }
+    void ended()
   }
 
   get isAlive(): boolean {
@@ -242,7 +253,10 @@ class RunningFirecracker implements Machine {
 
   async connect(port: PortName): Promise<Duplex> {
     try {
-      return await connectVsock(join(this.#root, names.vsock), vsockPorts[port], Date.now() + connectMsMax)
+      return await connectVsock(join(this.#root, names.vsock), vsockPorts[port], {
+        deadlineMs: Date.now() + connectMsMax,
+        signal: this.#gone.signal,
+      })
     } catch (error) {
       throw await this.#withLog(error)
     }

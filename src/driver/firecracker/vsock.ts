@@ -10,35 +10,54 @@ const lineBytesMax = 64
 /** Firecracker closes the connection at once while nobody listens in the guest: it is tried again at this pace. */
 const retryMs = 5
 
+export interface VsockPatience {
+  /** Epoch ms. */
+  readonly deadlineMs: number
+  /** Aborted once the VMM is gone. */
+  readonly signal: AbortSignal
+}
+
 /** A stream to `port` of the guest behind Firecracker's socket, once its init listens. Source: Firecracker docs/vsock, host-initiated connections:
- *  `CONNECT <port>\n`, answered by `OK <number>\n`. Throws timeout when `deadlineMs` (epoch ms) passes first. */
-export async function connectVsock(socketPath: string, port: number, deadlineMs: number): Promise<net.Socket> {
+ *  `CONNECT <port>\n`, answered by `OK <number>\n`. Throws timeout when the deadline passes first, driver_failed when the VMM goes first. */
+export async function connectVsock(socketPath: string, port: number, patience: VsockPatience): Promise<net.Socket> {
   for (;;) {
-    const socket = await tryConnect(socketPath, port)
+    const socket = await tryConnect(socketPath, port, patience)
     if (socket !== null) return socket
-    if (Date.now() >= deadlineMs)
+    if (patience.signal.aborted)
+      throw new AppError('driver_failed', `The VMM ended before its guest listened on vsock port ${port}.`)
+    if (Date.now() >= patience.deadlineMs)
       throw new AppError('timeout', `The guest does not listen on vsock port ${port}.`, { retryable: true })
     await new Promise((resolve) => void setTimeout(resolve, retryMs))
   }
 }
 
-/** Null while nobody listens there. Throws driver_failed when the answer is none of Firecracker's. */
-async function tryConnect(socketPath: string, port: number): Promise<net.Socket | null> {
+/** Null while nobody listens there, and when patience ends. Throws driver_failed when the answer is none of Firecracker's. */
+async function tryConnect(
+  socketPath: string,
+  port: number,
+  { deadlineMs, signal }: VsockPatience,
+): Promise<net.Socket | null> {
   const socket = net.connect(socketPath)
+  // Also later: until a link holds the stream nobody else listens for errors, and its end is told by `close`.
+  socket.on('error', () => {})
+  const giveUp = (): void => void socket.destroy()
+  const timer = setTimeout(giveUp, Math.max(0, deadlineMs - Date.now()))
+  signal.addEventListener('abort', giveUp)
   try {
-    await once(socket, 'connect')
+    await once(socket, 'connect', { signal })
     socket.write(`CONNECT ${port}\n`)
     const line = await firstLine(socket)
-    if (line === null) {
-      socket.destroy()
-      return null
-    }
-    if (/^OK \d+$/.test(line)) return socket
+    if (line !== null && /^OK \d+$/.test(line)) return socket
+    socket.destroy()
+    if (line === null) return null
     throw new AppError('driver_failed', `Firecracker answered "${line}" to a vsock connection.`)
   } catch (error) {
     socket.destroy()
     if (error instanceof AppError) throw error
     return null
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', giveUp)
   }
 }
 
@@ -61,7 +80,8 @@ function firstLine(socket: net.Socket): Promise<string | null> {
           if (rest.length > 0) socket.unshift(rest)
           return done(read.subarray(0, at).toString())
         }
-        if (read.length > lineBytesMax) return failed(new Error('the first line is too long'))
+        if (read.length > lineBytesMax)
+          return reject(new AppError('driver_failed', 'Firecracker answered without a line to a vsock connection.'))
       }
     }
     socket.on('readable', take).on('end', ended).on('close', ended).on('error', failed)

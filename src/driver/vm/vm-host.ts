@@ -180,6 +180,8 @@ export class VmProcess {
   /** Connects to the socket `name` in its run folder. Throws driver_failed. */
   async connect(name: string): Promise<net.Socket> {
     const socket = net.connect(join(this.folder, name))
+    // Also later: until a link holds the stream nobody else listens for errors, and its end is told by `close`.
+    socket.on('error', () => {})
     try {
       await once(socket, 'connect', { signal: AbortSignal.timeout(connectMsMax) })
       return socket
