@@ -16,7 +16,7 @@ const vmFileTimeoutMs = 900_000
 
 /** In this order, with the sandbox program's own tests in between. */
 const stages = {
-  unit: ['src', 'sdk', 'tools', 'runtimes', 'test/contract', 'test/support'],
+  unit: ['src', 'sdk', 'tools', 'runtimes', 'test/contract', 'test/support', 'test/fc-sim'],
   'end to end': ['test/e2e'],
 }
 /** Driver suites on real guests: they need the kernel and the images that are made meanwhile. */

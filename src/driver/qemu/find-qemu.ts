@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { AppError } from '../../domain/error.ts'
 
@@ -26,11 +26,11 @@ export async function qemuFacts(program: string): Promise<QemuFacts> {
   if (version === undefined) throw new AppError('driver_failed', `${program} does not say which version of QEMU it is.`)
   if (Number(version.split('.')[0]) < majorMin)
     throw new AppError('driver_failed', `QEMU ${version} is too old: microVMs need ${majorMin}.0 or newer.`)
-  return { version, tscKhz: await tscKhz() }
+  return { version, tscKhz: tscKhz() }
 }
 
 /** The kernel's own figure; without it a guest under emulation would have to measure, which fails on a busy host. */
-async function tscKhz(): Promise<number> {
-  const mhz = /^cpu MHz\s*:\s*([\d.]+)$/m.exec(await readFile('/proc/cpuinfo', 'utf8'))?.[1]
+export function tscKhz(): number {
+  const mhz = /^cpu MHz\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]
   return mhz === undefined ? 1_000_000 : Math.round(Number(mhz) * 1_000)
 }
