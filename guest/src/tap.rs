@@ -33,6 +33,12 @@ pub fn make(folder: RawFd) -> io::Result<OwnedFd> {
     Ok(queue)
 }
 
+/// Only `uid` may attach to it.
+pub fn set_owner(queue: RawFd, uid: u32) -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    sys::check_int(unsafe { libc::ioctl(queue, libc::TUNSETOWNER as _, libc::c_ulong::from(uid)) }).map(drop)
+}
+
 /// An interface that only carries frames needs no address of its own, and sends none by itself. A kernel without IPv6 has no such file.
 pub fn quiet(interface: &str) {
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1");

@@ -157,6 +157,36 @@ impl Cgroups {
         self.v2.is_some() || self.has(Controller::Freezer)
     }
 
+    /// Version and path (from where the hierarchy is mounted) of the folder above every sandbox's; None without limits.
+    pub fn parent(&self) -> Option<(u8, String)> {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = parse_mounts(&mountinfo);
+        let (version, place) = match self.version() {
+            "v2" => (2, self.v2.as_ref()?),
+            "v1" => (1, self.v1.first()?),
+            _ => return None,
+        };
+        let roots = mounts.v2.iter().chain(mounts.v1.iter().map(|(_, root)| root));
+        let below = |root: &String| place.path.strip_prefix(root.as_str())?.strip_prefix('/').map(str::to_string);
+        Some((version, roots.filter_map(below).min_by_key(String::len)?))
+    }
+
+    /// Limits as `file=value`, as far as they are enforced.
+    pub fn limits(&self, memory_mib: u64, cpu_share: u64, pids_max: u64) -> Vec<String> {
+        let is_v2 = self.version() == "v2";
+        let limit = |controller: Controller| match (controller, is_v2) {
+            (Controller::Memory, false) => format!("memory.limit_in_bytes={}", memory_mib * MIB),
+            (Controller::Memory, true) => format!("memory.max={}", memory_mib * MIB),
+            (Controller::Pids, _) => format!("pids.max={pids_max}"),
+            (_, false) => format!("cpu.shares={cpu_share}"),
+            (_, true) => format!("cpu.weight={}", v2::weight(cpu_share)),
+        };
+        let all = [Controller::Memory, Controller::Pids, Controller::Cpu];
+        let is_here =
+            |controller: &Controller| self.has(*controller) && (self.version_of(*controller) == "v2") == is_v2;
+        all.into_iter().filter(is_here).map(limit).collect()
+    }
+
     /// Why something is missing.
     pub fn problem(&self) -> String {
         if self.problems.is_empty() {

@@ -46,7 +46,7 @@ pub fn cpu_ms(member: &Member) -> u64 {
 }
 
 /// v2's weight (1 to 10000) for v1's shares (2 to 262144), as systemd and runc convert.
-fn weight(share: u64) -> u64 {
+pub fn weight(share: u64) -> u64 {
     1 + (share.clamp(2, 262_144) - 2) * 9_999 / 262_142
 }
 

@@ -132,7 +132,7 @@ impl Launcher {
 
     fn turn(&mut self) -> io::Result<()> {
         let is_polling = !self.removals.is_empty()
-            || self.vms.is_removing()
+            || self.vms.is_polling()
             || self.instances.values().any(|instance| instance.freezing.is_some());
         let timeout_ms = if is_polling { 1 } else { self.vms.sweep_timeout_ms() };
         for (token, events) in self.epoll.wait(timeout_ms)? {
@@ -152,6 +152,7 @@ impl Launcher {
         self.finish_freezes();
         self.finish_removals();
         self.finish_vm_removals();
+        self.finish_shares();
         self.sweep_in_time();
         self.control.send();
         let events = libc::EPOLLIN | if self.control.has_unsent() { libc::EPOLLOUT } else { 0 };

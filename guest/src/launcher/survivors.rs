@@ -41,7 +41,8 @@ impl Launcher {
         let Some(records) = &self.vms.records else { return Ok(()) };
         records.write(&vm.record)?;
         if self.vms.reaper.is_none() {
-            let ward = Ward { records, cgroups: &self.cgroups, id: &self.vms.id, wait_ms: self.vms.wait_ms };
+            let (state, id, wait_ms) = (self.host.state.as_str(), self.vms.id.as_str(), self.vms.wait_ms);
+            let ward = Ward { records, cgroups: &self.cgroups, state, id, wait_ms };
             self.vms.reaper = Some(Reaper::start(ward)?);
         }
         Ok(())
@@ -50,7 +51,7 @@ impl Launcher {
     /// Nothing lives of it any more.
     pub(super) fn clear_vm(&self, vm: &Vm) {
         let Some(records) = &self.vms.records else { return };
-        remove_leftovers(records, &vm.record);
+        remove_leftovers(&self.host.state, &vm.record);
         records.remove(&vm.id);
         if !vm.is_adopted {
             // Its folder was kept at the start, for nothing.

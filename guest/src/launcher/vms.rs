@@ -6,7 +6,7 @@ use crate::egress;
 use crate::error::Error;
 use crate::instance::Exit;
 use crate::netns::Pool;
-use crate::request::{VmNetwork, VmSpawn, VmVerb};
+use crate::request::{VmJail, VmNetwork, VmSpawn, VmVerb};
 use crate::tap;
 use crate::vm::{Ground, Program, Reaper, Records, Templates, Vm, VmOptions};
 use serde_json::{json, Value};
@@ -20,6 +20,7 @@ pub struct Vms {
     templates: Templates,
     pub(super) running: HashMap<u32, Vm>,
     removals: Vec<Removal>,
+    shares: Vec<Share>,
     /// Where taps are opened; None: this machine has none.
     tap_folder: Option<OwnedFd>,
     addresses: egress::Plan,
@@ -32,6 +33,18 @@ pub struct Vms {
     pub(super) adopt_wait_ms: u64,
     /// When VMs that nobody adopted are killed.
     pub(super) sweep_at: Option<Instant>,
+}
+
+/// A VMM makes its sockets in the first milliseconds of its life.
+const SHARE_MS_MAX: u64 = 5_000;
+
+/// A socket in a jail that the platform waits for.
+struct Share {
+    id: u64,
+    serial: u32,
+    instance: String,
+    name: String,
+    deadline: Instant,
 }
 
 /// A VMM whose process is gone and whose cgroups are not yet.
@@ -48,6 +61,7 @@ impl Vms {
             templates: Templates::default(),
             running: HashMap::new(),
             removals: Vec::new(),
+            shares: Vec::new(),
             tap_folder: tap::open_folder().ok(),
             addresses: egress::Plan::new(&options.id),
             records: options.former.records,
@@ -59,8 +73,8 @@ impl Vms {
         }
     }
 
-    pub fn is_removing(&self) -> bool {
-        !self.removals.is_empty()
+    pub fn is_polling(&self) -> bool {
+        !self.removals.is_empty() || !self.shares.is_empty()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -102,6 +116,8 @@ impl Launcher {
                 let vm = vm.ok_or(Error::UnknownInstance { instance })?;
                 vm.place(&self.host, &name, &path).map(|()| Some(json!({})))
             }
+            VmVerb::Jail(request) => self.jail_vm(id, &request),
+            VmVerb::Share { instance, name } => self.share_socket(id, instance, name),
             VmVerb::Adopt { instance } => self.adopt_vm(&instance).map(Some),
             VmVerb::Sweep => Ok(Some(self.sweep_vms())),
         }
@@ -122,6 +138,58 @@ impl Launcher {
         let mut vm = Vm::spawn(ground, request)?;
         vm.spawn_request = Some(id);
         self.hold_vm(vm)
+    }
+
+    fn jail_vm(&mut self, id: u64, request: &VmJail) -> Result<Option<Value>, Error> {
+        self.check_vm(&request.instance, request.uid)?;
+        let find = |field: &'static str, path: &str| {
+            let found = self.vms.programs.iter().find(|program| program.path == path);
+            found.ok_or_else(|| Error::Path { field, path: path.to_string(), rule: "a --vmm path" })
+        };
+        let jailer = find("jailer", &request.jailer)?;
+        jailer.check_trusted()?;
+        let ground = Ground {
+            host: &self.host,
+            cgroups: &self.cgroups,
+            program: find("program", &request.program)?,
+            templates: &self.vms.templates,
+            slot: self.pool.as_mut().filter(|_| request.has_tap).and_then(Pool::take_slot),
+            tap_folder: self.vms.tap_folder.as_ref(),
+        };
+        let mut vm = Vm::jail(ground, request)?;
+        vm.spawn_request = Some(id);
+        self.hold_vm(vm)
+    }
+
+    /// Answered when the VMM has made the socket.
+    fn share_socket(&mut self, id: u64, instance: String, name: String) -> Result<Option<Value>, Error> {
+        let serial = self.serials.get(&instance).copied().unwrap_or(0);
+        if !self.vms.running.contains_key(&serial) {
+            return Err(Error::UnknownInstance { instance });
+        }
+        let deadline = Instant::now() + Duration::from_millis(SHARE_MS_MAX);
+        self.vms.shares.push(Share { id, serial, instance, name, deadline });
+        Ok(None)
+    }
+
+    pub(super) fn finish_shares(&mut self) {
+        let now = Instant::now();
+        for share in std::mem::take(&mut self.vms.shares) {
+            let Share { id, serial, instance, name, deadline } = &share;
+            let shared = match self.vms.running.get(serial) {
+                Some(vm) => vm.share(&self.host, name),
+                None => Err(Error::UnknownInstance { instance: instance.clone() }),
+            };
+            match shared {
+                Ok(true) => self.control.reply(Some(*id), json!({})),
+                Ok(false) if now < *deadline => self.vms.shares.push(share),
+                Ok(false) => {
+                    let action = format!("share \"{name}\" of VM \"{instance}\"");
+                    self.control.fail(Some(*id), &Error::Timeout { step: "share", action, ms: SHARE_MS_MAX });
+                }
+                Err(error) => self.control.fail(Some(*id), &error),
+            }
+        }
     }
 
     /// What every start of a VM must meet.
@@ -234,7 +302,11 @@ impl Launcher {
         let Some(vm) = self.vms.running.get_mut(&serial) else { return };
         if vm.read_status() {
             if let Some(id) = vm.spawn_request.take() {
-                self.control.reply(Some(id), json!({ "pid": vm.pid }));
+                let mut body = json!({ "pid": vm.pid });
+                if !vm.root_path.is_empty() {
+                    body["root"] = json!(vm.root_path);
+                }
+                self.control.reply(Some(id), body);
             }
         }
     }

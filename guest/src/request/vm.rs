@@ -55,8 +55,32 @@ pub enum VmVerb {
     Forget { name: String },
     Network(VmNetwork),
     Place { instance: String, name: String, path: String },
+    Jail(Box<VmJail>),
+    Share { instance: String, name: String },
     Adopt { instance: String },
     Sweep,
+}
+
+/// A file, and its name in the jail's root.
+#[derive(Debug, PartialEq, Eq)]
+pub struct JailFile {
+    pub file: VmFile,
+    pub name: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct VmJail {
+    pub instance: String,
+    pub uid: u32,
+    pub jailer: String,
+    pub program: String,
+    pub files: Vec<JailFile>,
+    pub has_tap: bool,
+    /// Name of the API's socket in the jail's root.
+    pub api_socket: String,
+    pub memory_mib: u64,
+    pub cpu_share: u64,
+    pub pids_max: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +99,8 @@ pub fn parse(name: &str, fields: &Fields) -> Result<VmVerb, Error> {
         "vm_spawn" => VmVerb::Spawn(Box::new(spawn(fields)?)),
         "vm_template" => VmVerb::Template { name: template_name(fields, "name")?, path: fields.path("path")? },
         "vm_forget" => VmVerb::Forget { name: template_name(fields, "name")? },
+        "vm_jail" => VmVerb::Jail(Box::new(jail(fields)?)),
+        "vm_share" => VmVerb::Share { instance: fields.instance()?, name: jail_name("name", fields.0.get("name"))? },
         "vm_adopt" => VmVerb::Adopt { instance: fields.instance()? },
         "vm_sweep" => VmVerb::Sweep,
         "vm_network" => VmVerb::Network(network(fields)?),
@@ -100,6 +126,37 @@ fn spawn(fields: &Fields) -> Result<VmSpawn, Error> {
         cpu_share: fields.number("cpuShare", 2, 262_144)?,
         pids_max: fields.number("pidsMax", 2, 4_194_304)?,
     })
+}
+
+fn jail(fields: &Fields) -> Result<VmJail, Error> {
+    let jailed = |item: &Map<String, Value>| {
+        let found = file(item)?;
+        if found.access == Access::Connect {
+            return Err(rule("files.access", "\"read\" or \"write\" in a jail"));
+        }
+        Ok(JailFile { file: found, name: jail_name("files.name", item.get("name"))? })
+    };
+    Ok(VmJail {
+        instance: fields.instance()?,
+        uid: uid(fields)?,
+        jailer: fields.path("jailer")?,
+        program: fields.path("program")?,
+        files: each(fields, "files", jailed)?,
+        has_tap: fields.claim("hasTap")?,
+        api_socket: jail_name("apiSocket", fields.0.get("apiSocket"))?,
+        memory_mib: fields.number("memoryMib", 4, 1_048_576)?,
+        cpu_share: fields.number("cpuShare", 2, 262_144)?,
+        pids_max: fields.number("pidsMax", 2, 4_194_304)?,
+    })
+}
+
+/// A name in the root of a jail; `dev` and `run` are the jailer's.
+fn jail_name(field: &str, value: Option<&Value>) -> Result<String, Error> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let is_good = |name: &&str| (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_plain);
+    let name = value.and_then(Value::as_str).filter(is_good).filter(|name| !matches!(*name, "dev" | "run"));
+    let wanted = "1 to 64 letters, digits, \"_\", \"-\" or \".\", not \"dev\" or \"run\"";
+    name.map(str::to_string).ok_or_else(|| rule(field, wanted))
 }
 
 fn network(fields: &Fields) -> Result<VmNetwork, Error> {
@@ -229,6 +286,29 @@ mod tests {
         for (good, bad, text) in rows {
             assert_eq!(spawn_of(&SPAWN.replace(good, bad)), Err(text.to_string()));
         }
+    }
+
+    #[test]
+    fn parse_reads_a_jail_and_refuses_names_that_leave_it() {
+        let line = |name: &str, access: &str| {
+            format!(
+                r#"{{"id":1,"verb":"vm_jail","instance":"v-1","uid":71001,"jailer":"/j","program":"/f","apiSocket":"api.sock",
+                "files":[{{"path":"/d/kernel","name":"{name}","access":"{access}"}}],"hasTap":false,"memoryMib":64,"cpuShare":2,"pidsMax":9}}"#
+            )
+        };
+        let jail_of = |name: &str, access: &str| match parse(line(name, access).as_bytes()).1 {
+            Ok(Verb::Vm(VmVerb::Jail(jail))) => Ok(jail.files[0].name.clone()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert_eq!(jail_of("vm_1.kernel-6", "read"), Ok("vm_1.kernel-6".to_string()));
+        for bad in ["", ".", "..", "a/b", "dev", "run", ".x"] {
+            let says =
+                "Field \"files.name\" must be 1 to 64 letters, digits, \"_\", \"-\" or \".\", not \"dev\" or \"run\".";
+            assert_eq!(jail_of(bad, "read"), Err(says.to_string()), "{bad}");
+        }
+        let error = jail_of("state", "connect").unwrap_err();
+        assert_eq!(error, "Field \"files.access\" must be \"read\" or \"write\" in a jail.");
     }
 
     #[test]

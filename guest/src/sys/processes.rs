@@ -88,6 +88,13 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// True for a process that has ended, reaped or not; one that is not yet reaped still takes signals.
+pub fn has_ended(pidfd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which lives over the call.
+    unsafe { libc::poll(&mut poll, 1, 0) > 0 }
+}
+
 pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> io::Result<()> {
     let null = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo means the default one.

@@ -40,6 +40,7 @@ struct Child<'a> {
     plan: &'a Plan<'a>,
     /// That the child made.
     tap: Option<OwnedFd>,
+    jails: Option<&'a OwnedFd>,
 }
 
 type Step = fn(&mut Child) -> io::Result<()>;
@@ -57,11 +58,35 @@ const STEPS: [(&str, Step); 10] = [
     ("exec", exec),
 ];
 
+/// The jailer's way: it keeps root's rights, since it takes them from Firecracker itself.
+const JAIL_STEPS: [(&str, Step); 8] = [
+    ("session", leave_session),
+    ("cgroup.join", join_cgroups),
+    ("network", enter_network),
+    ("tap", give_tap_away),
+    ("jail", enter_jail),
+    ("names", |_| sys::set_hostname("hearth")),
+    ("no_new_privs", |_| {
+        sys::set_rlimit(libc::RLIMIT_CORE, 0, 0)?;
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+    }),
+    ("exec", exec),
+];
+
 /// Runs in the forked child and never returns.
 pub fn run(plan: &Plan) -> ! {
-    let mut child = Child { plan, tap: None };
-    for (step, perform) in STEPS {
-        if let Err(error) = perform(&mut child) {
+    perform_all(&mut Child { plan, tap: None, jails: None }, &STEPS)
+}
+
+/// The same for a jailer; `jails` is the folder of all jails.
+pub fn run_jailer(plan: &Plan, jails: &OwnedFd) -> ! {
+    perform_all(&mut Child { plan, tap: None, jails: Some(jails) }, &JAIL_STEPS)
+}
+
+fn perform_all(child: &mut Child, steps: &[(&str, Step)]) -> ! {
+    let plan = child.plan;
+    for (step, perform) in steps {
+        if let Err(error) = perform(child) {
             let status = Status::Failed { step: step.to_string(), errno: error.raw_os_error().unwrap_or(libc::EIO) };
             let _ = sys::write(plan.status.as_raw_fd(), &status.encode());
             break;
@@ -92,6 +117,18 @@ fn enter_network(child: &mut Child) -> io::Result<()> {
         child.tap = Some(crate::tap::make(folder)?);
     }
     Ok(())
+}
+
+/// Firecracker attaches to it by its name, when nobody else has it.
+fn give_tap_away(child: &mut Child) -> io::Result<()> {
+    match child.tap.take() {
+        Some(tap) => crate::tap::set_owner(tap.as_raw_fd(), child.plan.uid),
+        None => Ok(()),
+    }
+}
+
+fn enter_jail(child: &mut Child) -> io::Result<()> {
+    child.jails.map_or(Ok(()), |jails| super::jail::enter(jails, child.plan.trees))
 }
 
 fn make_root(child: &mut Child) -> io::Result<()> {

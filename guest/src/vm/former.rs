@@ -30,7 +30,7 @@ impl Former {
             match record.process.find() {
                 Some(pidfd) => survivors.push((record, pidfd)),
                 None => {
-                    remove_leftovers(&records, &record);
+                    remove_leftovers(state, &record);
                     records.remove(&record.instance);
                 }
             }

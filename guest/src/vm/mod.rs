@@ -3,6 +3,7 @@
 mod child;
 mod former;
 mod inputs;
+mod jail;
 mod place;
 mod program;
 mod reaper;
@@ -21,7 +22,7 @@ use crate::error::{Context, Error};
 use crate::host::{device_trees, Host};
 use crate::instance::Exit;
 use crate::netns::Slot;
-use crate::request::VmSpawn;
+use crate::request::{VmJail, VmSpawn};
 use crate::sandbox::{Status, STATUS_BYTES};
 use crate::sys::{self, Ended, Pid};
 use child::Plan;
@@ -61,6 +62,8 @@ pub struct Vm {
     pub has_resolver: bool,
     /// What is on disk of it.
     pub record: Record,
+    /// The root of its jail, if it has one.
+    pub root_path: String,
     /// False for one of a former launcher that the platform has not yet asked for.
     pub is_adopted: bool,
     /// One of a former launcher is nobody's child: nothing tells how it ended.
@@ -146,12 +149,80 @@ impl Vm {
             nice: host.nice,
         };
         let Some((pid, pidfd)) = host.fork_sandbox(group.v2_fd())? else { child::run(&plan) };
+        let mut vm = Vm::hold(host, (&request.instance, request.uid), group, (pid, pidfd))?;
+        (vm.status, vm.stderr) = (Some(status), Some(stderr));
+        vm.record.sockets.clone_from(&request.listen);
+        vm.sockets = sockets;
+        vm.ram = made.zip(memory).map(|(made, file)| Ram { made, file });
+        Ok(vm)
+    }
+
+    /// Starts Firecracker's jailer, which becomes the VMM; its own failures come as an end with its last words.
+    pub fn jail(ground: Ground, request: &VmJail) -> Result<Vm, Error> {
+        let Ground { host, cgroups, .. } = ground;
+        let group = cgroups.make(&request.instance)?;
+        group.limit_memory(request.memory_mib)?;
+        group.limit_pids(request.pids_max)?;
+        group.share_cpu(request.cpu_share)?;
+        let joins = group.join_files()?;
+        let tap_folder = match (request.has_tap, ground.tap_folder) {
+            (true, None) => return Err(missing_tap()),
+            (has_tap, folder) => folder.filter(|_| has_tap).map(|folder| folder.as_raw_fd()),
+        };
+        let slot = ground.slot.as_ref();
+        if let Some(slot) = slot {
+            crate::tap::set_owner(slot.tap.as_raw_fd(), request.uid).at("tap", || "give the tap away".to_string())?;
+        }
+        let mut jail = jail::Jail::make(host, request)?;
+        let trees = jail.trees(host, request)?;
+        let argv = jail::arguments(cgroups, request);
+        let null = sys::openat(libc::AT_FDCWD, "/dev/null", libc::O_RDWR, 0).at("stdio", || "open /dev/null".into())?;
+        let pipe = |step| sys::pipe(libc::O_NONBLOCK).at(step, || "make a pipe".to_string());
+        let ((status, status_end), (stderr, stderr_end)) = (pipe("status")?, pipe("stdio")?);
+        sys::set_blocking(stderr_end.as_raw_fd()).at("stdio", || "make stderr blocking".to_string())?;
+        let plan = Plan {
+            joins: &joins,
+            network: slot.map(|slot| &slot.network),
+            tap_folder,
+            trees: &trees,
+            links: &[],
+            nodes: &[],
+            proc_masked: &[],
+            filter: &host.filter,
+            null: &null,
+            stderr: &stderr_end,
+            status: &status_end,
+            inputs: &[],
+            program: &request.jailer,
+            argv: &argv,
+            uid: request.uid,
+            nice: host.nice,
+        };
+        // In a copy of our own mounts: the jailer makes its root from them.
+        let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let forked = sys::clone3(namespaces, group.v2_fd()).at("fork", || "fork the jailer".to_string())?;
+        let Some(forked) = forked else { child::run_jailer(&plan, &jail.jails) };
+        let mut vm = Vm::hold(host, (&request.instance, request.uid), group, forked)?;
+        (vm.status, vm.stderr) = (Some(status), Some(stderr));
+        vm.record.jail = Some(jail.name.clone());
+        jail.keep();
+        vm.root_path.clone_from(&jail.root_path);
+        Ok(vm)
+    }
+
+    /// A child that was just forked, as it is before anything is known of it.
+    fn hold(host: &Host, (id, uid): (&str, u32), group: Group, (pid, pidfd): (Pid, OwnedFd)) -> Result<Vm, Error> {
+        let process = Process::of(pid).at("vms", || format!("look at process {pid}"));
+        let process = process.inspect_err(|_| {
+            let _ = sys::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL);
+            let _ = sys::wait(pid);
+        })?;
         Ok(Vm {
-            id: request.instance.clone(),
+            id: id.to_string(),
             pid,
             pidfd,
-            status: Some(status),
-            stderr: Some(stderr),
+            status: None,
+            stderr: None,
             is_running: false,
             failure: None,
             group,
@@ -162,21 +233,33 @@ impl Vm {
             is_connected: false,
             has_resolver: false,
             record: Record {
-                instance: request.instance.clone(),
-                process: Process::of(pid).at("vms", || format!("look at process {pid}"))?,
-                uid: request.uid,
+                instance: id.to_string(),
+                process,
+                uid,
                 owner: (host.platform_uid, host.platform_gid),
-                sockets: request.listen.clone(),
+                sockets: Vec::new(),
                 egress_index: None,
                 jail: None,
             },
+            root_path: String::new(),
             is_adopted: true,
             is_child: true,
             is_kill_asked: false,
             tail: Tail::default(),
-            sockets,
-            ram: made.zip(memory).map(|(made, file)| Ram { made, file }),
+            sockets: Vec::new(),
+            ram: None,
         })
+    }
+
+    /// Gives a socket in its jail to the platform; false while it is not there.
+    pub fn share(&self, host: &Host, name: &str) -> Result<bool, Error> {
+        let root = self.record.jail.as_ref().and_then(|jail| jail::find_root(&host.state, jail));
+        let root = root.ok_or_else(|| Error::Missing {
+            feature: "jail",
+            reason: format!("VM \"{}\" has none", self.id),
+            fix: "Start it with vm_jail.",
+        })?;
+        jail::share(host, &root, name, self.record.uid)
     }
 
     /// One that a former launcher started. What it writes to stderr is heard again from now on.
@@ -201,6 +284,7 @@ impl Vm {
             is_connected: record.egress_index.is_some(),
             has_resolver: false,
             record,
+            root_path: String::new(),
             is_adopted: false,
             is_child: false,
             is_kill_asked: false,
@@ -291,7 +375,10 @@ fn missing_tap() -> Error {
 }
 
 /// Removes the files of a VM that a former launcher started and that has ended.
-pub fn remove_leftovers(_records: &Records, record: &Record) {
+pub fn remove_leftovers(state: &str, record: &Record) {
+    if let Some(name) = &record.jail {
+        jail::remove(state, name);
+    }
     let (uid, gid) = record.owner;
     // With the platform's own rights: the paths are its own, and it may have put anything there.
     sys::as_file_user(uid, gid, || {

@@ -32,6 +32,14 @@ impl Program {
         open().at("start", || format!("open --vmm \"{path}\""))
     }
 
+    /// A program that is started as root must be such that only root could have made it.
+    pub fn check_trusted(&self) -> Result<(), Error> {
+        let stat = sys::fstat(self.file.as_raw_fd()).at("jail", || format!("look at \"{}\"", self.path))?;
+        let is_trusted = stat.st_uid == sys::geteuid() && stat.st_mode & 0o022 == 0;
+        let untrusted = || Error::Path { field: "jailer", path: self.path.clone(), rule: "writable by root alone" };
+        is_trusted.then_some(()).ok_or_else(untrusted)
+    }
+
     /// What the VMM sees of the host: itself, and when it is linked, libraries and firmware. All read-only.
     pub fn trees(&self, host: &Host) -> Result<Vec<Tree>, Error> {
         let bind = |path: &str| read_only_tree(libc::AT_FDCWD, path, path).at("mounts", || format!("bind \"{path}\""));

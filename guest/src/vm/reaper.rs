@@ -21,6 +21,8 @@ pub struct Reaper {
 pub struct Ward<'a> {
     pub records: &'a Records,
     pub cgroups: &'a Cgroups,
+    /// The state folder.
+    pub state: &'a str,
     /// Of the platform's network.
     pub id: &'a str,
     pub wait_ms: u64,
@@ -95,7 +97,7 @@ fn run(ward: &Ward, pipe: RawFd) -> ! {
             break;
         }
         wait_for(&numbers(&pidfds), i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1));
-        pidfds.retain(|pidfd| sys::pidfd_kill(pidfd.as_raw_fd(), 0).is_ok() && !has_ended(pidfd.as_raw_fd()));
+        pidfds.retain(|pidfd| !sys::has_ended(pidfd.as_raw_fd()));
     }
     for pidfd in &pidfds {
         let _ = sys::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL);
@@ -105,16 +107,9 @@ fn run(ward: &Ward, pipe: RawFd) -> ! {
     sys::exit(0)
 }
 
-/// An ended process that its parent has not reaped still takes signals.
-fn has_ended(pidfd: RawFd) -> bool {
-    let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry, which lives over the call.
-    unsafe { libc::poll(&mut poll, 1, 0) > 0 }
-}
-
 fn clean_up(ward: &Ward, records: &[Record]) {
     for record in records {
-        super::remove_leftovers(ward.records, record);
+        super::remove_leftovers(ward.state, record);
         ward.records.remove(&record.instance);
     }
     ward.cgroups.close(&[]);

@@ -27,10 +27,7 @@ pub fn run(words: &[String]) {
     match words[..] {
         ["serve", ..] => {
             // SAFETY: the launcher gave us descriptor 3 as a listening socket.
-            let listener = unsafe { UnixListener::from_raw_fd(3) };
-            for stream in listener.incoming() {
-                serve(stream.unwrap());
-            }
+            serve_all(&unsafe { UnixListener::from_raw_fd(3) });
         }
         ["exit", code] => {
             eprintln!("dummy says goodbye");
@@ -49,6 +46,12 @@ pub fn run(words: &[String]) {
             }
         }
         _ => panic!("no such dummy: {words:?}"),
+    }
+}
+
+pub fn serve_all(listener: &UnixListener) {
+    for stream in listener.incoming() {
+        serve(stream.unwrap());
     }
 }
 
@@ -117,6 +120,14 @@ fn answer(words: &[&str]) -> std::io::Result<String> {
             fs::File::open(path)?;
             "opened".to_string()
         }
+        ["cat", path] => fs::read_to_string(path)?,
+        ["put", path, text] => {
+            fs::File::options().write(true).open(path)?.write_all(text.as_bytes())?;
+            "written".to_string()
+        }
+        // As Firecracker does: by its name.
+        ["attach", name] => attach(name)?,
+        ["limits"] => [libc::RLIMIT_FSIZE, libc::RLIMIT_NOFILE, libc::RLIMIT_CORE].map(limit).join(" "),
         ["make", path] => {
             fs::File::create(path)?;
             "made".to_string()
@@ -165,4 +176,29 @@ fn map(path: &str, kind: &str, at: usize) -> std::io::Result<String> {
         *word = *b"MINE";
         Ok(was)
     }
+}
+
+fn limit(resource: libc::__rlimit_resource_t) -> String {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives over the call.
+    unsafe { libc::getrlimit(resource, &mut limit) };
+    limit.rlim_max.to_string()
+}
+
+fn attach(name: &str) -> std::io::Result<String> {
+    use std::os::fd::AsRawFd;
+    let tun = fs::File::options().read(true).write(true).open("/dev/net/tun")?;
+    // SAFETY: all zeroes is a valid `ifreq`, and the name is shorter than its field; the kernel reads and writes it whole.
+    let result = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+        libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &mut request)
+    };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok("attached".to_string())
 }

@@ -23,6 +23,11 @@ impl Machine {
         // A program that cannot be run.
         fs::write(folder.join("state/broken"), "").unwrap();
         chown(folder.join("state"), Some(UID), Some(UID)).unwrap();
+        let tester = std::env::current_exe().unwrap();
+        fs::copy(&tester, folder.join("firecracker")).unwrap();
+        // One that its owner may change.
+        fs::copy("/bin/true", folder.join("untrusted")).unwrap();
+        chown(folder.join("untrusted"), Some(UID), Some(UID)).unwrap();
         Machine { folder: folder.to_string_lossy().into_owned(), prefix: Vec::new(), options: Vec::new() }
     }
 
@@ -36,6 +41,9 @@ impl Machine {
         command.args(["--keep", &state, "--source", &state, "--ready", &format!("{}/ready", self.folder)]);
         command.arg("--vmm").arg(&tester);
         command.args(["--vmm", &format!("{state}/broken")]);
+        for name in ["firecracker", "untrusted"] {
+            command.args(["--vmm", &format!("{}/{name}", self.folder)]);
+        }
         if fs::metadata(QEMU).is_ok() {
             command.args(["--vmm", QEMU]);
         }

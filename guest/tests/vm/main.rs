@@ -3,6 +3,8 @@
 
 mod dummy;
 mod guest_net;
+mod jail;
+mod jailer;
 mod machine;
 mod memory;
 mod network;
@@ -35,6 +37,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a template is sealed and shared, and forgotten by name", memory::templates),
     ("copying a template holds up no other verb", memory::busy),
     ("QEMU gives its state away and a clone goes on from it", qemu::snapshot),
+    ("a jailed VM has its files, its tap and its limits, and leaves nothing", jail::jailed),
+    ("a jail that cannot be is refused by name and leaves nothing", jail::refused),
     ("50 VMs leave nothing", spawn::fifty),
 ];
 
@@ -58,6 +62,8 @@ fn main() {
                 None => survival::stand_in(&mut platform, &words[2]),
             }
         }
+        Some("--id") => jailer::run(&words[1..]),
+        Some(word) if word.starts_with("--id=") => jailer::firecracker(&words[1..]),
         Some("internet") => world::internet(),
         Some("dummy") => dummy::run(&words[2..]),
         filter => run_all(filter.unwrap_or("")),

@@ -65,7 +65,7 @@ pub fn confined(platform: &mut Platform) {
     assert_eq!((line("NoNewPrivs").as_str(), line("Seccomp").as_str(), line("Pid").as_str()), ("1", "2", "1"));
     // The folder it lies in and nothing else of the machine: this program needs no library.
     let top = platform.tester.split('/').nth(1).unwrap().to_string();
-    let mut wanted = ["dev", "mnt", "proc", &top];
+    let mut wanted = ["dev", "mnt", "proc", "vm", &top];
     wanted.sort_unstable();
     assert_eq!(vm.ask("ls /"), wanted.join(" "));
     assert_eq!((vm.ask("ls /dev"), vm.ask("ls /mnt")), ("null urandom".to_string(), String::new()));
