@@ -62,7 +62,7 @@ impl Launcher {
 
     pub(super) fn adopt_vm(&mut self, name: &str) -> Result<Value, Error> {
         let serial = self.serials.get(name).copied().unwrap_or(0);
-        let vm = self.vms.running.get_mut(&serial).filter(|vm| vm.is_running);
+        let vm = self.vms.running.get_mut(&serial).filter(|vm| vm.is_running && !vm.is_kill_asked);
         let vm = vm.ok_or_else(|| Error::UnknownInstance { instance: name.to_string() })?;
         vm.is_adopted = true;
         Ok(json!({ "pid": vm.pid }))

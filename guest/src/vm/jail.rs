@@ -26,7 +26,7 @@ pub struct Jail {
     pub name: String,
     /// Its root, as the machine sees it.
     pub root_path: String,
-    /// DIR/jails.
+    /// DIR/jails, as a detached mount: only here can one be made of it, not in the child's own copy of our mounts.
     pub jails: OwnedFd,
     state: OwnedFd,
     is_kept: bool,
@@ -41,11 +41,12 @@ impl Jail {
             let jails = own_folder(&state, JAILS)?;
             let of_program = own_folder(&jails, program)?;
             sys::mkdirat(of_program.as_raw_fd(), &request.instance, 0o711)?;
-            // From here on `Drop` takes it away again.
             let root = own_folder(&own_folder(&of_program, &request.instance)?, "root");
             let root_path = format!("{}/{JAILS}/{name}/root", host.state);
             root.inspect_err(|_| remove(&host.state, &name))?;
-            Ok(Jail { name: name.clone(), root_path, jails, state, is_kept: false })
+            let mut jail = Jail { name: name.clone(), root_path, jails, state, is_kept: false };
+            jail.jails = sys::open_tree(jail.jails.as_raw_fd(), "", false)?;
+            Ok(jail)
         };
         make().at("jail", || format!("make the jail \"{}/{JAILS}/{name}\"", host.state))
     }
@@ -113,8 +114,7 @@ pub fn arguments(cgroups: &Cgroups, request: &VmJail) -> Vec<String> {
 /// In the child, in a mount namespace of its own: the jails at their place, and the files in this one's root.
 pub fn enter(jails: &OwnedFd, trees: &[Tree]) -> io::Result<()> {
     sys::mount("", "/", "", libc::MS_SLAVE | libc::MS_REC, "")?;
-    let mount = sys::open_tree(jails.as_raw_fd(), "", false)?;
-    sys::move_mount(mount.as_raw_fd(), libc::AT_FDCWD, BASE)?;
+    sys::move_mount(jails.as_raw_fd(), libc::AT_FDCWD, BASE)?;
     for tree in trees {
         sys::openat(libc::AT_FDCWD, &tree.target, libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY, 0o600)?;
         sys::move_mount(tree.mount.as_raw_fd(), libc::AT_FDCWD, &tree.target)?;

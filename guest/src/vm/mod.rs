@@ -68,7 +68,7 @@ pub struct Vm {
     pub is_adopted: bool,
     /// One of a former launcher is nobody's child: nothing tells how it ended.
     is_child: bool,
-    is_kill_asked: bool,
+    pub is_kill_asked: bool,
     tail: Tail,
     /// Files of its listening sockets.
     sockets: Vec<Made>,

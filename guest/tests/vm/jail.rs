@@ -4,7 +4,7 @@ use crate::spawn::{connect, VM_UID};
 use crate::support::Platform;
 use serde_json::{json, Value};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 fn fields(platform: &Platform, id: &str) -> Value {
     let inside = |name: &str| format!("{}/{name}", platform.folder);
@@ -21,6 +21,8 @@ fn fields(platform: &Platform, id: &str) -> Value {
 
 pub fn jailed(platform: &mut Platform) {
     platform.write("kernel", "I am a kernel");
+    // For everybody to write, if it were not read-only.
+    fs::set_permissions(format!("{}/kernel", platform.folder), fs::Permissions::from_mode(0o666)).unwrap();
     let reply = platform.must("vm_jail", fields(platform, "v-1"));
     let root = reply["root"].as_str().unwrap().to_string();
     assert_eq!(root, format!("{}/jails/firecracker/v-1/root", platform.folder));
