@@ -233,7 +233,9 @@ describe('InitLink', () => {
   test('close rejects everything that is asked, before and after', async () => {
     const asked = [bench.link.bind(bind), bench.link.stats(), bench.link.ping(), bench.link.setClock(1)]
     bench.link.close()
-    for (const each of [...asked, bench.link.stats(), bench.link.bind(bind), bench.link.setClock(1)])
+    bench.link.configure(configure)
+    const late = [bench.link.stats(), bench.link.bind(bind), bench.link.setClock(1), bench.link.prepareSnapshot()]
+    for (const each of [...asked, ...late])
       await assert.rejects(each, {
         code: 'driver_failed',
         message: 'The microVM does not answer: its channel was closed',

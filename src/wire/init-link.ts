@@ -69,8 +69,8 @@ export class InitLink {
 
   /** Starts the runtime; the other two channels then say HELLO with `message.epoch`, or `onFail` says why not. */
   configure(message: InitConfigure): void {
-    assert(this.#phase === 'greeted', `configure in phase ${this.#phase}`)
-    this.#phase = 'running'
+    assert(this.#phase === 'greeted' || this.#phase === 'closed', `configure in phase ${this.#phase}`)
+    if (this.#phase === 'greeted') this.#phase = 'running'
     this.#json(FrameType.configure, message)
   }
 
@@ -85,8 +85,8 @@ export class InitLink {
 
   /** Resolves when the guest will say nothing more: everything it sent before has been read. The agent has made the runtime quiet before. */
   prepareSnapshot(): Promise<void> {
-    assert(this.#phase === 'running', `prepareSnapshot in phase ${this.#phase}`)
-    this.#phase = 'quiet'
+    assert(this.#phase === 'running' || this.#phase === 'closed', `prepareSnapshot in phase ${this.#phase}`)
+    if (this.#phase === 'running') this.#phase = 'quiet'
     this.#json(FrameType.prepareSnapshot, {})
     return this.ping()
   }

@@ -169,7 +169,10 @@ class Monitor {
   constructor(socket: Duplex) {
     this.#socket = socket
     socket.on('error', () => {})
-    createInterface({ input: socket }).on('line', (line) => {
+    const lines = createInterface({ input: socket })
+    // A VM that is killed resets it; readline hands that on.
+    lines.on('error', () => {})
+    lines.on('line', (line) => {
       const message: Data = JSON.parse(line)
       if (typeof message['event'] === 'string') {
         this.#events.push({ name: message['event'], data: isData(message['data']) ? message['data'] : {} })

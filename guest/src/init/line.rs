@@ -120,19 +120,29 @@ impl Line {
                 count >= 0 && poll.revents & libc::POLLHUP == 0
             }
             Way::Listener { listener, stream } => {
-                let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-                // SAFETY: null asks for no address.
-                let fd =
-                    unsafe { libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
-                if fd < 0 {
-                    return false;
-                }
-                // SAFETY: accept4 has just returned this descriptor to us alone.
-                *stream = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                let Ok(accepted) = accept_host(listener.as_raw_fd()) else { return false };
+                *stream = Some(accepted);
                 true
             }
         }
     }
+}
+
+/// Takes a connection, but not one from inside of the VM: whoever runs here might try to pass for the host.
+fn accept_host(listener: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: all zeroes is a valid `sockaddr_vm`.
+    let mut peer: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    let mut length = std::mem::size_of::<libc::sockaddr_vm>() as u32;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes at most `length` bytes into `peer`; both live over the call.
+    let fd = unsafe { libc::accept4(listener, (&mut peer as *mut libc::sockaddr_vm).cast(), &mut length, flags) };
+    sys::check_int(fd)?;
+    // SAFETY: accept4 has just returned this descriptor to us alone.
+    let stream = unsafe { OwnedFd::from_raw_fd(fd) };
+    if libc::c_int::from(peer.svm_family) == libc::AF_VSOCK && peer.svm_cid != libc::VMADDR_CID_HOST {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ pub fn start(message: &Configure, group: &Group) -> Result<Runtime, Error> {
             sys::set_nonblocking(fd.as_raw_fd())?;
         }
         let strings = |list: Vec<String>| list.iter().map(|text| sys::c(text)).collect::<io::Result<Vec<CString>>>();
-        let pairs = message.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let others = message.env.iter().filter(|(name, _)| name != "HEARTH_EPOCH");
+        let pairs = others.map(|(name, value)| format!("{name}={value}"));
         let plan = Plan {
             cgroup: group.open_procs()?,
             argv: strings(message.argv.clone())?,
