@@ -40,7 +40,7 @@ Object.defineProperty(globalThis, 'hearth', {
   get: () => require('./snapshot.cjs').hooks,
   set: (value) => Object.defineProperty(globalThis, 'hearth', { value, writable: true, configurable: true }),
 })
-if (process.env.HEARTH_SNAPSHOT === '1') require('./snapshot.cjs').replaceMathRandom()
+if (process.env.HEARTH_SNAPSHOT === '1') require('./snapshot.cjs').watchRandomness()
 process.on('uncaughtException', (error) => die(error))
 process.on('unhandledRejection', (reason) => die(unhandled(reason)))
 process.on('exit', () => writer.flush())
@@ -159,7 +159,7 @@ async function startAgain(message) {
 /** A hook that throws ends the runtime: its memory is not to be multiplied. */
 function prepareSnapshot() {
   preparing = require('./snapshot.cjs')
-    .prepare()
+    .prepare(handler !== null)
     .then(() => (preparing = null), die)
 }
 

@@ -13,18 +13,28 @@ const hooks = Object.freeze({
 })
 
 let seedMathRandom = () => {}
+let areIntegersDrawn = true
 
-/** V8's own Math.random cannot be seeded anew, and clones would go on with the same numbers. Call it before user code is loaded. */
-function replaceMathRandom() {
+/** Makes ready for a snapshot before user code is loaded: V8's own Math.random cannot be seeded anew, and clones would go on with the same
+ *  numbers; and whether Node drew integers ahead is worth knowing, because using them up takes 40 ms. */
+function watchRandomness() {
   const { random, seed } = makeRandom()
   seedMathRandom = seed
   seed()
   Object.defineProperty(Math, 'random', { value: random, writable: true, enumerable: false, configurable: true })
+  areIntegersDrawn = false
+  const { randomInt } = crypto
+  crypto.randomInt = Object.defineProperties((...bounds) => {
+    areIntegersDrawn = true
+    return randomInt(...bounds)
+  }, Object.getOwnPropertyDescriptors(randomInt))
+  require('node:module').syncBuiltinESMExports()
 }
 
-/** Runs the `beforeSnapshot` hooks; leaves as little garbage as it can. */
-async function prepare() {
+/** Runs the `beforeSnapshot` hooks; compiles what a clone does first; leaves as little garbage as it can. */
+async function prepare(hasUserCode) {
   for (const hook of before) await hook()
+  for (let round = 0; round < 3; round++) reseed(hasUserCode)
   require('node:v8').setFlagsFromString('--expose-gc')
   require('node:vm').runInNewContext('gc')()
 }
@@ -36,7 +46,7 @@ function reseed(hasUserCode) {
   seedMathRandom()
   if (!hasUserCode) return
   for (let left = uuidsKept; left > 0; left--) crypto.randomUUID()
-  for (let left = integersKept; left > 0; left--) crypto.randomInt(2)
+  for (let left = areIntegersDrawn ? integersKept : 0; left > 0; left--) crypto.randomInt(2)
 }
 
 /** Node draws this many at once (lib/internal/crypto/random.js): after as many calls none of the old is left. */
@@ -75,4 +85,4 @@ function makeRandom() {
   return { random, seed }
 }
 
-module.exports = { hooks, prepare, replaceMathRandom, reseed, runAfterRestore }
+module.exports = { hooks, prepare, reseed, runAfterRestore, watchRandomness }
