@@ -45,8 +45,7 @@ class Raw {
         // Its last frames may come after the news of its end.
         if (!isAlive && this.#frames.length === 0) await new Promise((resolve) => setImmediate(resolve))
         assert(isAlive || this.#frames.length > 0, `the runtime ended before ${frameName(type)}`)
-      }
-      else if (frame?.type === FrameType.log) this.logs += frame.payload.toString()
+      } else if (frame?.type === FrameType.log) this.logs += frame.payload.toString()
       else {
         assert.equal(frameName(frame.type), frameName(type), frame.payload.toString())
         return frame

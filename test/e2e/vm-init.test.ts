@@ -5,14 +5,14 @@ import { after, before, describe, test as unlimited, type TestContext } from 'no
 import { encodeFrame, FrameType } from '../../src/wire/frame.ts'
 import { GuestBench, randomSeed } from '../support/guest-bench.ts'
 import { GuestImages } from '../support/guest-images.ts'
-import { vmObstacle } from '../support/guest-vm.ts'
+import { shelvedKernel, vmObstacle } from '../support/guest-vm.ts'
 
 /* The guest's init in a real VM, emulated: kernel, channels, limits, ends, snapshots. */
 
 const test = (title: string, body: (t: TestContext) => Promise<void>): void =>
   void unlimited(title, { timeout: 60_000 }, body)
 
-const kernel = process.env['HEARTH_TEST_KERNEL']
+const kernel = shelvedKernel()
 const obstacle = vmObstacle(kernel)
 
 const nodeCode = {
@@ -70,7 +70,7 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
   const file = (name: string): string => path.join(images.folder, `${(nextFile += 1)}-${name}`)
   const bench = (options: Partial<GuestBench['options']> = {}): GuestBench => {
     const made = new GuestBench({
-      kernel: kernel ?? '',
+      kernel: kernel ?? { vmlinux: '', initramfs: null },
       root: nodeRoot,
       code,
       memoryMib: 288,

@@ -7,12 +7,15 @@ import os from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
+import type { KernelBuild } from '../../src/domain/image.ts'
+import { currentKernel, shelvedKernels } from '../../src/image/kernel/kernel-shelf.ts'
+import { imageCache, qemuProgram } from './vm-rig.ts'
 
 export const channelNames = ['init', 'supervisor', 'runtime'] as const
 export type ChannelName = (typeof channelNames)[number]
 
 export interface GuestVmOptions {
-  readonly kernel: string
+  readonly kernel: Pick<KernelBuild, 'vmlinux' | 'initramfs'>
   readonly root: string
   /** The second drive: a code image, or a placeholder of the same size. */
   readonly code: string
@@ -21,10 +24,7 @@ export interface GuestVmOptions {
   readonly memoryFile: string
   /** Starts from this state instead of a kernel, with the memory file copied on write. */
   readonly stateFile?: string
-  readonly initramfs?: string
 }
-
-const qemu = '/usr/bin/qemu-system-x86_64'
 
 /** One QEMU process of its own, for tests of what is inside a VM: no launcher, no driver. Emulated, so that it runs on every machine. */
 export class GuestVm {
@@ -36,7 +36,7 @@ export class GuestVm {
   #console = ''
 
   constructor(options: GuestVmOptions) {
-    this.child = spawn(qemu, qemuArguments(this.folder, options), { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.child = spawn(qemuProgram, qemuArguments(this.folder, options), { stdio: ['ignore', 'pipe', 'pipe'] })
     for (const output of [this.child.stdout, this.child.stderr])
       output?.on('data', (text: Buffer) => (this.#console += text.toString()))
     this.exited = once(this.child, 'exit').then(([code]: (number | null)[]) => code ?? null)
@@ -90,7 +90,8 @@ const sharedMemory = {
 function qemuArguments(folder: string, options: GuestVmOptions): string[] {
   const { memoryMib, stateFile } = options
   const isRestored = stateFile !== undefined
-  const hasInitramfs = options.initramfs !== undefined
+  const { vmlinux, initramfs } = options.kernel
+  const hasInitramfs = initramfs !== null
   const drive = (id: string, file: string): string[] => [
     '-drive',
     `id=${id},file=${file},format=raw,if=none,readonly=on`,
@@ -124,8 +125,8 @@ function qemuArguments(folder: string, options: GuestVmOptions): string[] {
     ...ports,
     ...drive('root', options.root),
     ...drive('code', options.code),
-    ...(isRestored ? ['-incoming', 'defer'] : ['-kernel', options.kernel, '-append', words.join(' ')]),
-    ...(options.initramfs === undefined ? [] : ['-initrd', options.initramfs]),
+    ...(isRestored ? ['-incoming', 'defer'] : ['-kernel', vmlinux, '-append', words.join(' ')]),
+    ...(isRestored || initramfs === null ? [] : ['-initrd', initramfs]),
   ]
 }
 
@@ -201,10 +202,16 @@ function isData(value: unknown): value is Data {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** The kernel that `npm test` or an operator put on this machine's shelf; null when there is none. */
+export function shelvedKernel(): KernelBuild | null {
+  const folders = [imageCache, '/var/cache/hearth']
+  const [found] = [...folders.flatMap((folder) => currentKernel(folder) ?? []), ...folders.flatMap(shelvedKernels)]
+  return found ?? null
+}
+
 /** Why VMs cannot be tested here, or null. */
-export function vmObstacle(kernel: string | undefined): string | null {
-  if (!existsSync(qemu)) return `${qemu} is not installed`
+export function vmObstacle(kernel: KernelBuild | null): string | null {
+  if (!existsSync(qemuProgram)) return `${qemuProgram} is not installed`
   if (!existsSync('/usr/bin/mkfs.erofs')) return '/usr/bin/mkfs.erofs is not installed'
-  if (kernel === undefined || !existsSync(kernel)) return 'HEARTH_TEST_KERNEL names no vmlinux'
-  return null
+  return kernel === null ? 'there is no kernel: run hearth kernel build or hearth kernel use debian' : null
 }
