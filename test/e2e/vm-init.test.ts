@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { createServer } from 'node:http'
 import path from 'node:path'
 import { after, before, describe, test as unlimited, type TestContext } from 'node:test'
 import { encodeFrame, FrameType } from '../../src/wire/frame.ts'
@@ -38,6 +39,8 @@ const nodeCode = {
       print: ({ text }) => { fs.writeSync(1, text); return null },
       flood: ({ lines }) => { for (let at = 0; at < lines; at++) fs.writeSync(2, 'x'.repeat(99) + '\\n'); return null },
       fill: ({ bytes }) => { fs.writeFileSync('/tmp/file', Buffer.alloc(bytes)); return null },
+      get: ({ url }) => fetch(url, { signal: AbortSignal.timeout(5000) }).then((r) => r.text(), (error) => String(error.cause ?? error)),
+      resolver: () => fs.readFileSync('/etc/resolv.conf', 'utf8'),
       write: ({ file }) => { fs.writeFileSync(file, 'x'); return null },
       random: () => ({ random: random(), native: Math.random() }),
       api: () => fetch('http://127.0.0.1:9010').then((r) => r.text(), (error) => String(error.cause ?? error)),
@@ -292,6 +295,31 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
     assert.deepEqual([failure.phase, failure.errorType], ['configure', 'Guest.exec'])
     assert.match(failure.errorMessage, /step "exec" failed: No such file or directory/)
     assert.equal(await vm.vm.exited, 0)
+  })
+
+  test('BIND gives eth0 an address, takes it away, and gives another', async () => {
+    const server = createServer((_request, response) => response.end('from the host')).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    assert.ok(typeof address === 'object' && address !== null)
+    const url = `http://10.0.2.2:${address.port}/`
+    const vm = bench({ hasNetwork: true })
+    await vm.boot()
+    const network = { address: '10.0.2.15', gateway: '10.0.2.2', nameServer: '10.0.2.3' }
+    await vm.bind('index.handler', {}, network)
+    assert.equal(JSON.parse((await vm.call({ act: 'get', url })).toString()), 'from the host')
+    assert.equal(JSON.parse((await vm.call({ act: 'resolver' })).toString()), 'nameserver 10.0.2.3\n')
+    assert.deepEqual((await vm.json({}, 'identity'))['addresses'], ['10.0.2.15'])
+    const bindNetwork = async (to: typeof network | null): Promise<unknown> =>
+      vm.init.bind({ hasCode: true, memoryMib: 256, tmpMib: 64, pidsMax: 128, network: to })
+    await bindNetwork(null)
+    assert.deepEqual((await vm.json({}, 'identity'))['addresses'], [])
+    assert.match((await vm.call({ act: 'get', url })).toString(), /ENETUNREACH|other side closed|Timeout|ECONN|aborted/)
+    await bindNetwork({ ...network, address: '10.0.2.16' })
+    assert.deepEqual((await vm.json({}, 'identity'))['addresses'], ['10.0.2.16'])
+    assert.equal(JSON.parse((await vm.call({ act: 'get', url })).toString()), 'from the host')
+    server.closeAllConnections()
+    server.close()
   })
 
   test('SHUTDOWN ends a runtime within its grace and powers off', async () => {

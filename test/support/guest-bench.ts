@@ -1,7 +1,7 @@
 import assert from 'node:assert'
 import type { FunctionError } from '../../src/domain/invocation.ts'
 import { InitLink } from '../../src/wire/init-link.ts'
-import type { InitConfigure, InitFailure, InitHello } from '../../src/wire/init-messages.ts'
+import type { InitBind, InitConfigure, InitFailure, InitHello } from '../../src/wire/init-messages.ts'
 import { HostLink } from '../../src/wire/link.ts'
 import type { BindMessage, Hello, InvokeMessage } from '../../src/wire/messages.ts'
 import { GuestVm, type GuestVmOptions } from './guest-vm.ts'
@@ -156,9 +156,9 @@ export class GuestBench {
     }
   }
 
-  async bind(handler: string, rest: Partial<BindMessage> = {}): Promise<void> {
+  async bind(handler: string, rest: Partial<BindMessage> = {}, network: InitBind['network'] = null): Promise<void> {
     const { memoryMib } = this.options
-    await this.init.bind({ hasCode: true, memoryMib: memoryMib - 32, tmpMib: 64, pidsMax: 128, network: null })
+    await this.init.bind({ hasCode: true, memoryMib: memoryMib - 32, tmpMib: 64, pidsMax: 128, network })
     this.runtime.configure({ instance: 'i-1', nowMs: Date.now(), logBytesPerSecond: 1_000_000 })
     this.runtime.bind({
       function: 'f',

@@ -22,6 +22,8 @@ export interface GuestVmOptions {
   readonly memoryMib: number
   /** A VM that may become a snapshot keeps its memory in this file. */
   readonly memoryFile: string
+  /** An eth0 on QEMU's own network: 10.0.2.2 is this machine's loopback. */
+  readonly hasNetwork?: boolean
   /** Starts from this state instead of a kernel, with the memory file copied on write. */
   readonly stateFile?: string
 }
@@ -125,6 +127,7 @@ function qemuArguments(folder: string, options: GuestVmOptions): string[] {
     ...ports,
     ...drive('root', options.root),
     ...drive('code', options.code),
+    ...(options.hasNetwork === true ? ['-netdev', 'user,id=net', '-device', 'virtio-net-device,netdev=net'] : []),
     ...(isRestored ? ['-incoming', 'defer'] : ['-kernel', vmlinux, '-append', words.join(' ')]),
     ...(isRestored || initramfs === null ? [] : ['-initrd', initramfs]),
   ]

@@ -30,6 +30,8 @@ pub fn change(from: Option<Network>, to: Option<Network>) -> Result<(), Error> {
             netlink.remove_address(index, old.address)?;
         }
         if let Some(new) = to {
+            // Its way out is IPv4 alone; a kernel without IPv6 has nothing to turn off.
+            let _ = fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
             netlink.add_address(index, new.address)?;
             netlink.set_up(index)?;
             netlink.add_route(index, Some(new.gateway), None)?;
