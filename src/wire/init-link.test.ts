@@ -206,6 +206,30 @@ describe('InitLink', () => {
     await set
   })
 
+  test('syncClock sends the time again while answers are slow, and not for ever', async () => {
+    const answer = async (): Promise<number> => {
+      await tick()
+      bench.peer.json(FrameType.resumed, 0, {})
+      return bench.sent().length
+    }
+    const quick = bench.link.syncClock(() => 1_000)
+    await answer()
+    await quick
+    assert.deepEqual(bench.sent(), [[FrameType.resume, { nowMs: 1_000 }]])
+    bench.frames.length = 0
+    let nowMs = 0
+    const slow = bench.link.syncClock(() => (nowMs += 100))
+    for (let round = 0; round < 5; round++) {
+      await answer()
+      await tick()
+    }
+    await slow
+    assert.deepEqual(
+      bench.sent().map(([, message]) => message),
+      [100, 300, 500, 700, 900].map((each) => ({ nowMs: each })),
+    )
+  })
+
   test('stats are answered in the order asked', async () => {
     const both = Promise.all([bench.link.stats(), bench.link.stats({ resetPeak: true })])
     await tick()

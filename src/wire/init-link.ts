@@ -31,6 +31,9 @@ interface Waiter<T> {
   readonly reject: (error: Error) => void
 }
 
+/** The guest's clock is behind by what its frame took to come, at most by what the answer took. */
+const clockMsMax = 25
+const clockRoundsMax = 5
 /** While the guest leaves this much unread, it may not ask for more: an honest one has nothing to ask. */
 const unreadBytesMax = 65_536
 
@@ -103,6 +106,15 @@ export class InitLink {
   setClock(nowMs: number): Promise<void> {
     assert(this.#phase === 'running' || this.#phase === 'closed', `setClock in phase ${this.#phase}`)
     return this.#sendResume({ nowMs }, null)
+  }
+
+  /** Sets the clock until an answer comes soon enough to know that it is right within that time; on a machine too busy for it, as often as is sensible. */
+  async syncClock(now: () => number = Date.now): Promise<void> {
+    for (let round = 0; round < clockRoundsMax; round++) {
+      const sentAt = now()
+      await this.setClock(sentAt)
+      if (now() - sentAt <= clockMsMax) return
+    }
   }
 
   stats(options: { resetPeak: boolean } = { resetPeak: false }): Promise<GuestStats> {

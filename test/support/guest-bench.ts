@@ -233,6 +233,7 @@ export class GuestBench {
     await this.vm.restore(stateFile)
     const nowMs = Date.now()
     await this.init.resume({ nowMs, seed: randomSeed(), epoch, instance: epoch, hostname: this.options.hostname })
+    await this.init.syncClock()
     await this.supervisorHello.promise
     await runtime
   }

@@ -50,6 +50,7 @@ export async function resume(machine: Machine, of: { instanceId: string; epoch: 
   const { instanceId, epoch } = of
   const { guest } = await open(machine, { epoch, isRestored: true })
   await guest.init.resume({ nowMs: Date.now(), seed: newSeed(), epoch, instance: instanceId, hostname: instanceId })
+  await guest.init.syncClock()
   return guest
 }
 

@@ -70,7 +70,7 @@ export class VmSandbox implements Sandbox {
   /** The guest's clock stood still meanwhile: it is set before anything sent later is read. */
   async resume(): Promise<void> {
     await this.#machine.resume()
-    await this.#init.setClock(Date.now())
+    await this.#init.syncClock()
   }
 
   kill(): Promise<Exit> {
