@@ -65,7 +65,8 @@ impl Jail {
                 }
                 let mount = sys::open_tree(opened.as_raw_fd(), "", false)?;
                 sys::mount_setattr(mount.as_raw_fd(), attributes, 0, false)?;
-                Ok(Tree { target: format!("{BASE}/{}/root/{}", self.name, file.name), mount, is_dir: false })
+                let target = [BASE, &self.name, "root", &file.name].join("/");
+                Ok(Tree { target, mount, is_dir: false })
             };
             bind().at("jail", || format!("show \"{}\" as \"{}\"", file.file.path, file.name))
         };

@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-fn fields(platform: &Platform, id: &str) -> Value {
+pub fn fields(platform: &Platform, id: &str) -> Value {
     let inside = |name: &str| format!("{}/{name}", platform.folder);
     json!({
         "instance": id, "uid": VM_UID, "jailer": platform.tester,

@@ -91,6 +91,7 @@ fn run_all(filter: &str) {
         check(name, &|| Machine::new().up(name).wait().unwrap().success());
     }
     check("VMs of a killed platform are adopted or swept by the next launcher", &survival::platform_killed);
+    check("a jailed VM of a killed launcher is adopted, jail and socket with it", &survival::jailed);
     check("VMs that nobody adopts are swept in time", &survival::not_adopted);
     check("an orderly end leaves no VM", &survival::orderly);
     match World::missing() {

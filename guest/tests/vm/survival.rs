@@ -143,7 +143,40 @@ pub fn orderly() -> bool {
     true
 }
 
+pub fn jailed() -> bool {
+    let machine = Machine::new();
+    let (mut launcher, ready) = start(&machine, "leave jailed");
+    let reaper = reaper(&machine);
+    kill(i64::from(launcher.id()), libc::SIGKILL);
+    launcher.wait().unwrap();
+    assert!(is_alive(&ready["vm"]));
+    assert!(machine.up("adopt jailed").wait().unwrap().success());
+    assert!(!is_alive(&ready["vm"]));
+    assert_nothing_left(&machine, &json!({ "cgroups": [] }), &reaper, None);
+    fs::metadata(format!("{}/state/jails", machine.folder)).is_err()
+}
+
 // ---- the platform's side of these
+
+fn leave_jailed(platform: &mut Platform) {
+    platform.write("kernel", "I am a kernel");
+    let pid = platform.must("vm_jail", crate::jail::fields(platform, "v-1"))["pid"].clone();
+    platform.must("vm_share", json!({ "instance": "v-1", "name": "api.sock" }));
+    let content = json!({ "platform": std::process::id(), "vm": pid });
+    let path = format!("{}/ready", platform.folder.trim_end_matches("/state"));
+    platform.must("publish", json!({ "path": path, "content": content.to_string() }));
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn adopt_jailed(platform: &mut Platform) {
+    platform.must("vm_adopt", json!({ "instance": "v-1" }));
+    platform.must("vm_share", json!({ "instance": "v-1", "name": "api.sock" }));
+    let mut vm = connect(&format!("{}/jails/firecracker/v-1/root/api.sock", platform.folder), 0);
+    assert_eq!(vm.ask("cat /kernel"), "I am a kernel");
+    assert_eq!(platform.must("kill", json!({ "instance": "v-1" }))["signal"], "SIGKILL");
+}
 
 fn socket(platform: &Platform, id: &str) -> String {
     format!("{}/instances/{id}/vm.sock", platform.folder)
@@ -153,6 +186,8 @@ pub fn stand_in(platform: &mut Platform, what: &str) {
     match what {
         "leave" => leave(platform, false),
         "leave networked" => leave(platform, true),
+        "leave jailed" => leave_jailed(platform),
+        "adopt jailed" => adopt_jailed(platform),
         "adopt" => adopt(platform, None),
         "adopt networked" => {
             let text = fs::read_to_string(format!("{}/ready.json", platform.folder)).unwrap();
