@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { unlinkSync } from 'node:fs'
+import { link, mkdtemp, rm } from 'node:fs/promises'
 import http, { type RequestListener } from 'node:http'
 import net from 'node:net'
 import os from 'node:os'
@@ -92,4 +93,24 @@ test('send: no socket, and one whose VMM goes while it answers, are driver_faile
   context.after(() => void server.close())
   const dying = new FirecrackerApi(socketPath)
   await assert.rejects(dying.send('PUT /entropy', {}), { code: 'driver_failed', retryable: true })
+})
+
+test('send: a socket that is bound and does not listen yet is waited for', async (context) => {
+  const socketPath = path.join(await socketFolder(context), 'api')
+  // What is left of a server that is gone refuses as one does that is to come.
+  const former = net.createServer().listen(`${socketPath}.former`)
+  await once(former, 'listening')
+  await link(`${socketPath}.former`, socketPath)
+  former.close()
+  const api = new FirecrackerApi(socketPath)
+  const sent = api.send('PUT /entropy', {})
+  const server = http.createServer((_request, response) => void response.writeHead(204).end())
+  setTimeout(() => {
+    unlinkSync(socketPath)
+    server.listen(socketPath)
+  }, 50)
+  await sent
+  api.close()
+  server.close()
+  await assert.rejects(api.send('PUT /entropy', {}), { code: 'driver_failed' })
 })

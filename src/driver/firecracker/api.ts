@@ -6,11 +6,15 @@ import type { FirecrackerRequests, FirecrackerRoute } from './api-types.ts'
 const replyBytesMax = 64 * 1024
 /** Taking or loading a snapshot of 2 GiB waits for the disk. */
 const replyMsMax = 30_000
+/** A socket is there when it is bound, and refuses until its VMM listens, a moment later. */
+const listenMsMax = 1_000
+const retryMs = 2
 
 /** Firecracker's HTTP API over its UNIX socket, one request after the other. */
 export class FirecrackerApi {
   readonly #socketPath: string
   readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  #hasAnswered = false
 
   constructor(socketPath: string) {
     this.#socketPath = socketPath
@@ -19,7 +23,7 @@ export class FirecrackerApi {
   /** Sends `body`; resolves when it was accepted. Throws driver_failed with Firecracker's own sentence. */
   async send<R extends FirecrackerRoute>(route: R, body: FirecrackerRequests[R]): Promise<void> {
     const [method = '', path = ''] = route.split(' ')
-    const { status, text } = await this.#request(method, path, JSON.stringify(body))
+    const { status, text } = await this.#listened(() => this.#request(method, path, JSON.stringify(body)))
     if (status === 204 || status === 200) return
     throw new AppError('driver_failed', `Firecracker refused ${route}: ${faultOf(text) ?? `status ${status}`}`)
   }
@@ -28,10 +32,26 @@ export class FirecrackerApi {
     this.#agent.destroy()
   }
 
-  #request(method: string, path: string, body: string): Promise<{ status: number; text: string }> {
+  async #listened(request: () => Promise<Reply>): Promise<Reply> {
+    const deadlineMs = performance.now() + listenMsMax
+    for (;;) {
+      try {
+        const reply = await request()
+        this.#hasAnswered = true
+        return reply
+      } catch (error) {
+        if (this.#hasAnswered || !isRefusal(error) || performance.now() > deadlineMs) throw error
+      }
+      await new Promise((resolve) => void setTimeout(resolve, retryMs))
+    }
+  }
+
+  #request(method: string, path: string, body: string): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const fail = (why: string): void =>
-        reject(new AppError('driver_failed', `Firecracker did not do ${method} ${path}: ${why}.`, { retryable: true }))
+      const fail = (cause: Error): void => {
+        const message = `Firecracker did not do ${method} ${path}: ${cause.message}.`
+        reject(new AppError('driver_failed', message, { cause, retryable: true }))
+      }
       const request = http.request(
         {
           ...{ socketPath: this.#socketPath, method, path, agent: this.#agent, timeout: replyMsMax },
@@ -45,14 +65,24 @@ export class FirecrackerApi {
             if (text.length > replyBytesMax) request.destroy(new Error('its reply is too long'))
           })
           response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
-          response.on('error', (error) => fail(error.message))
+          response.on('error', fail)
         },
       )
       request.on('timeout', () => request.destroy(new Error(`no reply within ${replyMsMax} ms`)))
-      request.on('error', (error) => fail(error.message))
+      request.on('error', fail)
       request.end(body)
     })
   }
+}
+
+interface Reply {
+  readonly status: number
+  readonly text: string
+}
+
+function isRefusal(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : null
+  return cause instanceof Error && 'code' in cause && cause.code === 'ECONNREFUSED'
 }
 
 function faultOf(text: string): string | null {

@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises'
+import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import type { Exit, Usage } from '../../domain/driver.ts'
@@ -151,7 +151,7 @@ export class FirecrackerVmm implements Vmm {
     const { root } = state
     if (typeof root !== 'string') return null
     const vm = await this.#options.host.adopt(state)
-    return vm === null ? null : new RunningFirecracker(vm, root)
+    return vm === null ? null : new RunningFirecracker(vm, root, await openLog(vm))
   }
 
   async #prepare(spec: CloneSpec, undo: Undo): Promise<RunningFirecracker> {
@@ -179,7 +179,7 @@ export class FirecrackerVmm implements Vmm {
     const memoryMib = 'memoryMib' in spec ? spec.memoryMib : spec.snapshot.memoryMib + vmOverheadMib
     const root = await vm.jail({ jailer, program, files: [...files, ...own], apiSocket: names.api, memoryMib })
     await vm.share(names.api)
-    const machine = new RunningFirecracker(vm, root)
+    const machine = new RunningFirecracker(vm, root, await openLog(vm))
     await machine.api.send('PUT /logger', {
       log_path: names.log,
       level: 'Warning',
@@ -226,20 +226,19 @@ class RunningFirecracker implements Machine {
   readonly #vm: VmProcess
   readonly #root: string
   readonly #gone = new AbortController()
+  readonly #log: FileHandle | null
+  /** What the log ended with, once the VMM has. */
+  readonly #lastLog: Promise<string>
   #codeCount = 0
 
-  constructor(vm: VmProcess, root: string) {
+  constructor(vm: VmProcess, root: string, log: FileHandle | null) {
     this.#vm = vm
+    this.#log = log
     this.#root = root
     this.api = new FirecrackerApi(join(root, names.api))
     this.exited = vm.exited
     this.state = { instance: vm.instanceId, uid: vm.uid, folder: vm.folder, root }
-    const ended = async (): Promise<void> => {
-      await vm.exited
-      this.#gone.abort()
-      this.api.close()
-    }
-    void ended()
+    this.#lastLog = this.#end()
   }
 
   get isAlive(): boolean {
@@ -298,30 +297,38 @@ class RunningFirecracker implements Machine {
     return this.#vm.usage()
   }
 
+  async #end(): Promise<string> {
+    await this.exited
+    this.#gone.abort()
+    this.api.close()
+    const tail = await readTail(this.#log)
+    await this.#log?.close()
+    return tail
+  }
+
   /** The same error with the end of Firecracker's log, where its own reason stands. */
   async #withLog(error: unknown): Promise<unknown> {
     if (!(error instanceof AppError)) return error
-    const tail = await readTail(join(this.#vm.folder, names.log))
+    const tail = await (this.isAlive ? readTail(this.#log) : this.#lastLog)
     const detail = [tail, this.#vm.stderr].filter((text) => text !== '').join('\n')
     return new AppError(error.code, error.message, { cause: error, retryable: error.retryable, detail })
   }
 }
 
-async function readTail(path: string): Promise<string> {
+/** Held open, since the file goes with the VMM; null when there is none. */
+async function openLog(vm: VmProcess): Promise<FileHandle | null> {
+  return open(join(vm.folder, names.log)).catch(() => null)
+}
+
+async function readTail(log: FileHandle | null): Promise<string> {
   try {
-    const file = await open(path)
-    try {
-      const { size } = await file.stat()
-      const { buffer, bytesRead } = await file.read({
-        buffer: Buffer.alloc(logTailBytes),
-        position: Math.max(0, size - logTailBytes),
-      })
-      return buffer.subarray(0, bytesRead).toString()
-    } finally {
-      await file.close()
-    }
+    if (log === null) return ''
+    const { size } = await log.stat()
+    const buffer = Buffer.alloc(logTailBytes)
+    const { bytesRead } = await log.read({ buffer, position: Math.max(0, size - logTailBytes) })
+    return buffer.subarray(0, bytesRead).toString()
   } catch {
-    // It never got as far as a log.
+    // It tells of another error, which is not to be lost for this one.
     return ''
   }
 }
