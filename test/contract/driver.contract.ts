@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, describe, test, type TestContext } from 'node:test'
-import type { BindSpec, Driver, Sandbox } from '../../src/domain/driver.ts'
+import { rm } from 'node:fs/promises'
+import type { BindSpec, BootSpec, Driver, Prespawned, Sandbox } from '../../src/domain/driver.ts'
+import type { Snapshot } from '../../src/domain/snapshot.ts'
 import type { RuntimeBuild } from '../../src/domain/runtime.ts'
 import { HostLink } from '../../src/wire/link.ts'
 import type { BindMessage } from '../../src/wire/messages.ts'
@@ -42,6 +44,7 @@ function contractTests(harness: DriverHarness): void {
   after(async () => harness.close())
   lifeTests(harness, boot)
   endTests(harness, boot)
+  snapshotTests(harness)
 }
 
 function lifeTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
@@ -155,6 +158,56 @@ function endTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
   })
 }
 
+function snapshotTests(harness: DriverHarness): void {
+  const { driver, build, folder } = harness
+  const skip = driver.capabilities.snapshots ? false : 'this driver takes no snapshots'
+
+  test(
+    'snapshot: clones come up side by side, and one from a process that waited; each answers for itself',
+    { skip },
+    async () => {
+      const snapshot = await save(harness)
+      const clone = (name: string, prespawned?: Prespawned): Promise<Booted> => {
+        const instanceId = `${name}-${process.pid}`
+        return bootOne(harness, instanceId, async ({ epoch }, options) => {
+          const spec = { instanceId, epoch, runtime: build, folder: join(folder, instanceId), codeImage: null }
+          const sandbox = await driver.restore?.(snapshot, { ...spec, ...(prespawned && { prespawned }) }, options)
+          assert.ok(sandbox)
+          return sandbox
+        })
+      }
+      const [one, two] = await Promise.all([clone('one'), clone('two')])
+      await Promise.all([bind(harness, one), bind(harness, two)])
+      assert.deepEqual(JSON.parse(await invoke(one, { n: 1 })), { n: 1 })
+      await one.sandbox.kill()
+      assert.deepEqual(JSON.parse(await invoke(two, { n: 2 })), { n: 2 })
+      await two.sandbox.kill()
+      const spec = { instanceId: `three-${process.pid}`, epoch: '', runtime: build, folder, codeImage: null }
+      const three = await clone('three', await driver.prespawn?.(snapshot, spec))
+      await bind(harness, three)
+      assert.deepEqual(JSON.parse(await invoke(three, { n: 3 })), { n: 3 })
+      await three.sandbox.kill()
+      await driver.forgetSnapshot?.(snapshot)
+      await rm(snapshot.folder, { recursive: true })
+      await nothingLeft(harness)
+    },
+  )
+}
+
+async function save(harness: DriverHarness): Promise<Snapshot> {
+  const { driver, build: runtime } = harness
+  const id = `saved-${process.pid}`
+  const { link, sandbox } = await bootOne(harness, id, (spec, options) =>
+    driver.boot({ ...spec, isForSnapshot: true }, options),
+  )
+  await link.prepareSnapshot()
+  const key = await driver.snapshotKey?.({ runtime, memoryMib: bootBasics.memoryMib, codeImage: null })
+  assert.ok(key)
+  const snapshot = await driver.snapshot?.(sandbox, { folder: join(harness.folder, id), kind: 'runtime', key })
+  assert.ok(snapshot)
+  return snapshot
+}
+
 const bootBasics = { memoryMib: 256, isForSnapshot: false }
 
 interface Booted {
@@ -165,10 +218,12 @@ interface Booted {
   readonly ready: Promise<void>
 }
 
-async function bootOne(harness: DriverHarness, id: string): Promise<Booted> {
+type Start = (spec: BootSpec, options: { deadlineMs: number }) => Promise<Sandbox>
+
+async function bootOne(harness: DriverHarness, id: string, start?: Start): Promise<Booted> {
   const epoch = `epoch-${id}`
   const { driver, build, folder } = harness
-  const sandbox = await driver.boot(
+  const sandbox = await (start ?? driver.boot.bind(driver))(
     { ...bootBasics, instanceId: id, epoch, runtime: build, folder: join(folder, id) },
     { deadlineMs: Date.now() + 20_000 },
   )
