@@ -1,6 +1,5 @@
 import { accessSync, constants } from 'node:fs'
 import { Fault, type Body } from './bodies.ts'
-import type { JailView } from './jail-view.ts'
 import type { Hardware } from './snapshot-file.ts'
 
 /* What Firecracker checks of a body beyond its shape, and what the simulator lacks although Firecracker has it. */
@@ -19,7 +18,7 @@ export function checkConfig(config: Body<'PUT /machine-config'>): Body<'PUT /mac
   return config
 }
 
-export function checkDrive(drive: Drive, others: ReadonlyMap<string, Drive>, view: JailView): Drive {
+export function checkDrive(drive: Drive, others: ReadonlyMap<string, Drive>): Drive {
   const { drive_id, is_root_device, is_read_only, path_on_host, socket } = drive
   if (socket !== undefined) throw lacks('vhost-user drives')
   if (path_on_host === undefined || is_read_only === undefined)
@@ -29,7 +28,7 @@ export function checkDrive(drive: Drive, others: ReadonlyMap<string, Drive>, vie
   if (is_root_device && [...others.values()].some((each) => each.is_root_device && each.drive_id !== drive_id))
     throw new Fault('Drive config error: A root block device already exists!')
   if (!is_read_only) throw lacks('drives that can be written')
-  checkFile(view.path(path_on_host), 'Drive config error: Unable to create the virtio block device')
+  checkFile(path_on_host, 'Drive config error: Unable to create the virtio block device')
   return drive
 }
 
@@ -49,13 +48,6 @@ export function checkFile(path: string, fails: string): void {
   } catch (error) {
     throw new Fault(`${fails}: ${text(error)}`)
   }
-}
-
-export function pathAndLevel(
-  { log_path, level }: Body<'PUT /logger'>,
-  view: JailView,
-): { path?: string; level?: string } {
-  return { ...(log_path !== undefined && { path: view.path(log_path) }), ...(level !== undefined && { level }) }
 }
 
 export function attempt(fails: string, step: () => void): void {

@@ -2,25 +2,15 @@ import { openSync, statSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { Fault, type Body, type Request } from './bodies.ts'
-import {
-  afterStart,
-  attempt,
-  checkConfig,
-  checkDrive,
-  checkFile,
-  lacks,
-  pathAndLevel,
-  text,
-  withOverrides,
-} from './checks.ts'
-import type { JailView } from './jail-view.ts'
+import { afterStart, attempt, checkConfig, checkDrive, checkFile, lacks, text, withOverrides } from './checks.ts'
 import type { Log } from './log.ts'
 import { Machine, type MachineOptions } from './machine.ts'
 import { readHardware, writeState, type Hardware } from './snapshot-file.ts'
 import { VsockDoor } from './vsock-door.ts'
 
 export interface ControllerOptions {
-  readonly view: JailView
+  /** For sockets and files of its own; short, since a socket's path holds 107 bytes. */
+  readonly workFolder: string
   readonly log: Log
   /** The machine has ended, or cannot be: the process ends with this code. */
   readonly onEnd: (code: number) => void
@@ -64,13 +54,13 @@ export class Controller {
   }
 
   async #beforeStart(request: Request): Promise<void> {
-    const { log, view } = this.#options
+    const { log } = this.#options
     switch (request.route) {
       case 'PUT /logger':
-        return attempt('Logger error', () => log.configure(pathAndLevel(request.body, view)))
+        return attempt('Logger error', () => log.configure({ path: request.body.log_path, level: request.body.level }))
       case 'PUT /metrics':
         if (log.hasMetrics) throw new Fault('Metrics error: Cannot initialize metrics: they are already.')
-        return attempt('Metrics error', () => log.openMetrics(view.path(request.body.metrics_path)))
+        return attempt('Metrics error', () => log.openMetrics(request.body.metrics_path))
       case 'PUT /snapshot/load':
         return this.#load(request.body)
       case 'PATCH /vm':
@@ -87,21 +77,19 @@ export class Controller {
   }
 
   async #configure(request: Request): Promise<void> {
-    const { view } = this.#options
     switch (request.route) {
       case 'PUT /machine-config':
         this.#config = checkConfig(request.body)
         return
       case 'PUT /boot-source': {
         const { kernel_image_path, initrd_path } = request.body
-        checkFile(view.path(kernel_image_path), 'Boot source error: The kernel file cannot be opened')
-        if (initrd_path !== undefined)
-          checkFile(view.path(initrd_path), 'Boot source error: The initrd file cannot be opened')
+        checkFile(kernel_image_path, 'Boot source error: The kernel file cannot be opened')
+        if (initrd_path !== undefined) checkFile(initrd_path, 'Boot source error: The initrd file cannot be opened')
         this.#bootSource = request.body
         return
       }
       case 'PUT /drives/:drive_id':
-        this.#drives.set(request.body.drive_id, checkDrive(request.body, this.#drives, view))
+        this.#drives.set(request.body.drive_id, checkDrive(request.body, this.#drives))
         return
       case 'PUT /network-interfaces/:iface_id':
         this.#network = request.body
@@ -168,10 +156,9 @@ export class Controller {
       )
     try {
       if (body.mem_backend?.backend_type === 'Uffd') throw new Error('the simulator has no Uffd backend')
-      const { view } = this.#options
-      const stateFd = openSync(view.path(body.snapshot_path), 'r')
+      const stateFd = openSync(body.snapshot_path, 'r')
       const hardware = withOverrides(readHardware(stateFd), body)
-      const memory = view.path(body.mem_backend?.backend_path ?? body.mem_file_path ?? '')
+      const memory = body.mem_backend?.backend_path ?? body.mem_file_path ?? ''
       if (statSync(memory).size !== hardware.memoryMib * 1024 * 1024)
         throw new Error('the memory file has another size')
       if (hardware.vsockPath !== null) await this.#openVsock(3, hardware.vsockPath)
@@ -187,15 +174,14 @@ export class Controller {
   }
 
   async #save(body: Body<'PUT /snapshot/create'>, machine: Machine): Promise<void> {
-    const { view } = this.#options
     if (!this.#isPaused)
       throw new Fault('Create snapshot error: Cannot save the microVM state: Operation not allowed: it is running')
     if (body.snapshot_type === 'Diff') throw lacks('diff snapshots')
     this.#vsock?.door.reset()
-    const deviceState = path.join(view.workFolder, 'state')
+    const deviceState = path.join(this.#options.workFolder, 'state')
     try {
-      await machine.save({ state: deviceState, memory: view.path(body.mem_file_path) })
-      await writeState(view.path(body.snapshot_path), machine.hardware, deviceState)
+      await machine.save({ state: deviceState, memory: body.mem_file_path })
+      await writeState(body.snapshot_path, machine.hardware, deviceState)
     } catch (error) {
       throw new Fault(`Create snapshot error: ${text(error)}`)
     } finally {
@@ -219,17 +205,16 @@ export class Controller {
     const fails = 'Drive config error: Unable to patch the block device'
     if (!machine.hardware.drives.some(({ id }) => id === drive_id)) throw new Fault(`${fails}: no drive "${drive_id}"`)
     if (path_on_host === undefined) return
-    checkFile(this.#options.view.path(path_on_host), fails)
+    checkFile(path_on_host, fails)
     await machine.setDrive(drive_id, path_on_host).catch((error: unknown) => {
       throw new Fault(`${fails}: ${text(error)}`)
     })
   }
 
   async #openVsock(cid: number, socketPath: string): Promise<void> {
-    const { view } = this.#options
     if (cid < 3) throw new Fault('Vsock config error: Cannot create vsock device: guest_cid is reserved.')
     this.#vsock?.door.close()
-    const door = await VsockDoor.open(view.path(socketPath), view.workFolder).catch((error: unknown) => {
+    const door = await VsockDoor.open(socketPath, this.#options.workFolder).catch((error: unknown) => {
       throw new Fault(`Vsock config error: Cannot create backend for vsock device: ${text(error)}`)
     })
     this.#vsock = { path: socketPath, door }
@@ -250,11 +235,11 @@ export class Controller {
   }
 
   #machineOptions(hardware: Hardware): MachineOptions {
-    const { view, log } = this.#options
+    const { workFolder, log } = this.#options
     const onStderr = (said: string): void => {
       process.stderr.write(said)
       log.write('error', said.trim())
     }
-    return { hardware, workFolder: view.workFolder, resolve: (name) => view.path(name), onStderr }
+    return { hardware, workFolder, onStderr }
   }
 }

@@ -4,9 +4,11 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync, readFileSync, writeFileS
 import path from 'node:path'
 import { parseJail, type Jail } from './jailer-arguments.ts'
 
-/* Takes the place of Firecracker's jailer in tests: the same command line, the same tree in the same folder, the same uid and gid, limits, network and
- * pid namespace. There is no chroot, since the simulator needs Node and QEMU: it starts in the jail's root and sees it as `/` (jail-view.ts). */
+/* Takes the place of Firecracker's jailer in tests: the same command line, the same tree in the same folder, and as there that folder becomes the root of
+ * the program, which has the same uid and gid, limits, network and pid namespace. What a static program does without and the simulator does
+ * not is shown in its root besides, read-only: programs and libraries, this repository, /proc, /dev/null. */
 
+const repository = path.resolve(import.meta.dirname, '../..')
 const folderMode = 0o700
 const folders = ['', 'dev', 'dev/net', 'run']
 const devices = [
@@ -36,7 +38,7 @@ async function main(): Promise<void> {
   child.unref()
 }
 
-const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', FC_SIM_JAILED: '1' }
+const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
 
 /** Throws when the jail was there before, as the real one does at its devices. */
 function makeTree({ root, execFile, execName, uid, gid }: Jail): void {
@@ -74,15 +76,41 @@ function joinCgroups({ cgroups: { version, parent, values }, execName, id }: Jai
   }
 }
 
-/** What the real one does by system calls, by util-linux' programs, each of which becomes the next: limits, namespaces, the jail's tun device in
- *  the machine's place (QEMU knows but one name for it), rights. */
+/** In a mount namespace of its own: the jail, which is the current folder, becomes the root. Arguments: folders to show, `--`, a command.
+ *  Outside none of it is seen but empty folders. */
+const enterJail = `set -e
+jail=$PWD
+mount --bind "$jail" "$jail"
+cd "$jail"
+while [ "$1" != -- ]; do
+  mkdir -p ".$1"
+  mount --bind -o ro "$1" ".$1"
+  shift
+done
+shift
+for name in bin sbin lib lib64; do
+  [ ! -L "/$name" ] || ln -sf "$(readlink "/$name")" "$name"
+done
+mkdir proc .old
+mount -t proc proc proc
+touch dev/null
+mount --bind /dev/null dev/null
+pivot_root . .old
+cd /
+umount -l .old
+rmdir .old
+exec "$@"
+`
+
+/** What the real one does by system calls, by util-linux' programs, each of which becomes the next: limits, namespaces, root, rights. */
 function command(jail: Jail, startUs: number): string[] {
   const { id, execFile, uid, gid, netns, hasPidNamespace, openFilesMax, fileBytesMax, extra } = jail
+  const shown = ['/usr', repository, ...(execFile.startsWith(`${repository}/`) ? [] : [path.dirname(execFile)])]
   return [
     ...['/usr/bin/prlimit', `--nofile=${openFilesMax}`, ...(fileBytesMax === null ? [] : [`--fsize=${fileBytesMax}`])],
     ...(netns === null ? [] : ['nsenter', `--net=${netns}`]),
     ...['unshare', '--mount', ...(hasPidNamespace ? ['--pid', '--fork', '--kill-child'] : [])],
-    ...['sh', '-c', 'mount --bind dev/net/tun /dev/net/tun && exec "$@"', 'jail'],
+    ...['sh', '-c', enterJail, 'jail', ...shown, '--'],
     ...['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'],
     ...[execFile, '--id', id, '--start-time-us', `${startUs}`, '--start-time-cpu-us', '0'],
     ...['--parent-cpu-time-us', `${Math.round(process.cpuUsage().user)}`, ...extra],

@@ -14,7 +14,7 @@ export class Log {
   }
 
   /** Throws what `open` does. */
-  configure({ path, level }: { path?: string; level?: string }): void {
+  configure({ path, level }: { path: string | undefined; level: string | undefined }): void {
     if (level !== undefined) this.#level = levels.indexOf(level.toLowerCase().replace('warning', 'warn'))
     if (path === undefined) return
     if (this.#file !== null) closeSync(this.#file)

@@ -28,7 +28,6 @@ export interface Boot {
 export interface MachineOptions {
   readonly hardware: Hardware
   readonly workFolder: string
-  readonly resolve: (name: string) => string
   readonly onStderr: (text: string) => void
 }
 
@@ -41,7 +40,6 @@ export class Machine {
   readonly #qmp: Qmp
   readonly #ram: string
   readonly #workFolder: string
-  readonly #resolve: (name: string) => string
   #reopened = 0
   readonly #nodes = new Map<string, string>()
 
@@ -51,7 +49,6 @@ export class Machine {
     this.#qmp = qmp
     this.#ram = ramOf(child.pid ?? 0)
     this.#workFolder = options.workFolder
-    this.#resolve = options.resolve
   }
 
   /** A machine that boots at once. Throws with QEMU's last words when it does not start. */
@@ -69,11 +66,11 @@ export class Machine {
   }
 
   static async #start(options: MachineOptions, of: { boot: Boot | null; stateFd: number | null }): Promise<Machine> {
-    const { hardware, resolve } = options
+    const { hardware } = options
     const names = [...hardware.drives.map((each) => each.path), ...bootFiles(of.boot)]
     const opened: number[] = []
     try {
-      for (const name of names) opened.push(openSync(resolve(name), 'r'))
+      for (const name of names) opened.push(openSync(name, 'r'))
       if (of.stateFd !== null) opened.push(of.stateFd)
       const argv = machineArgv(options, of.boot)
       const child = spawn(starter[0], [...starter.slice(1), ...argv], {
@@ -130,7 +127,7 @@ export class Machine {
   async setDrive(id: string, file: string): Promise<void> {
     const slot = this.hardware.drives[0]?.id === id ? 'root' : 'code'
     const name = `${slot}-${++this.#reopened}`
-    const filename = this.#resolve(file)
+    const filename = path.resolve(file)
     await this.#qmp.run('blockdev-add', {
       driver: 'file',
       'node-name': name,

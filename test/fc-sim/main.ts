@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import path from 'node:path'
 import { ArgumentError, checkId, parseArguments, type Argument } from './arguments.ts'
 import { Controller } from './controller.ts'
-import { jailView } from './jail-view.ts'
 import { Log } from './log.ts'
 import { serve } from './server.ts'
 
@@ -31,22 +31,23 @@ async function main(): Promise<void> {
   const args = parseArguments(process.argv.slice(2), known)
   if (args.has('version') || args.has('help')) return void process.stdout.write(`Firecracker v${version}\n\n`)
   const id = checkId(args.value('id') ?? '')
-  const view = jailView(process.env['FC_SIM_JAILED'] === '1')
   const log = new Log(id)
-  const [logPath, level, metricsPath] = [args.value('log-path'), args.value('level'), args.value('metrics-path')]
-  log.configure({ ...(logPath !== null && { path: view.path(logPath) }), ...(level !== null && { level }) })
-  if (metricsPath !== null) log.openMetrics(view.path(metricsPath))
-  const socketPath = view.path(args.value('api-sock') ?? '')
+  const metricsPath = args.value('metrics-path')
+  log.configure({ path: args.value('log-path') ?? undefined, level: args.value('level') ?? undefined })
+  if (metricsPath !== null) log.openMetrics(metricsPath)
+  const socketPath = args.value('api-sock') ?? ''
   if (existsSync(socketPath))
     throw new Error(`Failed to open the API socket at: ${socketPath}. Check that it is not already used.`)
-  mkdirSync(view.workFolder, { mode: 0o700 })
+  // Short in a jail, where it is in the root; and what is left of a killed one goes with the folder of its socket.
+  const workFolder = path.join(path.dirname(socketPath), '.fc-sim')
+  mkdirSync(workFolder, { mode: 0o700 })
   const end = (code: number): void => {
     log.write(code === 0 ? 'info' : 'error', `Firecracker exiting. exit_code=${code}`)
     log.flushMetrics()
     process.exit(code)
   }
-  process.on('exit', () => rmSync(view.workFolder, { recursive: true, force: true }))
-  const controller = new Controller({ view, log, onEnd: end })
+  process.on('exit', () => rmSync(workFolder, { recursive: true, force: true }))
+  const controller = new Controller({ workFolder, log, onEnd: end })
   const payloadBytesMax = Number(args.value('http-api-max-payload-size'))
   await serve(socketPath, { controller, id, version, payloadBytesMax })
   log.write('info', `Running Firecracker v${version}`)
