@@ -25,7 +25,7 @@ import { MemoryBudget } from './memory-budget.ts'
 import { Sources } from './sources.ts'
 import { Start, type StartHooks } from './start.ts'
 import { UsageSampler } from './usage-sampler.ts'
-import type { GroupHost } from './group-host.ts'
+import type { GroupHost } from './version-group.ts'
 import { VersionGroups, type EvictFilter } from './version-groups.ts'
 import { randomBytes } from 'node:crypto'
 

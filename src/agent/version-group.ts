@@ -1,16 +1,31 @@
 import { Backoff } from './backoff.ts'
 import { ColdCauses } from './cold-causes.ts'
+import type { Clock } from '../domain/clock.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import type { ColdCause } from '../domain/invocation.ts'
+import type { Logger } from '../domain/logger.ts'
 import { Demand } from './demand.ts'
 import type { Execution, Fate } from './execution.ts'
 import { noMemory, type Death, type Failure } from './failures.ts'
-import type { GroupHost } from './group-host.ts'
-import { IdleInstances } from './idle-instances.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { frozenMib, restAction } from './rest-policy.ts'
-import type { Start } from './start.ts'
+import type { Start, StartHooks } from './start.ts'
+
+/** What a group needs of the agent around it. */
+export interface GroupHost {
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Reserves memory for one more Instance of `version`, evicting idle ones of others if it must. */
+  reserve(version: Version): boolean
+  release(mib: number): void
+  charge(mib: number): void
+  makeStart(version: Version, hooks: StartHooks): Start
+  onInstanceChanged(instance: Instance): void
+  /** An Instance of `group` will want freezing or reaping at `dueMs` (monotonic). */
+  sweepAt(dueMs: number): void
+  onStartOver(): void
+}
 
 /** The Instances of one Version and the executions that wait for one. Late binding: a waiting execution takes whichever comes first,
  *  an Instance that became free or one that came up. */
@@ -23,7 +38,8 @@ export class VersionGroup implements InstanceOwner {
   readonly live = new Set<Instance>()
   readonly #host: GroupHost
   readonly #starts = new Set<Start>()
-  readonly #idle = new IdleInstances()
+  /** Most recently used last. */
+  #idle: Instance[] = []
   #waiting: Execution[] = []
   /** Instances whose last invocation failed: they serve again once they have shown that they are not about to exit. */
   #settling = 0
@@ -51,18 +67,17 @@ export class VersionGroup implements InstanceOwner {
 
   /** Used least recently; null when none may go. */
   get oldestIdle(): Instance | null {
-    return this.#idle.oldest
+    return this.#idle.find((instance) => instance.openWork === 0) ?? null
   }
 
-  /** Runs `execution` on an idle Instance now, or lets it wait for the first that comes: a busy one, when its handler is quick. */
+  /** Runs `execution` on an idle Instance now, or lets it wait for the first that comes. */
   take(execution: Execution): void {
-    if (this.#waiting.length === 0 && !this.#isHeld(execution)) {
-      const instance = this.#idle.take()
-      if (instance !== null) return this.#run(instance, execution, null)
-    }
+    let instance = this.#idle.pop()
+    // What is passed over here is on its way out: its end is told by `onDead`.
+    while (instance?.isReachable === false) instance = this.#idle.pop()
+    if (instance !== undefined) return this.#run(instance, execution, null)
     this.#waiting.push(execution)
-    if (this.#idle.size > 0) this.#serveHeld()
-    if (this.#idle.size === 0) this.pump()
+    this.pump()
   }
 
   /** `execution` has its result. */
@@ -74,7 +89,7 @@ export class VersionGroup implements InstanceOwner {
     }
     if (instance.isDead) return
     if (instance.state === 'binding') return this.#abandon(execution.start)
-    this.#demand.served(execution.durationMs, instance.idleSinceMs, this.live.size - this.#idle.size)
+    this.#demand.served(execution.durationMs, instance.idleSinceMs)
     if (fate === 'discard') return this.discard(instance, 'crash')
     if (fate === 'keep' || instance.isRetired || this.version.config.reuse === 'never') this.#free(instance)
     else this.#freeIfAlive(instance)
@@ -82,7 +97,7 @@ export class VersionGroup implements InstanceOwner {
 
   /** Ends an Instance of this Version; `why` explains the next cold start. */
   discard(instance: Instance, why: ColdCause): void {
-    this.#idle.remove(instance)
+    this.#idle = this.#idle.filter((other) => other !== instance)
     if (this.live.delete(instance)) {
       this.#causes.gone(why)
       this.#host.release(instance.chargedMib)
@@ -109,7 +124,6 @@ export class VersionGroup implements InstanceOwner {
 
   /** Starts what is needed, gives up what is not, refuses who cannot be served. */
   pump(): void {
-    if (this.#idle.size > 0 && this.#waiting.length > 0) this.#serveHeld()
     this.#trimStarts()
     while (this.#uncommitted() < this.#wanted()) {
       const nowMs = this.#host.clock.monotonicMs()
@@ -123,7 +137,7 @@ export class VersionGroup implements InstanceOwner {
   sweep(nowMs: number): number {
     if (this.#waiting.length > 0) this.pump()
     let next = Infinity
-    for (const instance of this.#idle.all()) next = Math.min(next, this.#sweepOne(instance, nowMs))
+    for (const instance of [...this.#idle]) next = Math.min(next, this.#sweepOne(instance, nowMs))
     return next
   }
 
@@ -150,23 +164,6 @@ export class VersionGroup implements InstanceOwner {
     for (const execution of this.#waiting.splice(0)) execution.refuse(refused)
   }
 
-  /** Whether `execution` should wait though an Instance may be idle. */
-  #isHeld(execution: Execution): boolean {
-    if (!this.#demand.isEnough(this.live.size - this.#idle.size)) return false
-    return this.#host.clock.monotonicMs() < execution.arrivedMs + Demand.holdMs
-  }
-
-  /** Gives idle Instances to those that need not wait for a busy one, or waited long enough. */
-  #serveHeld(): void {
-    for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
-      if (this.#isHeld(first)) return this.#host.sweepAt(first.arrivedMs + Demand.holdMs)
-      const instance = this.#idle.take()
-      if (instance === null) return
-      this.#waiting.shift()
-      this.#run(instance, first, null)
-    }
-  }
-
   #run(instance: Instance, execution: Execution, start: Start | null): void {
     if (instance.state === 'frozen') this.#thaw(instance)
     instance.state = 'busy'
@@ -188,7 +185,7 @@ export class VersionGroup implements InstanceOwner {
       return this.#trimStarts()
     }
     instance.state = 'ready'
-    this.#idle.add(instance)
+    this.#idle.push(instance)
     this.#sweepSoon(instance)
   }
 
@@ -303,7 +300,7 @@ export class VersionGroup implements InstanceOwner {
     const { min, untilMs } = this.#prepared
     const nowMs = this.#host.clock.monotonicMs()
     const soon = this.#settling + this.#demand.servedSoon(this.live.size, nowMs)
-    const waiting = Math.max(0, this.#waiting.length - this.#idle.size - soon)
+    const waiting = Math.max(0, this.#waiting.length - soon)
     if (waiting < this.#waiting.length) this.#host.sweepAt(nowMs + Demand.recheckMs + 1)
     if (min === 0 || nowMs > untilMs) return waiting
     return Math.max(waiting, min - this.live.size)

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict'
-import { availableParallelism } from 'node:os'
 import { describe, test } from 'node:test'
-import type { Version } from '../../src/domain/function.ts'
 import { limits } from '../../src/domain/limits.ts'
-import { settle, versionOf, type AgentRig } from '../support/agent-rig.ts'
+import { settle, versionOf } from '../support/agent-rig.ts'
 import { idOf, type OpenRig, oom, rigsOf, sleeper } from './agent-contract-rig.ts'
 
 /* What every Agent must do, over the fake driver in virtual time. */
@@ -107,35 +105,6 @@ export function agentContract(name: string, openRig: OpenRig): void {
         assert.deepEqual([result.start, result.coldCause], ['boot', 'scaled'])
         await rig.advance(500)
         await first.done
-      })
-
-      test('late binding: a quick handler waits for a busy Instance while there are as many as processors', async () => {
-        const rig = open({ handler: sleeper })
-        const version = versionOf()
-        const enough = await warmAndQuick(rig, version)
-        const busy = Array.from({ length: enough }, () => rig.begin(version, { ms: 1 }))
-        const waiting = rig.begin(version)
-        await settle()
-        assert.deepEqual(waiting.frames, [])
-        await rig.advance(1)
-        const served = await Promise.all(busy.map(({ done }) => done))
-        const { result } = await waiting.done
-        assert.equal(result.start, 'warm')
-        assert.ok(served.some((ran) => ran.result.attempt?.instance === result.attempt?.instance))
-      })
-
-      test('late binding: a handler that was quick and takes long gives its waiters the idle Instances after 5 ms', async () => {
-        const rig = open({ handler: sleeper })
-        const version = versionOf()
-        const enough = await warmAndQuick(rig, version)
-        const busy = Array.from({ length: enough }, () => rig.begin(version, { ms: 500 }))
-        const waiting = rig.begin(version)
-        await rig.advance(4)
-        assert.deepEqual(waiting.frames, [])
-        await rig.advance(2)
-        assert.equal((await waiting.done).result.start, 'warm')
-        await rig.advance(500)
-        await Promise.all(busy.map(({ done }) => done))
       })
 
       test('cause: the hint of the caller counts for a Version that never ran here', async () => {
@@ -419,14 +388,4 @@ export function agentContract(name: string, openRig: OpenRig): void {
       })
     })
   })
-}
-
-/** One Instance more than is enough for a quick handler, all idle, and that the handler is quick is known; returns how many are enough. */
-async function warmAndQuick(rig: AgentRig, version: Version): Promise<number> {
-  const enough = Math.max(2, availableParallelism())
-  await rig.agent.prepare(version, { min: enough + 1, until: rig.clock.nowMs() + 60_000 })
-  await rig.advance(20)
-  assert.equal((await rig.agent.status()).instances.ready, enough + 1)
-  await rig.run(version)
-  return enough
 }
