@@ -264,8 +264,10 @@ function usableOf(state: State | undefined): Usable {
   return { snapshot: null, why: state.why }
 }
 
-function functionKey(version: Version, place: Place): string {
-  return `${versionKey(version)} ${version.createdAt} ${place.key}`
+/** What is in a function snapshot, or decides how it came about. Not when the Version was stored: it is made before that. */
+export function functionKey(version: Version, place: Place): string {
+  const { codeDigest, config } = version
+  return [versionKey(version), codeDigest, config.handler, JSON.stringify(config.env), place.key].join(' ')
 }
 
 /** Resolves at READY after `bind`; rejects with guest_failed when the code does not load. */

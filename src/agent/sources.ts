@@ -14,7 +14,7 @@ import type { MemoryBudget } from './memory-budget.ts'
 import { DriverChoice, placeOf, type Place } from './place.ts'
 import type { Pool } from './pool.ts'
 import { Pools } from './pools.ts'
-import { Snapshots } from './snapshots.ts'
+import { functionKey, Snapshots } from './snapshots.ts'
 import { defaultConfig } from '../domain/default-config.ts'
 
 export interface SourcesOptions {
@@ -114,7 +114,7 @@ export class Sources {
     try {
       const place = this.placeOf(version)
       if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return this.pools.of(place)
-      const key = ownKey(version, place)
+      const key = functionKey(version, place)
       if (version.config.snapshot === 'none')
         return this.pools.own(key, place, () => this.#boot(place, { kind: 'boot', why: null }))
       return this.pools.own(key, place, () => this.#bringOwn(version, place))
@@ -161,7 +161,7 @@ export class Sources {
     try {
       const place = this.placeOf(version)
       if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return
-      this.pools.forget(ownKey(version, place))
+      this.pools.forget(functionKey(version, place))
       void this.#snapshots.forgetOf(version, place)
     } catch (error) {
       this.#options.logger.debug('sources.forget.skipped', { version: versionKey(version), error: String(error) })
@@ -245,10 +245,6 @@ export class Sources {
       return build
     }
   }
-}
-
-function ownKey(version: Version, place: Place): string {
-  return `${versionKey(version)} ${version.createdAt} ${place.key}`
 }
 
 function failing(error: unknown): Pool['claim'] {

@@ -48,6 +48,10 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
     resolverPort: context.resolverPort,
     bytesPerSecond,
   })
+  // A machine that an earlier platform left serves nobody any more.
+  await host.sweep().catch((error: unknown) => {
+    context.logger.warn('vm.sweep.failed', { error: toAppError(error).message })
+  })
   const drivers: { driver: VmDriver; isPreferred: boolean }[] = []
   const close = async (): Promise<void> => {
     for (const { driver } of drivers) await driver.close()

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readlinkSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { call, deployFiles, invoke } from '../support/functions.ts'
 import { handlers } from '../support/handlers.ts'
@@ -106,7 +109,41 @@ test('isolation vm: a guest that uses up its memory is reported as oom', { skip 
 
 test('stop: no VMM is left', { skip }, async () => {
   assert.equal(await platform.stop(), 0)
-  const running = execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' })
-  assert.ok(!running.split('\n').some((line) => line.includes('qemu-system') && line.includes(platform.data)), running)
+  assert.deepEqual(machinesOf(platform.data), [])
   platform = await startPlatform()
 })
+
+test('kill -9 of the platform: no machine is left after the next start', { skip }, async () => {
+  const dead = await startPlatform({ keepData: true })
+  const { runtime, handler, file, code } = handlers.node
+  const config = { isolation: 'vm', timeoutMs: 120_000 }
+  await deployFiles(dead, { name: 'orphan', runtime, handler, files: { [file]: code }, config })
+  assert.equal((await invoke(dead, 'orphan', { do: 'echo' })).status, 200)
+  assert.ok(machinesOf(dead.data).length > 0, 'its machine is kept warm')
+  await dead.kill9()
+  const next = await startPlatform({ data: dead.data })
+  try {
+    assert.deepEqual(machinesOf(dead.data), [])
+    assert.deepEqual(await readdir(path.join(dead.data, 'vm')).catch(() => []), [])
+  } finally {
+    await next.stop()
+  }
+})
+
+/** VMMs hold descriptors only: which platform they are of shows in the files behind those. */
+function machinesOf(data: string): string[] {
+  const { stdout } = spawnSync('pgrep', ['-f', 'qemu-system'], { encoding: 'utf8' })
+  return stdout
+    .trim()
+    .split('\n')
+    .filter((pid) => filesOf(pid).some((target) => target.startsWith(data)))
+}
+
+function filesOf(pid: string): string[] {
+  try {
+    const folder = `/proc/${pid}/fd`
+    return readdirSync(folder).map((name) => readlinkSync(path.join(folder, name)))
+  } catch {
+    return []
+  }
+}

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
 import type { Exit, Usage } from '../../domain/driver.ts'
@@ -61,6 +61,9 @@ const connectMsMax = 2_000
 export class VmHost {
   readonly #options: VmHostOptions
 
+  /** Instances of this platform, by their run folder's name. */
+  readonly #own = new Set<string>()
+
   constructor(options: VmHostOptions) {
     this.#options = options
   }
@@ -69,6 +72,7 @@ export class VmHost {
   async reserve(instanceId: string): Promise<VmProcess> {
     const { uids, runFolder } = this.#options
     const vm = new VmProcess({ ...this.#options, instanceId, uid: uids.take(), folder: join(runFolder, instanceId) })
+    this.#hold(vm)
     try {
       await mkdir(vm.folder, { mode: 0o700 })
       return vm
@@ -85,6 +89,7 @@ export class VmHost {
     if (typeof instance !== 'string' || typeof uid !== 'number' || typeof folder !== 'string') return null
     uids.claim(uid)
     const vm = new VmProcess({ ...this.#options, instanceId: instance, uid, folder })
+    this.#hold(vm)
     try {
       await launcher.request('vm_adopt', { instance })
       return vm
@@ -95,9 +100,17 @@ export class VmHost {
     }
   }
 
-  /** Ends every machine of an earlier platform that was not adopted. */
+  /** Ends every machine of an earlier platform that was not adopted, and removes what is left of its sockets. */
   async sweep(): Promise<void> {
-    await this.#options.launcher.request('vm_sweep')
+    const { launcher, runFolder } = this.#options
+    await launcher.request('vm_sweep')
+    for (const name of await readdir(runFolder))
+      if (!this.#own.has(name)) await rm(join(runFolder, name), { recursive: true, force: true })
+  }
+
+  #hold(vm: VmProcess): void {
+    this.#own.add(vm.instanceId)
+    void vm.exited.then(() => this.#own.delete(vm.instanceId))
   }
 
   /** Memory of `snapshot` into the launcher, where clones share it. */
