@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readlinkSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { call, deployFiles, invoke } from '../support/functions.ts'
@@ -114,7 +115,8 @@ test('stop: no VMM is left', { skip }, async () => {
 })
 
 test('kill -9 of the platform: no machine is left after the next start', { skip }, async () => {
-  const dead = await startPlatform({ keepData: true })
+  const scratch = await mkdtemp(path.join(os.tmpdir(), 'hearth-orphan-'))
+  const dead = await startPlatform({ data: path.join(scratch, 'data'), keepData: true })
   const { runtime, handler, file, code } = handlers.node
   const config = { isolation: 'vm', timeoutMs: 120_000 }
   await deployFiles(dead, { name: 'orphan', runtime, handler, files: { [file]: code }, config })
@@ -123,10 +125,14 @@ test('kill -9 of the platform: no machine is left after the next start', { skip 
   await dead.kill9()
   const next = await startPlatform({ data: dead.data })
   try {
+    // They are killed before the platform is ready, and die a moment later.
+    for (let tries = 0; tries < 50 && machinesOf(dead.data).length > 0; tries++)
+      await new Promise((resolve) => void setTimeout(resolve, 100))
     assert.deepEqual(machinesOf(dead.data), [])
     assert.deepEqual(await readdir(path.join(dead.data, 'vm')).catch(() => []), [])
   } finally {
     await next.stop()
+    await rm(scratch, { recursive: true, force: true })
   }
 })
 

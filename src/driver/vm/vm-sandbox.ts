@@ -67,10 +67,16 @@ export class VmSandbox implements Sandbox {
     return this.#machine.pause()
   }
 
-  /** The guest's clock stood still meanwhile: it is set before anything sent later is read. */
+  /** The guest's clock stood still meanwhile: what is sent to the runtime from now on waits here until it is set. */
   async resume(): Promise<void> {
-    await this.#machine.resume()
-    await this.#init.syncClock()
+    const { runtime } = this.channels
+    runtime.cork()
+    try {
+      await this.#machine.resume()
+      await this.#init.syncClock()
+    } finally {
+      runtime.uncork()
+    }
   }
 
   kill(): Promise<Exit> {
