@@ -138,7 +138,7 @@ test('kill -9 of the platform: no machine is left after the next start', { skip 
 
 /** VMMs hold descriptors only: which platform they are of shows in the files behind those. */
 function machinesOf(data: string): string[] {
-  const { stdout } = spawnSync('pgrep', ['-f', 'qemu-system'], { encoding: 'utf8' })
+  const { stdout } = spawnSync('pgrep', ['-x', 'qemu-system-x86'], { encoding: 'utf8' })
   return stdout
     .trim()
     .split('\n')
