@@ -120,8 +120,9 @@ export class JailLauncher {
     mkdirSync(root, { recursive: true })
     for (const { path: file, name: target, access } of files) {
       if (access === 'write') {
-        writeFileSync(file, '', { flag: 'wx', mode: 0o600 })
-        chownSync(file, uid, uid)
+        writeFileSync(file, '', { flag: 'wx' })
+        chownSync(file, 0, uid)
+        chmodSync(file, 0o660)
       }
       give(file, path.join(root, target))
     }
@@ -144,20 +145,18 @@ export class JailLauncher {
     const ended = once(child, 'exit').then(([code, signal]) => ({ code, signal }))
     const vm = { child, ended, root }
     this.#vms.set(id, vm)
-    this.#watch(id, vm, { home, files })
+    this.#watch(id, vm, home)
     await appears(path.join(root, apiSocket), ended)
     return { pid: child.pid, root }
   }
 
-  #watch(id: string, { child, ended }: Vm, of: { home: string; files: Asked<'vm_jail'>['files'] }): void {
+  #watch(id: string, { child, ended }: Vm, home: string): void {
     let stderr = ''
     child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-stderrBytesMax)))
     const clear = async (): Promise<void> => {
       const exit = await ended
       spawnSync('ip', ['netns', 'del', netnsOf(id)])
-      // What it wrote belongs to the platform now.
-      for (const { path: file, access } of of.files) if (access === 'write' && existsSync(file)) takeBack(file)
-      rmSync(of.home, { recursive: true, force: true })
+      rmSync(home, { recursive: true, force: true })
       this.#vms.delete(id)
       this.#send({ event: 'exited', instance: id, ...exit, oom: false, stderr })
     }
@@ -190,11 +189,6 @@ function give(file: string, target: string): void {
   } catch {
     copyFileSync(file, target)
   }
-}
-
-function takeBack(file: string): void {
-  chownSync(file, 0, 0)
-  chmodSync(file, 0o644)
 }
 
 function netnsOf(id: string): string {

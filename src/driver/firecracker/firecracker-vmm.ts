@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises'
+import { chmod, open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import type { Exit, Usage } from '../../domain/driver.ts'
@@ -15,6 +15,7 @@ import {
   type Machine,
   type MachineSpec,
   type PortName,
+  type SnapshotFiles,
   type SpareVmm,
   type Vmm,
 } from '../vm/vmm.ts'
@@ -151,7 +152,7 @@ export class FirecrackerVmm implements Vmm {
     const { root } = state
     if (typeof root !== 'string') return null
     const vm = await this.#options.host.adopt(state)
-    return vm === null ? null : new RunningFirecracker(vm, root, await openLog(vm))
+    return vm === null ? null : new RunningFirecracker(vm, { root, log: await openLog(vm), saveTo: null })
   }
 
   async #prepare(spec: CloneSpec, undo: Undo): Promise<RunningFirecracker> {
@@ -165,11 +166,7 @@ export class FirecrackerVmm implements Vmm {
   }
 
   /** A VMM in its jail that answers, with logger and metrics set. */
-  async #jail(
-    spec: { instanceId: string } & ({ memoryMib: number } | { snapshot: Snapshot }),
-    undo: Undo,
-    files: readonly JailFile[],
-  ): Promise<RunningFirecracker> {
+  async #jail(spec: MachineSpec | CloneSpec, undo: Undo, files: readonly JailFile[]): Promise<RunningFirecracker> {
     const { host, jailer, program } = this.#options
     const vm = await host.reserve(spec.instanceId)
     undo('vmm', async () => void (await vm.kill()))
@@ -179,7 +176,8 @@ export class FirecrackerVmm implements Vmm {
     const memoryMib = 'memoryMib' in spec ? spec.memoryMib : spec.snapshot.memoryMib + vmOverheadMib
     const root = await vm.jail({ jailer, program, files: [...files, ...own], apiSocket: names.api, memoryMib })
     await vm.share(names.api)
-    const machine = new RunningFirecracker(vm, root, await openLog(vm))
+    const saveTo = 'saveTo' in spec ? spec.saveTo : null
+    const machine = new RunningFirecracker(vm, { root, log: await openLog(vm), saveTo })
     await machine.api.send('PUT /logger', {
       log_path: names.log,
       level: 'Warning',
@@ -196,7 +194,7 @@ function wordsFor({ initramfs }: { initramfs: string | null }): readonly string[
   return initramfs === null ? [...kernelWords, 'nomodule'] : kernelWords
 }
 
-function saveFiles(saveTo: { memory: string; state: string }): readonly JailFile[] {
+function saveFiles(saveTo: SnapshotFiles): readonly JailFile[] {
   return [
     { path: saveTo.state, name: 'state', access: 'write' },
     { path: saveTo.memory, name: 'memory', access: 'write' },
@@ -227,13 +225,18 @@ class RunningFirecracker implements Machine {
   readonly #root: string
   readonly #gone = new AbortController()
   readonly #log: FileHandle | null
+  readonly #saveTo: SnapshotFiles | null
   /** What the log ended with, once the VMM has. */
   readonly #lastLog: Promise<string>
   #codeCount = 0
 
-  constructor(vm: VmProcess, root: string, log: FileHandle | null) {
+  constructor(
+    vm: VmProcess,
+    { root, log, saveTo }: { root: string; log: FileHandle | null; saveTo: SnapshotFiles | null },
+  ) {
     this.#vm = vm
     this.#log = log
+    this.#saveTo = saveTo
     this.#root = root
     this.api = new FirecrackerApi(join(root, names.api))
     this.exited = vm.exited
@@ -279,6 +282,9 @@ class RunningFirecracker implements Machine {
   }
 
   async save(): Promise<void> {
+    const saveTo = this.#saveTo
+    if (saveTo === null)
+      throw new AppError('driver_failed', `Instance "${this.#vm.instanceId}" was not booted to be saved.`)
     await this.pause()
     await this.api.send('PUT /snapshot/create', {
       snapshot_type: 'Full',
@@ -286,6 +292,8 @@ class RunningFirecracker implements Machine {
       mem_file_path: 'memory',
     })
     await this.kill()
+    // VMMs of clones have uids of their own and open both by name, to read; the folder around them keeps everybody else out.
+    await Promise.all([chmod(saveTo.state, 0o644), chmod(saveTo.memory, 0o644)])
   }
 
   async kill(): Promise<Exit> {
