@@ -32,6 +32,7 @@ export function driverContract(name: string, open: () => Promise<DriverHarness |
     if (typeof opened === 'string') return test(`skipped: ${opened}`, { skip: opened }, () => {})
     // What it can do is known from here on.
     const probe = await opened.driver.probe()
+    if (!probe.works) await opened.close()
     assert.ok(probe.works, probe.detail)
     contractTests(opened)
     test('enforced features are told one by one', (context) => tellEnforced(opened, context))
