@@ -80,7 +80,7 @@ function joinCgroups({ cgroups: { version, parent, values }, execName, id }: Jai
  *  Outside none of it is seen but empty folders. */
 const enterJail = `set -e
 jail=$PWD
-mount --bind "$jail" "$jail"
+mount --rbind "$jail" "$jail"
 cd "$jail"
 while [ "$1" != -- ]; do
   mkdir -p ".$1"
