@@ -26,7 +26,7 @@ const start = (headers: Headers): string => headers.get('hearth-start') ?? ''
 test('starts: the first is cold and says why, the next is warm on the same Instance', async () => {
   await deployFiles(platform, node('starts', pidCode))
   const first = await invoke(platform, 'starts')
-  assert.match(start(first.headers), /^cold;source=(pool|boot);cause=first$/)
+  assert.match(start(first.headers), /^cold;source=(pool|snapshot|boot);cause=first$/)
   const second = await invoke(platform, 'starts')
   assert.equal(start(second.headers), 'warm')
   assert.equal(second.json<{ started: number }>().started, first.json<{ started: number }>().started)
@@ -42,7 +42,8 @@ test('starts: a receipt explains the ready time by its phases', async () => {
     effect: string
   }>()
   const names = receipt.phases.map((phase) => phase.phase)
-  for (const needed of ['admit', 'sandbox', 'network', 'runtime_boot', 'code_load', 'first_request'])
+  const made = names.includes('restore') ? ['restore'] : ['sandbox', 'network']
+  for (const needed of ['admit', ...made, 'runtime_boot', 'code_load', 'first_request'])
     assert.ok(names.includes(needed), `${needed} in ${names.join(' ')}`)
   assert.equal(receipt.coldCause, 'first')
   assert.equal(receipt.attempts.length, 1)
