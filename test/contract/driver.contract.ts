@@ -211,7 +211,7 @@ async function save(harness: DriverHarness): Promise<Snapshot> {
 
 const bootBasics = { memoryMib: 256, isForSnapshot: false }
 
-interface Booted {
+export interface Booted {
   readonly id: string
   readonly sandbox: Sandbox
   readonly link: HostLink
@@ -219,9 +219,9 @@ interface Booted {
   readonly ready: Promise<void>
 }
 
-type Start = (spec: BootSpec, options: { deadlineMs: number }) => Promise<Sandbox>
+export type Start = (spec: BootSpec, options: { deadlineMs: number }) => Promise<Sandbox>
 
-async function bootOne(harness: DriverHarness, id: string, start?: Start): Promise<Booted> {
+export async function bootOne(harness: DriverHarness, id: string, start?: Start): Promise<Booted> {
   const epoch = `epoch-${id}`
   const { driver, build, folder } = harness
   const sandbox = await (start ?? driver.boot.bind(driver))(
@@ -260,7 +260,7 @@ async function bootOne(harness: DriverHarness, id: string, start?: Start): Promi
   })
 }
 
-async function bind(
+export async function bind(
   { codeFolder, codeImage, build }: DriverHarness,
   { sandbox, link, ready, id }: Booted,
 ): Promise<void> {
@@ -295,7 +295,7 @@ async function bind(
   await ready
 }
 
-async function invoke({ link }: Booted, event: unknown): Promise<string> {
+export async function invoke({ link }: Booted, event: unknown): Promise<string> {
   const parts: Buffer[] = []
   return new Promise((resolve, reject) => {
     const message = { id: 'one', deadlineMs: Date.now() + 5_000, contentType: 'application/json', traceparent: null }
