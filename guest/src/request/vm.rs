@@ -150,12 +150,12 @@ fn jail(fields: &Fields) -> Result<VmJail, Error> {
     })
 }
 
-/// A name in the root of a jail; `dev` and `run` are the jailer's.
+/// A name in the root of a jail; `dev` and `run` are the jailer's, `vm` is for what is placed later.
 fn jail_name(field: &str, value: Option<&Value>) -> Result<String, Error> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_good = |name: &&str| (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_plain);
-    let name = value.and_then(Value::as_str).filter(is_good).filter(|name| !matches!(*name, "dev" | "run"));
-    let wanted = "1 to 64 letters, digits, \"_\", \"-\" or \".\", not \"dev\" or \"run\"";
+    let name = value.and_then(Value::as_str).filter(is_good).filter(|name| !matches!(*name, "dev" | "run" | "vm"));
+    let wanted = "1 to 64 letters, digits, \"_\", \"-\" or \".\", not \"dev\", \"run\" or \"vm\"";
     name.map(str::to_string).ok_or_else(|| rule(field, wanted))
 }
 
@@ -302,9 +302,9 @@ mod tests {
             Err(error) => Err(error.to_string()),
         };
         assert_eq!(jail_of("vm_1.kernel-6", "read"), Ok("vm_1.kernel-6".to_string()));
-        for bad in ["", ".", "..", "a/b", "dev", "run", ".x"] {
+        for bad in ["", ".", "..", "a/b", "dev", "run", "vm", ".x"] {
             let says =
-                "Field \"files.name\" must be 1 to 64 letters, digits, \"_\", \"-\" or \".\", not \"dev\" or \"run\".";
+                "Field \"files.name\" must be 1 to 64 letters, digits, \"_\", \"-\" or \".\", not \"dev\", \"run\" or \"vm\".";
             assert_eq!(jail_of(bad, "read"), Err(says.to_string()), "{bad}");
         }
         let error = jail_of("state", "connect").unwrap_err();

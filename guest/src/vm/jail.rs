@@ -3,6 +3,7 @@
 //! enters the network and cgroup it is told, and becomes the program with that folder as its root.
 
 use super::inputs;
+use super::place::FOLDER;
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error};
 use crate::host::Host;
@@ -70,7 +71,12 @@ impl Jail {
             };
             bind().at("jail", || format!("show \"{}\" as \"{}\"", file.file.path, file.name))
         };
-        request.files.iter().map(tree).collect()
+        let mut trees = request.files.iter().map(tree).collect::<Result<Vec<Tree>, Error>>()?;
+        // Where `vm_place` shows files later: root's own, as in the root of any other VMM.
+        let placed = sys::new_mount("tmpfs", &[("size", "64k"), ("mode", "755")], sys::MOUNT_ATTR_NOSUID);
+        let mount = placed.at("jail", || format!("make \"{FOLDER}\" in the jail"))?;
+        trees.push(Tree { target: format!("{BASE}/{}/root/{}", self.name, FOLDER), mount, is_dir: true });
+        Ok(trees)
     }
 
     pub fn keep(&mut self) {
@@ -117,7 +123,11 @@ pub fn enter(jails: &OwnedFd, trees: &[Tree]) -> io::Result<()> {
     sys::mount("", "/", "", libc::MS_SLAVE | libc::MS_REC, "")?;
     sys::move_mount(jails.as_raw_fd(), libc::AT_FDCWD, BASE)?;
     for tree in trees {
-        sys::openat(libc::AT_FDCWD, &tree.target, libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY, 0o600)?;
+        if tree.is_dir {
+            sys::mkdirat(libc::AT_FDCWD, &tree.target, 0o755)?;
+        } else {
+            sys::openat(libc::AT_FDCWD, &tree.target, libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY, 0o600)?;
+        }
         sys::move_mount(tree.mount.as_raw_fd(), libc::AT_FDCWD, &tree.target)?;
     }
     Ok(())

@@ -32,12 +32,17 @@ pub fn jailed(platform: &mut Platform) {
     assert!(fs::read_dir(&root).is_err(), "the platform may pass, not look");
     let pid = reply["pid"].as_i64().unwrap();
     let mut vm = connect(&format!("{root}/api.sock"), pid as i32);
-    assert_eq!(vm.ask("ls /"), "api.sock dev firecracker kernel run scratch.img");
+    assert_eq!(vm.ask("ls /"), "api.sock dev firecracker kernel run scratch.img vm");
     assert_eq!(vm.ask("ls /dev"), "kvm net urandom");
     assert_eq!(vm.ask("cat /kernel"), "I am a kernel");
     assert_eq!(vm.ask("put /kernel x"), format!("error {}", libc::EROFS));
     assert_eq!(vm.ask("put /scratch.img block"), "written");
     assert_eq!(fs::read_to_string(format!("{}/scratch", platform.folder)).unwrap(), "block");
+    let kernel = format!("{}/kernel", platform.folder);
+    platform.must("vm_place", json!({ "instance": "v-1", "name": "code-1", "path": kernel }));
+    assert_eq!(vm.ask("cat /vm/code-1"), "I am a kernel");
+    assert_eq!(vm.ask("put /vm/code-1 x"), format!("error {}", libc::EROFS));
+    assert_eq!(vm.ask("make /vm/own"), format!("error {}", libc::EACCES));
     assert_eq!(vm.ask("attach tap0"), "attached");
     assert_eq!(vm.ask("attach tap1"), format!("error {}", libc::EPERM));
     assert_eq!(vm.ask("limits"), format!("{} 4096 0", (64 + 64) << 20));
@@ -71,7 +76,7 @@ pub fn refused(platform: &mut Platform) {
         ("jailer", json!(format!("{above}/untrusted")), "request", "but it must be writable by root alone."),
         ("program", json!("/bin/true"), "request", "must be a --vmm path."),
         ("uid", json!(crate::UID), "request", "another uid than the platform's."),
-        ("apiSocket", json!("../x"), "request", "not \"dev\" or \"run\"."),
+        ("apiSocket", json!("../x"), "request", "not \"dev\", \"run\" or \"vm\"."),
         (
             "files",
             json!([{ "path": "/bin/sh", "name": "sh", "access": "read" }]),
