@@ -12,7 +12,7 @@ import { UidRange } from '../../src/driver/uid-range.ts'
 import { VmDriver } from '../../src/driver/vm/vm-driver.ts'
 import { VmHost } from '../../src/driver/vm/vm-host.ts'
 import { openImageStore } from '../../src/image/image-store.ts'
-import { JailLauncher } from '../fc-sim/jail-launcher.ts'
+import { startLauncher } from './launcher.ts'
 import { machineRuntimes, shimFolder } from './process-rig.ts'
 import { imageCache, vmMissing } from './vm-rig.ts'
 
@@ -41,16 +41,17 @@ export interface FirecrackerRig {
   close(): Promise<void>
 }
 
-/** A Firecracker driver. Its jails are made by the stand-in of the launcher. */
+/** A Firecracker driver over a launcher of its own. */
 export async function openFirecrackerRig(): Promise<FirecrackerRig> {
   const scratch = await mkdtemp(path.join(os.tmpdir(), 'hf-'))
   const builds = await machineRuntimes(scratch)
-  const jails = path.join(scratch, 'jails')
   const runFolder = path.join(scratch, 'vm')
-  for (const folder of [jails, runFolder]) await mkdir(folder, { mode: 0o700 })
+  await mkdir(runFolder, { mode: 0o700 })
   await mkdir(imageCache, { recursive: true })
   const logger = silentLogger
-  const launcher = new JailLauncher(jails)
+  const launcher = await startLauncher(
+    ['--keep', scratch, '--keep', imageCache].concat(['--vmm', program, '--vmm', jailer]),
+  )
   const client = new LauncherClient(launcher.channel, logger)
   const images = openImageStore({
     folder: imageCache,
@@ -69,9 +70,8 @@ export async function openFirecrackerRig(): Promise<FirecrackerRig> {
   return {
     ...{ driver, images, builds, folder: scratch },
     async leftovers() {
-      const made = path.join(jails, path.basename(program))
-      const jailed = existsSync(made) ? await readdir(made) : []
-      return [...(await readdir(runFolder)), ...jailed, ...launcher.leftovers()]
+      const jails = path.join(launcher.folder, 'jails')
+      return [...(await readdir(runFolder)), ...(existsSync(jails) ? await readdir(jails) : [])]
     },
     async close() {
       await driver.close()
