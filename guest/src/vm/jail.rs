@@ -75,7 +75,7 @@ impl Jail {
         // Where `vm_place` shows files later: root's own, as in the root of any other VMM.
         let placed = sys::new_mount("tmpfs", &[("size", "64k"), ("mode", "755")], sys::MOUNT_ATTR_NOSUID);
         let mount = placed.at("jail", || format!("make \"{FOLDER}\" in the jail"))?;
-        trees.push(Tree { target: format!("{BASE}/{}/root/{}", self.name, FOLDER), mount, is_dir: true });
+        trees.push(Tree { target: [BASE, &self.name, "root", FOLDER].join("/"), mount, is_dir: true });
         Ok(trees)
     }
 
