@@ -1,4 +1,4 @@
-import type { AgentStatus } from '../domain/agent.ts'
+import { notProbed, type AgentStatus } from '../domain/agent.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Driver, ProbeResult } from '../domain/driver.ts'
 import { AppError, toAppError } from '../domain/error.ts'
@@ -93,7 +93,7 @@ export class Sources {
       return {
         name: driver.name,
         works: probe?.works ?? false,
-        detail: probe?.detail ?? 'not probed yet',
+        detail: probe?.detail ?? notProbed,
         enforced,
         isVm,
         vmm,

@@ -82,6 +82,9 @@ export type AgentEvent =
   | { readonly type: 'capacity'; readonly freeMib: number }
   | { readonly type: 'cache'; readonly digest: string; readonly present: boolean }
 
+/** `detail` of a driver that nothing has asked for yet. */
+export const notProbed = 'not tried yet: a function that asks for it has it tried'
+
 export interface AgentStatus {
   readonly node: string
   readonly arch: string

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import type { AgentStatus } from '../domain/agent.ts'
+import { notProbed, type AgentStatus } from '../domain/agent.ts'
 import type { EnforcedFeature } from '../domain/driver.ts'
 
 export interface StartFacts {
@@ -29,7 +29,7 @@ export function startReport(facts: StartFacts, hasColors: boolean): string {
     ['runtimes', runtimes === '' ? 'none found: see "hearth runtime list"' : runtimes],
     ...status.drivers.map(({ name, works, detail }): [string, string] => [
       'driver',
-      `${name}: ${works ? 'works' : 'does not work'}. ${detail}`,
+      `${name}: ${detail === notProbed ? '' : works ? 'works. ' : 'does not work. '}${detail}`,
     ]),
   ]
   const lost = status.drivers.flatMap(({ enforced }) => enforced).filter(({ enforced }) => !enforced)
