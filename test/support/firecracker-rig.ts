@@ -13,15 +13,11 @@ import { VmDriver } from '../../src/driver/vm/vm-driver.ts'
 import { VmHost } from '../../src/driver/vm/vm-host.ts'
 import { openImageStore } from '../../src/image/image-store.ts'
 import { startLauncher } from './launcher.ts'
+import { firecrackerProgram as program, hasRealFirecracker, jailerProgram as jailer } from './platform.ts'
 import { machineRuntimes, shimFolder } from './process-rig.ts'
 import { imageCache, vmMissing } from './vm-rig.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
-const simulator = path.join(root, 'test/fc-sim')
-/** The real programs, where there are some; else the simulator. */
-const isReal = process.env['FIRECRACKER_BIN'] !== undefined && process.env['JAILER_BIN'] !== undefined
-const program = (isReal ? process.env['FIRECRACKER_BIN'] : undefined) ?? path.join(simulator, 'firecracker')
-const jailer = (isReal ? process.env['JAILER_BIN'] : undefined) ?? path.join(simulator, 'jailer')
 
 /** Why the Firecracker driver cannot be tried here; null when it can. */
 export function firecrackerMissing(): string | null {
@@ -65,7 +61,7 @@ export async function openFirecrackerRig(): Promise<FirecrackerRig> {
   const uids = new UidRange({ first: 1_820_000_000, count: 1_000 })
   const host = new VmHost({ launcher: client, uids, runFolder, resolverPort: null, bytesPerSecond: 125_000_000 })
   const version = await firecrackerVersion(program)
-  const vmm = new FirecrackerVmm({ host, program, jailer, version, accelerator: isReal ? 'kvm' : 'tcg' })
+  const vmm = new FirecrackerVmm({ host, program, jailer, version, accelerator: hasRealFirecracker ? 'kvm' : 'tcg' })
   const driver = new VmDriver({ vmm, images, logger, enforced: [], probeBuild: () => builds[0] ?? null })
   return {
     ...{ driver, images, builds, folder: scratch },

@@ -6,9 +6,16 @@ import os from 'node:os'
 import path from 'node:path'
 
 const root = path.resolve(import.meta.dirname, '../..')
+/** The real ones where there are some; else the simulator in test/fc-sim. */
+export const hasRealFirecracker =
+  process.env['FIRECRACKER_BIN'] !== undefined && process.env['JAILER_BIN'] !== undefined
+export const firecrackerProgram =
+  (hasRealFirecracker ? process.env['FIRECRACKER_BIN'] : undefined) ?? path.join(root, 'test/fc-sim/firecracker')
+export const jailerProgram =
+  (hasRealFirecracker ? process.env['JAILER_BIN'] : undefined) ?? path.join(root, 'test/fc-sim/jailer')
 /** A guest is booted by the probe, and the first time its image is made. */
 const startTimeoutMs = 120_000
-/** The whole suite can run on another driver: `HEARTH_TEST_DRIVER=qemu npm test -- test/e2e/behaviour.test.ts`. */
+/** The whole suite can run on another driver: `HEARTH_TEST_DRIVER=qemu npm test -- test/e2e/behaviour.test.ts`; also firecracker. */
 export const testDriver = process.env['HEARTH_TEST_DRIVER']
 
 export interface PlatformOptions {
@@ -61,6 +68,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   await mkdir(path.dirname(data), { recursive: true })
   const up = [path.join(root, 'bin/hearth'), 'up', '--port', '0', '--data', data, '--ready-file', readyFile]
   if (testDriver !== undefined) up.push('--driver', testDriver)
+  if (testDriver === 'firecracker') up.push('--firecracker', firecrackerProgram, '--jailer', jailerProgram)
   const [program = '', ...args] = [...(options.prefix ?? []), ...up, ...(options.flags ?? [])]
   const env = { ...process.env, ...options.env }
   const child = spawn(program, args, { cwd: scratch, env, stdio: ['ignore', 'pipe', 'pipe'] })
