@@ -20,7 +20,7 @@ const stages = {
   'end to end': ['test/e2e'],
 }
 /** Driver suites on real guests: they need the kernel and the images that are made meanwhile. */
-const vmFiles = /^src\/driver\/(qemu|firecracker)\/\w+-driver\.test\.ts$|^test\/e2e\/vm-/
+const vmFiles = /^test\/e2e\/vm-/
 /** What a function can do in a process it does in a VM, unchanged: the same files on another driver. */
 const suitesOnVms = ['test/e2e/behaviour.test.ts', 'test/e2e/lifecycle.test.ts', 'test/e2e/platform-api.test.ts']
 /** One file after the other: some measure stalls of a few milliseconds, which a neighbour on the same cores would cause. */
@@ -147,26 +147,16 @@ async function main() {
   else {
     const vmParts = startVmParts(testEnv())
     passed.push(await houseChecks())
-    const isOnVm = (file) => vmFiles.test(file)
-    const unit = filesOf(stages.unit)
-    const endToEnd = filesOf(stages['end to end'])
-    passed.push(
-      await nodeTests(
-        'unit',
-        unit.filter((file) => !isOnVm(file)),
-      ),
-    )
+    passed.push(await nodeTests('unit', filesOf(stages.unit)))
     passed.push(process.platform !== 'linux' || (await guestTests()))
     await vmParts.finish()
-    passed.push(
-      await nodeTests(
-        'end to end',
-        endToEnd.filter((file) => !isOnVm(file)),
-      ),
-    )
+    const endToEnd = filesOf(stages['end to end'])
+    const onVms = endToEnd.filter((file) => vmFiles.test(file))
+    const onProcesses = endToEnd.filter((file) => !vmFiles.test(file))
+    passed.push(await nodeTests('end to end', onProcesses))
     if (hasVms) {
       const settings = { timeoutMs: vmFileTimeoutMs }
-      passed.push(await nodeTests('microVMs', [...unit, ...endToEnd].filter(isOnVm), settings))
+      passed.push(await nodeTests('microVMs', onVms, settings))
       const onQemu = { ...settings, env: { HEARTH_TEST_DRIVER: 'qemu' } }
       passed.push(await nodeTests('end to end, in microVMs', suitesOnVms, onQemu))
     }

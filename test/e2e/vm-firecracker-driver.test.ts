@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
-import { driverContract, type DriverHarness } from '../../../test/contract/driver.contract.ts'
-import { firecrackerMissing, openFirecrackerRig, type FirecrackerRig } from '../../../test/support/firecracker-rig.ts'
-import type { Sandbox } from '../../domain/driver.ts'
-import { FirecrackerApi } from './api.ts'
+import { driverContract, type DriverHarness } from '../contract/driver.contract.ts'
+import { firecrackerMissing, openFirecrackerRig, type FirecrackerRig } from '../support/firecracker-rig.ts'
+import type { Sandbox } from '../../src/domain/driver.ts'
+import { FirecrackerApi } from '../../src/driver/firecracker/api.ts'
 
 /* On the simulator in test/fc-sim; with FIRECRACKER_BIN and JAILER_BIN set, the same on the real programs. */
 

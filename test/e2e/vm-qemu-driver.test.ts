@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { driverContract, type DriverHarness } from '../../../test/contract/driver.contract.ts'
-import { openVmRig, vmMissing } from '../../../test/support/vm-rig.ts'
+import { driverContract, type DriverHarness } from '../contract/driver.contract.ts'
+import { openVmRig, vmMissing } from '../support/vm-rig.ts'
 
 const source = `exports.handler = async (event) => {
   if (event.throw) throw new Error(event.throw)
