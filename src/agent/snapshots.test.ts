@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, writeFileSync, mkdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterEach, test } from 'node:test'
 import { AgentRig, settle, versionOf, type FakeDriverOptions } from '../../test/support/agent-rig.ts'
@@ -132,6 +132,33 @@ test('Snapshots: found again after a restart; another VMM version refuses them a
   await deployed(third, vm)
   assert.equal(third.driver.boots, 1, 'made anew')
   assert.equal(readdirSync(path.join(folder, 'snapshots')).length, 1)
+})
+
+test('Snapshots: one whose clones were not compared before a crash does not serve', async () => {
+  const first = machines()
+  await first.agent.register()
+  await deployed(first, vm)
+  const [name = ''] = readdirSync(path.join(first.folder, 'snapshots'))
+  rmSync(path.join(first.folder, 'snapshots', name, 'checked'))
+  const second = machines({}, first.folder)
+  await second.agent.register()
+  await deployed(second, vm)
+  assert.equal(second.driver.boots, 1, 'made anew')
+})
+
+test('Snapshots: after a restart a function snapshot is given to its own Version alone', async () => {
+  const own = versionOf({ isolation: 'vm', snapshot: 'function', reuse: 'never', env: { A: '1' } })
+  const first = machines()
+  await first.agent.register()
+  await deployed(first, own)
+
+  const second = machines({}, first.folder)
+  await second.agent.register()
+  const other = versionOf({ isolation: 'vm', snapshot: 'function', reuse: 'never', env: { A: '2' } }, { number: 2 })
+  await deployed(second, other)
+  assert.equal(second.driver.boots, 1, 'the same code in another environment is another snapshot')
+  await deployed(second, own)
+  assert.equal(second.driver.boots, 1, 'its own is found again')
 })
 
 test('DriverChoice: isolation vm is refused where no driver makes machines', async () => {

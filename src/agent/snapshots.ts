@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { access, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../domain/clock.ts'
 import { AppError } from '../domain/error.ts'
@@ -29,10 +30,15 @@ export interface Usable {
   readonly why: string | null
 }
 
-type State = { making: Promise<Snapshot>; why: string | null } | { snapshot: Snapshot } | { why: string }
+type State =
+  { making: Promise<Snapshot>; why: string | null } | { snapshot: Snapshot } | { why: string; retryAtMs: number }
 
 const nothing: Usable = { snapshot: null, why: null }
 const readyMsMax = 60_000
+/** In the folder of a snapshot whose clones were compared: without it, it was about to be. */
+const checkedMark = 'checked'
+/** One that could not be made is not tried again sooner by the starts that want it. */
+const retryMs = 60_000
 
 /** The snapshots of this node: found again after a restart, made when asked for, checked with two clones before they serve.
  *
@@ -99,11 +105,27 @@ export class Snapshots {
     })
   }
 
-  /** A snapshot that could not be restored serves no more; the next start makes it anew. */
+  /** Makes the runtime snapshot of `place` beside a start that had to do without, unless that failed a moment ago. */
+  want(place: Place): void {
+    if (this.#isDue(place.key)) this.ensure(place).catch(() => {})
+  }
+
+  /** The same for a function snapshot; after a restart it is found again so. Failures are logged where it is made. */
+  wantOf(version: Version, place: Place, code: Code): void {
+    if (this.#isDue(functionKey(version, place))) this.ensureOf(version, place, code).catch(() => {})
+  }
+
+  #isDue(stateKey: string): boolean {
+    const state = this.#states.get(stateKey)
+    if (state === undefined) return true
+    return 'retryAtMs' in state && this.#options.clock.monotonicMs() >= state.retryAtMs
+  }
+
+  /** A snapshot that could not be restored serves no more; a later start makes it anew. */
   async failed(place: Place, snapshot: Snapshot, error: unknown): Promise<void> {
     const why = error instanceof Error ? error.message : String(error)
     for (const [key, state] of this.#states)
-      if ('snapshot' in state && state.snapshot.id === snapshot.id) this.#states.set(key, { why })
+      if ('snapshot' in state && state.snapshot.id === snapshot.id) this.#states.set(key, { why, retryAtMs: 0 })
     this.#options.logger.warn('snapshot.failed', { snapshot: snapshot.id, kind: snapshot.kind, why })
     await this.#remove(place, snapshot)
   }
@@ -126,7 +148,7 @@ export class Snapshots {
       (snapshot) => this.#states.set(stateKey, { snapshot }),
       (error: unknown) => {
         const why = error instanceof Error ? error.message : String(error)
-        this.#states.set(stateKey, { why })
+        this.#states.set(stateKey, { why, retryAtMs: this.#options.clock.monotonicMs() + retryMs })
         this.#options.logger.warn('snapshot.make.failed', { kind: recipe.kind, place: place.key, why })
       },
     )
@@ -135,7 +157,9 @@ export class Snapshots {
 
   async #findOrMake(stateKey: string, place: Place, recipe: Recipe): Promise<Snapshot> {
     const { driver, build: runtime, memoryMib } = place
-    const key = await driver.snapshotKey?.({ runtime, memoryMib, codeImage: recipe.codeImage })
+    const own = await driver.snapshotKey?.({ runtime, memoryMib, codeImage: recipe.codeImage })
+    // The same code may be of several Versions: what came of it in memory is of one.
+    const key = own === undefined || recipe.kind === 'runtime' ? own : { ...own, function: digestOf(stateKey) }
     if (key === undefined) throw new AppError('driver_failed', `Driver ${driver.name} has no snapshots.`)
     const found = await this.#take(place, recipe, key)
     if (found.snapshot !== null) return found.snapshot
@@ -156,7 +180,8 @@ export class Snapshots {
       return { snapshot, why: null }
     }
     // Of the same image, or the same code: that is the one this would have been.
-    const before = near.find((each) => each.key['image'] === key['image'] && each.key['code'] === key['code'])
+    const isSame = (name: string) => (each: Snapshot) => each.key[name] === key[name]
+    const before = near.filter(isSame('image')).filter(isSame('code')).find(isSame('function'))
     if (before === undefined) return nothing
     this.#found = this.#found.filter((each) => each !== before)
     const why = snapshotRefusal(before.key, key)
@@ -185,6 +210,7 @@ export class Snapshots {
       await instance.kill()
       const savedMs = clock.monotonicMs()
       await this.#check(place, recipe, snapshot)
+      await writeFile(join(saveTo, checkedMark), '', { flush: true })
       undo.disarm()
       const [makeMs, checkMs] = [savedMs - fromMs, clock.monotonicMs() - savedMs]
       logger.info('snapshot.made', { snapshot: snapshot.id, kind: snapshot.kind, place: place.key, makeMs, checkMs })
@@ -270,6 +296,10 @@ export function functionKey(version: Version, place: Place): string {
   return [versionKey(version), codeDigest, config.handler, JSON.stringify(config.env), place.key].join(' ')
 }
 
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32)
+}
+
 /** Resolves at READY after `bind`; rejects with guest_failed when the code does not load. */
 function ready(instance: Instance, clock: Clock, bind: () => void): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -294,6 +324,7 @@ function ready(instance: Instance, clock: Clock, bind: () => void): Promise<void
 async function readSnapshot(folder: string): Promise<Snapshot | null> {
   try {
     const snapshot: Snapshot = JSON.parse(await readFile(join(folder, 'snapshot.json'), 'utf8'))
+    await access(join(folder, checkedMark))
     // The data folder may have moved since.
     return { ...snapshot, folder }
   } catch {

@@ -131,7 +131,10 @@ export class Sources {
   /** The strongest rung that holds now: restored from the runtime snapshot, else booted. */
   async bring(place: Place): Promise<Instance> {
     const { snapshot, why } = this.#snapshots.usable(place)
-    if (snapshot === null) return this.#boot(place, { kind: 'boot', why })
+    if (snapshot === null) {
+      if (place.driver.capabilities.snapshots) this.#snapshots.want(place)
+      return this.#boot(place, { kind: 'boot', why })
+    }
     return this.#restore(place, snapshot, null)
   }
 
@@ -177,8 +180,8 @@ export class Sources {
     const code = await this.#options.code(version)
     const { snapshot } = this.#snapshots.usableOf(version, place)
     if (snapshot !== null) return this.#restore(place, snapshot, code.image)
-    // After a restart it is found again here. A failure is logged where it is made; the next rung serves meanwhile.
-    this.#snapshots.ensureOf(version, place, code).catch(() => {})
+    // The next rung serves meanwhile.
+    this.#snapshots.wantOf(version, place, code)
     return this.bring(place)
   }
 

@@ -103,7 +103,7 @@ async function probeDrivers(
   }
   const data = await mkdtemp(path.join(os.tmpdir(), 'hearth-doctor-'))
   try {
-    return [...(await probeIn(data, of)), ...missingVmms(of.env)]
+    return [...(await probeIn(data, of)), ...missingVmms(of)]
   } catch (error) {
     const text =
       error instanceof Error && 'stderr' in error && error.stderr !== '' ? String(error.stderr).trim() : String(error)
@@ -131,22 +131,23 @@ async function probeIn(
   return JSON.parse(stdout) as DriverFinding[]
 }
 
-/** What cannot even be tried: its program is not here. */
-function missingVmms(env: Context['env']): DriverFinding[] {
-  const found = findVmmPrograms({ qemu: '', firecracker: '', jailer: '' }, env)
-  const fixes = {
-    firecracker: 'put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer',
-    qemu: 'apt-get install qemu-system-x86',
+/** What cannot even be tried, and why. */
+function missingVmms({ env, cwd }: Pick<Context, 'env' | 'cwd'>): DriverFinding[] {
+  const found = findVmmPrograms(readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] }), env)
+  const missing = (name: string, detail: string, fix: string): DriverFinding => {
+    return { name, works: false, detail, fix, enforced: [] }
   }
-  return (['firecracker', 'qemu'] as const)
-    .filter((name) => found[name] === '')
-    .map((name) => ({
-      name,
-      works: false,
-      detail: 'Its program is not on this machine.',
-      fix: fixes[name],
-      enforced: [],
-    }))
+  const findings: DriverFinding[] = []
+  const install = 'put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
+  if (found.firecracker === '') findings.push(missing('firecracker', 'Its program is not on this machine.', install))
+  else if (found.jailer === '') findings.push(missing('firecracker', 'Its jailer is not on this machine.', install))
+  else if (!existsSync('/dev/kvm'))
+    findings.push(
+      missing('firecracker', 'This machine has no /dev/kvm.', 'a machine with KVM, or nested virtualisation'),
+    )
+  if (found.qemu === '')
+    findings.push(missing('qemu', 'Its program is not on this machine.', 'apt-get install qemu-system-x86'))
+  return findings
 }
 
 async function isPortFree(port: number): Promise<boolean> {

@@ -25,7 +25,6 @@ export interface OpenedDrivers {
   close(): Promise<void>
 }
 
-/** What every driver needs of this machine. */
 /** What the first stage found out, and what a probe boots. */
 export interface DriverMachine {
   readonly vmms: VmmPrograms
@@ -34,6 +33,7 @@ export interface DriverMachine {
   readonly probeBuild: () => RuntimeBuild | null
 }
 
+/** What every driver needs of this machine. */
 export interface DriverContext extends DriverMachine {
   readonly config: Config
   readonly launcher: LauncherClient

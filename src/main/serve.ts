@@ -10,7 +10,7 @@ import { openVault } from '../control/vault.ts'
 import type { HostServices } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import { systemClock as clock } from '../domain/clock.ts'
-import { toAppError } from '../domain/error.ts'
+import { AppError, toAppError } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
 import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
@@ -85,6 +85,10 @@ async function start(undo: Undo): Promise<void> {
   })
   undo.add('agent', () => agent.close())
   const status = await agent.register()
+  // A fallback never isolates less than what was asked for.
+  const asked = status.drivers.find(({ name }) => name === config.driver)
+  if (asked?.works === false)
+    throw new AppError('driver_failed', `Cannot start with driver "${config.driver}": ${asked.detail}`)
 
   const about = { arch, version: appVersion }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })

@@ -54,11 +54,14 @@ export class Qmp {
 
   /** Resolves at the next event of that name; rejects when QEMU goes first. Ask before the command that causes it. */
   event(name: string): Promise<void> {
-    return new Promise((resolve, reject) => {
+    const coming = new Promise<void>((resolve, reject) => {
       if (this.#why !== null) return reject(gone(`wait for ${name}`, this.#why))
       const done = (): void => (this.#why === null ? resolve() : reject(gone(`wait for ${name}`, this.#why)))
       this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), done])
     })
+    // When the command that should cause it fails, nobody waits for it any more.
+    coming.catch(() => {})
+    return coming
   }
 
   close(): void {
