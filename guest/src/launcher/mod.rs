@@ -6,6 +6,9 @@ mod freezer;
 mod networks;
 mod survivors;
 mod verbs;
+mod vm_ends;
+mod vm_networks;
+mod vm_shares;
 mod vms;
 
 use crate::cgroup::Cgroups;

@@ -4,7 +4,7 @@ mod fields;
 mod vm;
 
 pub use fields::{check_path, is_instance};
-pub use vm::{Access, JailFile, Memory, VmFile, VmJail, VmNetwork, VmSpawn, VmVerb};
+pub use vm::{Access, JailFile, Memory, VmBase, VmFile, VmJail, VmNetwork, VmSpawn, VmVerb};
 
 use crate::error::Error;
 use fields::{rule, Fields};

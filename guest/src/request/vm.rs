@@ -31,21 +31,27 @@ pub enum Memory {
     },
 }
 
+/// What is asked of every VMM, however it is started.
 #[derive(Debug, PartialEq, Eq)]
-pub struct VmSpawn {
+pub struct VmBase {
     pub instance: String,
     pub uid: u32,
     pub program: String,
+    pub has_tap: bool,
+    pub memory_mib: u64,
+    pub cpu_share: u64,
+    pub pids_max: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct VmSpawn {
+    pub base: VmBase,
     /// Arguments, without the program.
     pub argv: Vec<String>,
     pub listen: Vec<String>,
     pub files: Vec<VmFile>,
     pub memory: Memory,
-    pub has_tap: bool,
     pub has_kvm: bool,
-    pub memory_mib: u64,
-    pub cpu_share: u64,
-    pub pids_max: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -70,17 +76,11 @@ pub struct JailFile {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct VmJail {
-    pub instance: String,
-    pub uid: u32,
+    pub base: VmBase,
     pub jailer: String,
-    pub program: String,
     pub files: Vec<JailFile>,
-    pub has_tap: bool,
     /// Name of the API's socket in the jail's root.
     pub api_socket: String,
-    pub memory_mib: u64,
-    pub cpu_share: u64,
-    pub pids_max: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -111,20 +111,26 @@ pub fn parse(name: &str, fields: &Fields) -> Result<VmVerb, Error> {
     })
 }
 
+fn base(fields: &Fields) -> Result<VmBase, Error> {
+    Ok(VmBase {
+        instance: fields.instance()?,
+        uid: fields.number("uid", 1, u64::from(u32::MAX) - 1)? as u32,
+        program: fields.path("program")?,
+        has_tap: fields.claim("hasTap")?,
+        memory_mib: fields.number("memoryMib", 4, 1_048_576)?,
+        cpu_share: fields.number("cpuShare", 2, 262_144)?,
+        pids_max: fields.number("pidsMax", 2, 4_194_304)?,
+    })
+}
+
 fn spawn(fields: &Fields) -> Result<VmSpawn, Error> {
     Ok(VmSpawn {
-        instance: fields.instance()?,
-        uid: uid(fields)?,
-        program: fields.path("program")?,
+        base: base(fields)?,
         argv: fields.texts("argv")?,
         listen: each(fields, "listen", |item| path_of("listen.path", item.get("path")))?,
         files: each(fields, "files", file)?,
         memory: memory(fields)?,
-        has_tap: fields.claim("hasTap")?,
         has_kvm: fields.claim("hasKvm")?,
-        memory_mib: fields.number("memoryMib", 4, 1_048_576)?,
-        cpu_share: fields.number("cpuShare", 2, 262_144)?,
-        pids_max: fields.number("pidsMax", 2, 4_194_304)?,
     })
 }
 
@@ -137,16 +143,10 @@ fn jail(fields: &Fields) -> Result<VmJail, Error> {
         Ok(JailFile { file: found, name: jail_name("files.name", item.get("name"))? })
     };
     Ok(VmJail {
-        instance: fields.instance()?,
-        uid: uid(fields)?,
+        base: base(fields)?,
         jailer: fields.path("jailer")?,
-        program: fields.path("program")?,
         files: each(fields, "files", jailed)?,
-        has_tap: fields.claim("hasTap")?,
         api_socket: jail_name("apiSocket", fields.0.get("apiSocket"))?,
-        memory_mib: fields.number("memoryMib", 4, 1_048_576)?,
-        cpu_share: fields.number("cpuShare", 2, 262_144)?,
-        pids_max: fields.number("pidsMax", 2, 4_194_304)?,
     })
 }
 
@@ -170,10 +170,6 @@ fn network(fields: &Fields) -> Result<VmNetwork, Error> {
         Some(_) => fields.number("bytesPerSecond", 10_000, 100_000_000_000)?,
     };
     Ok(VmNetwork { instance: fields.instance()?, egress, bytes_per_second })
-}
-
-fn uid(fields: &Fields) -> Result<u32, Error> {
-    fields.number("uid", 1, u64::from(u32::MAX) - 1).map(|uid| uid as u32)
 }
 
 fn each<T>(
@@ -256,7 +252,7 @@ mod tests {
         assert_eq!(spawn.listen, ["/d/qmp"]);
         assert_eq!(spawn.files[1], VmFile { path: "/d/state".to_string(), access: Access::Connect });
         assert_eq!(spawn.memory, Memory::Create { path: "/d/ram".to_string(), mib: 160 });
-        assert!(spawn.has_tap && !spawn.has_kvm);
+        assert!(spawn.base.has_tap && !spawn.has_kvm);
         let template =
             spawn_of(&SPAWN.replace(r#"{"create":"/d/ram","mib":160}"#, r#"{"template":"sha256:ab"}"#)).unwrap();
         assert_eq!(template.memory, Memory::Template { name: "sha256:ab".to_string() });

@@ -34,6 +34,26 @@ impl Drop for Made {
     }
 }
 
+/// The RAM file that a VM was given to make; closed to others when dropped.
+pub struct Ram {
+    pub made: Made,
+    pub file: OwnedFd,
+}
+
+impl Ram {
+    /// Stays when the VM has ended.
+    pub fn keep(&mut self) {
+        self.made.keep();
+    }
+}
+
+impl Drop for Ram {
+    fn drop(&mut self) {
+        // No later VMM of the same uid may write to it.
+        let _ = sys::fchmod(self.file.as_raw_fd(), 0o600);
+    }
+}
+
 fn owner(host: &Host) -> (u32, u32) {
     (host.platform_uid, host.platform_gid)
 }

@@ -35,14 +35,14 @@ pub struct Jail {
 
 impl Jail {
     pub fn make(host: &Host, request: &VmJail) -> Result<Jail, Error> {
-        let program = request.program.rsplit('/').next().unwrap_or_default();
-        let name = format!("{program}/{}", request.instance);
+        let program = request.base.program.rsplit('/').next().unwrap_or_default();
+        let name = format!("{program}/{}", request.base.instance);
         let make = || -> io::Result<Jail> {
             let state = sys::openat(libc::AT_FDCWD, &host.state, libc::O_PATH | libc::O_DIRECTORY, 0)?;
             let jails = own_folder(&state, JAILS)?;
             let of_program = own_folder(&jails, program)?;
-            sys::mkdirat(of_program.as_raw_fd(), &request.instance, 0o711)?;
-            let root = own_folder(&own_folder(&of_program, &request.instance)?, "root");
+            sys::mkdirat(of_program.as_raw_fd(), &request.base.instance, 0o711)?;
+            let root = own_folder(&own_folder(&of_program, &request.base.instance)?, "root");
             let root_path = format!("{}/{JAILS}/{name}/root", host.state);
             root.inspect_err(|_| remove(&host.state, &name))?;
             let mut jail = Jail { name: name.clone(), root_path, jails, state, is_kept: false };
@@ -55,11 +55,11 @@ impl Jail {
     /// What the jail's root will show of the machine, as detached mounts.
     pub fn trees(&self, host: &Host, request: &VmJail) -> Result<Vec<Tree>, Error> {
         let tree = |file: &crate::request::JailFile| {
-            let opened = inputs::open(host, &file.file, request.uid)?;
+            let opened = inputs::open(host, &file.file, request.base.uid)?;
             let bind = || -> io::Result<Tree> {
                 let mut attributes = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV;
                 if file.file.access == Access::Write {
-                    sys::fchown(opened.as_raw_fd(), host.platform_uid, request.uid)?;
+                    sys::fchown(opened.as_raw_fd(), host.platform_uid, request.base.uid)?;
                     sys::fchmod(opened.as_raw_fd(), 0o660)?;
                 } else {
                     attributes |= sys::MOUNT_ATTR_RDONLY;
@@ -96,22 +96,22 @@ impl Drop for Jail {
 pub fn arguments(cgroups: &Cgroups, request: &VmJail) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut option = |name: &str, value: String| words.extend([name.to_string(), value]);
-    option("--id", request.instance.clone());
-    option("--exec-file", request.program.clone());
-    option("--uid", request.uid.to_string());
-    option("--gid", request.uid.to_string());
+    option("--id", request.base.instance.clone());
+    option("--exec-file", request.base.program.clone());
+    option("--uid", request.base.uid.to_string());
+    option("--gid", request.base.uid.to_string());
     option("--chroot-base-dir", BASE.to_string());
     // The child has entered it: the jailer stays where it is.
     option("--netns", "/proc/self/ns/net".to_string());
     if let Some((version, parent)) = cgroups.parent() {
         option("--cgroup-version", version.to_string());
         option("--parent-cgroup", parent);
-        for limit in cgroups.limits(request.memory_mib, request.cpu_share, request.pids_max) {
+        for limit in cgroups.limits(request.base.memory_mib, request.base.cpu_share, request.base.pids_max) {
             option("--cgroup", limit);
         }
     }
     // A snapshot's RAM file fits, and no more.
-    option("--resource-limit", format!("fsize={}", (request.memory_mib + 64) * MIB));
+    option("--resource-limit", format!("fsize={}", (request.base.memory_mib + 64) * MIB));
     option("--resource-limit", format!("no-file={OPEN_FILES}"));
     words.extend(["--", "--api-sock"].map(str::to_string));
     words.push(format!("/{}", request.api_socket));

@@ -16,10 +16,7 @@ impl Vm {
     pub fn place(&self, host: &Host, name: &str, path: &str) -> Result<(), Error> {
         let tree = host.tree("path", path, name)?;
         let action = || format!("place \"{name}\" in VM \"{}\"", self.id);
-        let namespace = sys::openat(libc::AT_FDCWD, &format!("/proc/{}/ns/mnt", self.pid), libc::O_RDONLY, 0);
-        // Surely its own, since it still lives after the path was opened.
-        let own = namespace.and_then(|found| sys::pidfd_kill(self.pidfd.as_raw_fd(), 0).map(|()| found));
-        let own = own.at("place", action)?;
+        let own = self.namespace("mnt").at("place", action)?;
         host.in_mounts_of(&own, || attach(&tree.mount, name)).at("place", action)
     }
 }
