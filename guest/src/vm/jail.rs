@@ -44,7 +44,10 @@ impl Jail {
             sys::mkdirat(of_program.as_raw_fd(), &request.base.instance, 0o711)?;
             let root = own_folder(&own_folder(&of_program, &request.base.instance)?, "root");
             let root_path = format!("{}/{JAILS}/{name}/root", host.state);
-            root.inspect_err(|_| remove(&host.state, &name))?;
+            if root.is_err() {
+                remove(&host.state, &name);
+            }
+            root?;
             let mut jail = Jail { name: name.clone(), root_path, jails, state, is_kept: false };
             jail.jails = sys::open_tree(jail.jails.as_raw_fd(), "", false)?;
             Ok(jail)

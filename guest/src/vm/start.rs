@@ -147,14 +147,14 @@ impl Start {
 
     /// The child that was just forked, before anything is known of it.
     fn hold(self, host: &Host, base: &VmBase, (pid, pidfd): (Pid, OwnedFd)) -> Result<Vm, Error> {
-        let process = Process::of(pid).at("vms", || format!("look at process {pid}"));
-        let process = process.inspect_err(|_| {
+        let process = Process::of(pid).map_err(|error| {
             let _ = sys::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL);
             let _ = sys::wait(pid);
-        })?;
+            error
+        });
         let record = Record {
             instance: base.instance.clone(),
-            process,
+            process: process.at("vms", || format!("look at process {pid}"))?,
             uid: base.uid,
             owner: (host.platform_uid, host.platform_gid),
             sockets: Vec::new(),
