@@ -3,10 +3,10 @@
 use crate::support::{eventually, processes_with, Platform};
 use serde_json::{json, Value};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const VM_UID: u32 = 71_001;
 
@@ -44,7 +44,16 @@ pub fn spawn(platform: &mut Platform, id: &str, more: Value) -> Dummy {
 }
 
 pub fn connect(path: &str, pid: i32) -> Dummy {
-    let stream = UnixStream::connect(path).unwrap();
+    // A VMM's own socket is there a moment before it listens.
+    let until = Instant::now() + Duration::from_secs(10);
+    let stream = loop {
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < until => {
+                std::thread::yield_now();
+            }
+            connected => break connected.unwrap(),
+        }
+    };
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     Dummy { pid, lines: BufReader::new(stream) }
 }
