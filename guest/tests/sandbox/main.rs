@@ -3,6 +3,7 @@
 
 mod binds;
 mod channel;
+mod checks;
 mod inside;
 mod interleavings;
 mod isolation;
@@ -13,8 +14,8 @@ mod outside;
 #[allow(dead_code)]
 mod support;
 
+use checks::Checks;
 use machine::Machine;
-use std::time::Instant;
 use support::Platform;
 
 const UID: u32 = 65_531;
@@ -65,30 +66,20 @@ fn run_all(filter: &str) {
         println!("skipped: making sandboxes with all features needs root");
         return;
     }
-    let mut failed = Vec::new();
-    let mut check = |name: &str, run: &dyn Fn() -> bool| {
-        if name.contains(filter) {
-            let started = Instant::now();
-            let verdict = if run() { "ok" } else { "FAILED" };
-            println!("{verdict:>6}  {name} ({} ms)", started.elapsed().as_millis());
-            if verdict != "ok" {
-                failed.push(name.to_string());
-            }
-        }
-    };
+    let mut checks = Checks::new(filter);
     for (name, _) in SCENARIOS {
-        check(name, &|| Machine::new().up(name).wait().unwrap().success());
+        checks.run(name, &|| Machine::new().up(name).wait().unwrap().success());
     }
-    check(
+    checks.run(
         "kept paths below a folder that is closed to the platform are reached, and the ready file is written",
         &outside::kept_paths,
     );
-    check(
+    checks.run(
         "when the platform is killed, the launcher ends everything and takes over its status",
         &outside::platform_killed,
     );
-    check("when the launcher is killed, everything ends, and the next start cleans up", &outside::launcher_killed);
-    check("without root a user namespace stands in", &outside::without_root);
-    check("without root a delegated cgroup v2 freezes, thaws and kills", &outside::delegated);
-    assert!(failed.is_empty(), "failed: {failed:?}");
+    checks.run("when the launcher is killed, everything ends, and the next start cleans up", &outside::launcher_killed);
+    checks.run("without root a user namespace stands in", &outside::without_root);
+    checks.run("without root a delegated cgroup v2 freezes, thaws and kills", &outside::delegated);
+    checks.finish();
 }

@@ -1,6 +1,8 @@
 //! VMMs, started by a real launcher. Each scenario runs as the launcher's platform: an unprivileged process with the control
 //! socket as descriptor 3 (`platform`); the VMM is this program again (`dummy`), which does over a socket what it is told.
 
+#[path = "../sandbox/checks.rs"]
+mod checks;
 mod dummy;
 mod guest_net;
 mod jail;
@@ -16,8 +18,8 @@ mod support;
 mod survival;
 mod world;
 
+use checks::Checks;
 use machine::Machine;
-use std::time::Instant;
 use support::Platform;
 use world::World;
 
@@ -76,31 +78,21 @@ fn run_all(filter: &str) {
         println!("skipped: starting VMs needs root");
         return;
     }
-    let mut failed = Vec::new();
-    let mut check = |name: &str, run: &dyn Fn() -> bool| {
-        if name.contains(filter) {
-            let started = Instant::now();
-            let verdict = if run() { "ok" } else { "FAILED" };
-            println!("{verdict:>6}  {name} ({} ms)", started.elapsed().as_millis());
-            if verdict != "ok" {
-                failed.push(name.to_string());
-            }
-        }
-    };
+    let mut checks = Checks::new(filter);
     for (name, _) in SCENARIOS {
-        check(name, &|| Machine::new().up(name).wait().unwrap().success());
+        checks.run(name, &|| Machine::new().up(name).wait().unwrap().success());
     }
-    check("VMs of a killed platform are adopted or swept by the next launcher", &survival::platform_killed);
-    check("a jailed VM of a killed launcher is adopted, jail and socket with it", &survival::jailed);
-    check("VMs that nobody adopts are swept in time", &survival::not_adopted);
-    check("an orderly end leaves no VM", &survival::orderly);
+    checks.run("VMs of a killed platform are adopted or swept by the next launcher", &survival::platform_killed);
+    checks.run("a jailed VM of a killed launcher is adopted, jail and socket with it", &survival::jailed);
+    checks.run("VMs that nobody adopts are swept in time", &survival::not_adopted);
+    checks.run("an orderly end leaves no VM", &survival::orderly);
     match World::missing() {
         Some(reason) => println!("skipped: networks of VMs: {reason}"),
         None => {
-            check("VMs of a killed launcher keep their network and its rules", &survival::launcher_killed);
-            check("VMs that no launcher comes for are reaped", &survival::nobody_came);
+            checks.run("VMs of a killed launcher keep their network and its rules", &survival::launcher_killed);
+            checks.run("VMs that no launcher comes for are reaped", &survival::nobody_came);
             for (name, _) in NETWORKED {
-                check(name, &|| {
+                checks.run(name, &|| {
                     let world = World::new();
                     let mut machine = Machine::new();
                     machine.prefix = world.prefix();
@@ -109,5 +101,5 @@ fn run_all(filter: &str) {
             }
         }
     }
-    assert!(failed.is_empty(), "failed: {failed:?}");
+    checks.finish();
 }
