@@ -1,48 +1,16 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
-import { driverContract, type DriverHarness } from '../contract/driver.contract.ts'
+import { driverContract } from '../contract/driver.contract.ts'
 import { firecrackerMissing, openFirecrackerRig, type FirecrackerRig } from '../support/firecracker-rig.ts'
+import { vmHarness } from '../support/vm-harness.ts'
 import type { Sandbox } from '../../src/domain/driver.ts'
 import { FirecrackerApi } from '../../src/driver/firecracker/api.ts'
 
 /* On the simulator in test/fc-sim; with FIRECRACKER_BIN and JAILER_BIN set, the same on the real programs. */
 
-const source = `exports.handler = async (event) => {
-  if (event.throw) throw new Error(event.throw)
-  if (event.exit) process.exit(event.exit)
-  return event
-}
-`
-
-driverContract('firecracker', async (): Promise<DriverHarness | string> => {
-  const missing = firecrackerMissing()
-  if (missing !== null) return missing
-  const rig = await openFirecrackerRig()
-  const build = rig.builds.find(({ family }) => family === 'node')
-  assert.ok(build)
-  const codeFolder = path.join(rig.folder, 'code')
-  await mkdir(codeFolder)
-  await writeFile(path.join(codeFolder, 'index.js'), source)
-  const { path: codeImage } = await rig.images.codeImage({ codeFolder, cacheFolder: null, layerFolders: [] })
-  let isBroken = false
-  return {
-    driver: rig.driver,
-    get build() {
-      if (!isBroken) return build
-      isBroken = false
-      return { ...build, digest: `sha256:${'0'.repeat(64)}`, executable: '/usr/bin/no-such-interpreter' } as const
-    },
-    folder: path.join(rig.folder, 'instances'),
-    codeFolder,
-    codeImage,
-    breakBoot: () => (isBroken = true),
-    leftovers: () => rig.leftovers(),
-    close: () => rig.close(),
-  }
-})
+driverContract('firecracker', async () => firecrackerMissing() ?? vmHarness(await openFirecrackerRig()))
 
 describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false }, () => {
   let rig: FirecrackerRig | null = null

@@ -9,7 +9,8 @@ import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import type { KernelBuild } from '../../src/domain/image.ts'
 import { currentKernel, shelvedKernels } from '../../src/image/kernel/kernel-shelf.ts'
-import { imageCache, qemuProgram } from './vm-rig.ts'
+import { imageCache } from './driver-rig.ts'
+import { qemuProgram } from './vm-rig.ts'
 
 export const channelNames = ['init', 'supervisor', 'runtime'] as const
 export type ChannelName = (typeof channelNames)[number]

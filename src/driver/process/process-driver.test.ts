@@ -1,29 +1,15 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
-import { driverContract, type DriverHarness } from '../../../test/contract/driver.contract.ts'
+import { driverContract, writeContractCode, type DriverHarness } from '../../../test/contract/driver.contract.ts'
+import { BreakableBuild } from '../../../test/support/breakable-build.ts'
 import { launcherMissing, startLauncher, unprivilegedMissing } from '../../../test/support/launcher.ts'
 import { machineRuntimes, openProcessDriver } from '../../../test/support/process-rig.ts'
 import { isolationFeatures, PlainDriver } from './plain-driver.ts'
 import { shimFolder } from '../../../test/support/process-rig.ts'
-import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-
-const source = `
-exports.handler = async (event) => {
-  if (event.throw) throw new Error(event.throw)
-  if (event.exit) process.exit(event.exit)
-  return event
-}
-`
-
-async function writeCode(folder: string): Promise<string> {
-  const codeFolder = path.join(folder, 'code')
-  await mkdir(codeFolder, { recursive: true })
-  await writeFile(path.join(codeFolder, 'index.js'), source)
-  return codeFolder
-}
 
 /** Who runs the contract without root: nobody's uid, below those of sandboxes. */
 const plainUser = 1_799_999_999
@@ -58,19 +44,16 @@ async function openSandboxed(): Promise<DriverHarness> {
   const driver = await openProcessDriver(launcher.channel, folder)
   const [build] = await machineRuntimes(folder)
   assert.ok(build)
-  const runtime = { ...build }
-  let isBroken = false
+  const runtime = new BreakableBuild(build)
   return {
     driver,
     get build() {
-      if (!isBroken) return runtime
-      isBroken = false
-      return { ...runtime, executable: '/usr/bin/no-such-interpreter' }
+      return runtime.take()
     },
     folder: path.join(folder, 'instances'),
-    codeFolder: await writeCode(folder),
+    codeFolder: await writeContractCode(folder),
     codeImage: null,
-    breakBoot: () => (isBroken = true),
+    breakBoot: runtime.break,
     leftovers: async () => [
       // The launcher's own mount point stays.
       ...(await readdir(path.join(folder, 'instances'))).filter((name) => name !== '.work'),
@@ -89,18 +72,16 @@ driverContract('plain processes', async (): Promise<DriverHarness> => {
   const [build] = await machineRuntimes(folder)
   assert.ok(build)
   await mkdir(path.join(folder, 'instances'))
-  let isBroken = false
+  const runtime = new BreakableBuild(build)
   return {
     driver,
     get build() {
-      if (!isBroken) return build
-      isBroken = false
-      return { ...build, executable: '/usr/bin/no-such-interpreter' }
+      return runtime.take()
     },
     folder: path.join(folder, 'instances'),
-    codeFolder: await writeCode(folder),
+    codeFolder: await writeContractCode(folder),
     codeImage: null,
-    breakBoot: () => (isBroken = true),
+    breakBoot: runtime.break,
     leftovers: async () => readdir(path.join(folder, 'instances')),
     async close() {
       await driver.close()

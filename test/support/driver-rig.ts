@@ -1,0 +1,83 @@
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import type { ImageStore } from '../../src/domain/image.ts'
+import { silentLogger, type Logger } from '../../src/domain/logger.ts'
+import type { RuntimeBuild } from '../../src/domain/runtime.ts'
+import { LauncherClient } from '../../src/driver/launcher-client.ts'
+import { UidRange } from '../../src/driver/uid-range.ts'
+import { VmDriver } from '../../src/driver/vm/vm-driver.ts'
+import { VmHost } from '../../src/driver/vm/vm-host.ts'
+import type { Vmm } from '../../src/driver/vm/vmm.ts'
+import { openImageStore } from '../../src/image/image-store.ts'
+import { startLauncher, type TestLauncher } from './launcher.ts'
+import { machineRuntimes, shimFolder } from './process-rig.ts'
+
+const root = path.resolve(import.meta.dirname, '../..')
+/** Kernels and images by digest, shared by all tests and found again by the next run. */
+export const imageCache = path.join(root, 'build/vm')
+
+/** A driver of microVMs over a launcher of its own. */
+export interface DriverRig<V extends Vmm = Vmm> {
+  readonly driver: VmDriver
+  readonly vmm: V
+  readonly images: ImageStore
+  readonly launcher: TestLauncher
+  readonly builds: readonly RuntimeBuild[]
+  /** Scratch; below `--keep`. */
+  readonly folder: string
+  /** What is left of machines: run folders, launcher's files, jails. */
+  leftovers(): Promise<string[]>
+  close(): Promise<void>
+}
+
+export interface DriverRigOptions<V extends Vmm> {
+  /** Of the scratch folder's name. Short: sockets lie below it. */
+  readonly prefix: string
+  /** What the launcher may start as a VMM. */
+  readonly programs: readonly string[]
+  /** 1,000 from here on, for machines. */
+  readonly firstUid: number
+  readonly makeVmm: (host: VmHost) => Promise<V>
+  readonly logger?: Logger
+}
+
+export async function openDriverRig<V extends Vmm>(options: DriverRigOptions<V>): Promise<DriverRig<V>> {
+  const { logger = silentLogger } = options
+  const scratch = await mkdtemp(path.join(os.tmpdir(), options.prefix))
+  const builds = await machineRuntimes(scratch)
+  const runFolder = path.join(scratch, 'vm')
+  await mkdir(runFolder, { mode: 0o700 })
+  await mkdir(imageCache, { recursive: true })
+  const programs = options.programs.flatMap((program) => ['--vmm', program])
+  const launcher = await startLauncher(['--keep', scratch, '--keep', imageCache, ...programs])
+  const client = new LauncherClient(launcher.channel, logger)
+  const images = openImageStore({
+    folder: imageCache,
+    shared: ['/var/cache/hearth'],
+    codeFolder: path.join(scratch, 'code-images'),
+    kernelFile: null,
+    shimFolder,
+    guestProgram: path.join(root, 'guest/target/release/hearth-guest'),
+    logger,
+  })
+  const uids = new UidRange({ first: options.firstUid, count: 1_000 })
+  const host = new VmHost({ launcher: client, uids, runFolder, resolverPort: null, bytesPerSecond: 125_000_000 })
+  const vmm = await options.makeVmm(host)
+  const driver = new VmDriver({ vmm, images, logger, enforced: [], probeBuild: () => builds[0] ?? null })
+  return {
+    ...{ driver, vmm, images, launcher, builds, folder: scratch },
+    async leftovers() {
+      const jails = path.join(launcher.folder, 'jails')
+      return [...(await readdir(runFolder)), ...(existsSync(jails) ? await readdir(jails) : [])]
+    },
+    async close() {
+      await driver.close()
+      client.close()
+      await launcher.close()
+      await images.close()
+      await rm(scratch, { recursive: true, force: true })
+    },
+  }
+}
