@@ -47,6 +47,17 @@ test('put refuses other bytes than expected, and too many', async (t) => {
   assert.deepEqual(await readdir(join(folder, 'tmp')), [])
 })
 
+test('put with isOwned gives back the memory of whole pieces, never of a part of one', async (t) => {
+  const { store } = await opened(t)
+  const bytes = randomBytes(600_000)
+  const whole = Uint8Array.from(bytes.subarray(0, 500_000))
+  const part = Uint8Array.from(bytes.subarray(400_000)).subarray(100_000)
+  const artifact = await store.put(Readable.from([whole, part]), { isOwned: true })
+  assert.deepEqual(artifact, { digest: digestOf(bytes), bytes: bytes.length })
+  assert.deepEqual([whole.byteLength, part.byteLength], [0, 100_000])
+  assert.ok((await buffer(await store.open(artifact.digest))).equals(bytes))
+})
+
 test('put passes on the error of a source that breaks off, and keeps nothing', async (t) => {
   const { store, folder } = await opened(t)
   const source = Readable.from(

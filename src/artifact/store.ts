@@ -1,4 +1,4 @@
-import type { Artifact, ArtifactStore, Digest } from '../domain/artifact.ts'
+import type { Artifact, ArtifactStore, Digest, PutOptions } from '../domain/artifact.ts'
 import { AppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
@@ -60,10 +60,10 @@ class FolderArtifactStore implements ArtifactStore {
     await fsyncFolder(this.#folder)
   }
 
-  async put(source: Readable, options: { expect?: Digest; bytesMax?: number } = {}): Promise<Artifact> {
+  async put(source: Readable, options: PutOptions = {}): Promise<Artifact> {
     const draft = join(this.#temporary(), randomUUID())
     try {
-      const artifact = await this.#receive(source, draft, options.bytesMax ?? limits.archive.bytesMax)
+      const artifact = await this.#receive(source, draft, options)
       if (options.expect !== undefined && options.expect !== artifact.digest) {
         throw new AppError(
           'invalid',
@@ -150,12 +150,13 @@ class FolderArtifactStore implements ArtifactStore {
   }
 
   /** Writes `source` to `draft` and hashes it on the way: slices of 256 KiB cost the event loop 0.13 ms each (2 GB/s). */
-  async #receive(source: Readable, draft: string, bytesMax: number): Promise<Artifact> {
+  async #receive(source: Readable, draft: string, options: PutOptions): Promise<Artifact> {
+    const { bytesMax = limits.archive.bytesMax, isOwned = false } = options
     const hash = createHash('sha256')
     const handle = await open(draft, 'wx', 0o600)
     let bytes = 0
     try {
-      for await (const slice of sliced(source)) {
+      for await (const slice of sliced(source, isOwned)) {
         bytes += slice.length
         if (bytes > bytesMax) {
           const message = `The upload is larger than ${mib(bytesMax)}, which is the limit. Leave out what the code does not need.`

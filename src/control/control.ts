@@ -95,7 +95,7 @@ function files({
     artifacts: {
       async put(caller, source, expect) {
         demand(caller, 'functions:write')
-        return artifacts.put(source, expect === null ? {} : { expect })
+        return artifacts.put(source, { isOwned: true, ...(expect !== null && { expect }) })
       },
       async stat(caller, digest) {
         demand(caller, 'functions:write')

@@ -15,13 +15,20 @@ export interface Artifact {
   readonly bytes: number
 }
 
+export interface PutOptions {
+  readonly expect?: Digest
+  readonly bytesMax?: number
+  readonly isOwned?: boolean
+}
+
 /** Content-addressed blobs and their unpacked trees. Nothing is visible under its digest before it is whole, hashed and fsynced.
  *  Hashing and unpacking run in worker threads: the caller's event loop never waits for them. */
 export interface ArtifactStore {
-  /** Stores the bytes of `source`. `expect` refuses anything else.
+  /** Stores the bytes of `source`. `expect` refuses anything else. `isOwned` says that nobody else holds the pieces `source` delivers: each one's
+   *  memory is given back as soon as it is written, instead of 50 MB of it being left to the garbage collector, which stops the event loop.
    *  A failure leaves the rest of `source` to the caller, unread and open.
    *  Throws invalid (digest differs; over `limits.archive.bytesMax`), capacity (disk full, nothing kept). */
-  put(source: Readable, options?: { expect?: Digest; bytesMax?: number }): Promise<Artifact>
+  put(source: Readable, options?: PutOptions): Promise<Artifact>
   stat(digest: Digest): Promise<Artifact | null>
   /** The raw bytes. Throws not_found, internal (the blob on disk no longer matches its digest). */
   open(digest: Digest): Promise<Readable>

@@ -140,6 +140,7 @@ export interface Control {
     delete(caller: Caller, functionName: string, name: string): Promise<void>
   }
   artifacts: {
+    /** Uses `source` up: the memory of what it delivers is given back. */
     put(caller: Caller, source: Readable, expect: Digest | null): Promise<Artifact>
     stat(caller: Caller, digest: Digest): Promise<Artifact | null>
   }
