@@ -1,3 +1,4 @@
+import { stepBack } from '../domain/background.ts'
 import { toPlainError } from '../domain/plain-error.ts'
 import type { PlainError } from '../domain/plain-error.ts'
 import { explainDiskError, fsyncFolder } from './durable.ts'
@@ -26,6 +27,7 @@ export interface JobRequest {
 }
 export type JobReply = { readonly result: unknown } | { readonly error: PlainError }
 
+if (parentPort !== null) stepBack()
 parentPort?.on('message', (request: JobRequest) => {
   void run(request).then((reply) => parentPort?.postMessage(reply))
 })

@@ -1,4 +1,5 @@
 import { AppError } from '../domain/error.ts'
+import { stepBack } from '../domain/background.ts'
 import { toPlainError, type PlainError } from '../domain/plain-error.ts'
 import { imageJobs } from './image-jobs.ts'
 import { parentPort } from 'node:worker_threads'
@@ -14,6 +15,7 @@ export type ImageReply =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly error: PlainError }
 
+if (parentPort !== null) stepBack()
 parentPort?.on('message', ({ id, name, input }: ImageRequest) => {
   const report = (what: string, share?: number): void =>
     parentPort?.postMessage({ id, progress: { what, share: share ?? null } })

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import os from 'node:os'
+import test from 'node:test'
+import { Worker } from 'node:worker_threads'
+
+test('stepBack lowers the rank of its own thread and of no other', { skip: skipReason() }, async () => {
+  const before = os.getPriority()
+  const code = `
+    import { readFileSync } from 'node:fs'
+    import { parentPort } from 'node:worker_threads'
+    import { stepBack } from ${JSON.stringify(new URL('./background.ts', import.meta.url).href)}
+    stepBack()
+    parentPort.postMessage(Number(readFileSync('/proc/thread-self/stat', 'utf8').split(') ')[1].split(' ')[16]))`
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`))
+  const [nice] = (await once(worker, 'message')) as [number]
+  await worker.terminate()
+  assert.deepEqual({ worker: nice, loop: os.getPriority() }, { worker: 10, loop: before })
+})
+
+function skipReason(): string | false {
+  return process.platform === 'linux' ? false : 'threads have no rank of their own here'
+}
