@@ -8,6 +8,7 @@ import { Duplex } from 'node:stream'
 import { afterEach, describe, test } from 'node:test'
 import { Flag, frameName, FrameType, type Frame } from '../src/wire/frame.ts'
 import { GuestPeer } from '../src/wire/guest-peer.ts'
+import { bindMessage } from '../test/support/bind-message.ts'
 import { codeFolder } from './support/subject.ts'
 
 const seed = '5a'.repeat(32)
@@ -60,24 +61,7 @@ class Raw {
   }
 
   bind(taskRoot: string, handler: string, rest: object = {}): void {
-    this.peer.json(FrameType.bind, 0, {
-      function: 'f',
-      version: '1',
-      project: 'default',
-      handler,
-      memoryMib: 256,
-      timeoutMs: 30_000,
-      env: { SECRET: 'old' },
-      taskRoot,
-      cacheRoot: null,
-      apiUrl: '',
-      region: 'local',
-      accountId: '0',
-      logGroup: 'g',
-      logStream: 's',
-      purpose: 'serve',
-      ...rest,
-    })
+    this.peer.json(FrameType.bind, 0, { ...bindMessage, handler, env: { SECRET: 'old' }, taskRoot, ...rest })
   }
 
   async call(stream: number, kind: 'invoke' | 'identity' = 'invoke'): Promise<Record<string, unknown>> {

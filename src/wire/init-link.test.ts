@@ -1,28 +1,11 @@
 import assert from 'node:assert/strict'
-import { Duplex } from 'node:stream'
 import { beforeEach, describe, test } from 'node:test'
 import { setImmediate as tick } from 'node:timers/promises'
-import { Flag, FrameType, type Frame } from './frame.ts'
+import { channelPair, PeerBench } from '../../test/support/peer-bench.ts'
+import { Flag, FrameType } from './frame.ts'
 import { GuestPeer } from './guest-peer.ts'
 import { InitLink } from './init-link.ts'
 import { WireError, type WireErrorKind } from './wire-error.ts'
-
-function channelPair(): [Duplex, Duplex] {
-  const ends: Duplex[] = []
-  for (const other of [1, 0])
-    ends.push(
-      new Duplex({
-        read() {},
-        write(chunk: Buffer, _encoding, done) {
-          ends[other]?.push(chunk)
-          done()
-        },
-      }),
-    )
-  const [host, guest] = ends
-  assert.ok(host !== undefined && guest !== undefined)
-  return [host, guest]
-}
 
 const configure = {
   instance: 'i-1',
@@ -57,30 +40,19 @@ const stats = {
   oomKills: 0,
 }
 
-class Bench {
-  readonly calls: unknown[][] = []
-  readonly frames: Frame[] = []
-  readonly peer: GuestPeer
+class Bench extends PeerBench {
   readonly link: InitLink
-  readonly host: Duplex
 
   constructor(isRestored = false) {
-    const [host, guest] = channelPair()
-    this.host = host
-    this.peer = new GuestPeer(guest, (frame) => this.frames.push(frame))
-    const note =
-      (name: string) =>
-      (...rest: unknown[]) => {
-        this.calls.push([name, ...rest])
-      }
-    this.link = new InitLink(host, {
+    super()
+    this.link = new InitLink(this.host, {
       epoch: 'e1',
       isRestored,
       handlers: {
-        onHello: note('hello'),
-        onExit: note('exit'),
-        onFail: note('fail'),
-        onClosed: note('closed'),
+        onHello: this.note('hello'),
+        onExit: this.note('exit'),
+        onFail: this.note('fail'),
+        onClosed: this.note('closed'),
       },
     })
   }
@@ -90,8 +62,7 @@ class Bench {
     await tick()
     this.link.configure(configure)
     await tick()
-    this.calls.length = 0
-    this.frames.length = 0
+    this.clear()
     return this
   }
 

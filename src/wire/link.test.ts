@@ -7,7 +7,8 @@ import { encodeFrame, FrameType } from './frame.ts'
 import { GuestPeer } from './guest-peer.ts'
 import type { InvokeStream } from './link.ts'
 import { WireError, type WireErrorKind } from './wire-error.ts'
-import { bind, event, LinkBench } from '../../test/support/link-bench.ts'
+import { bindMessage as bind } from '../../test/support/bind-message.ts'
+import { event, LinkBench } from '../../test/support/link-bench.ts'
 
 let bench: LinkBench
 beforeEach(() => {

@@ -1,50 +1,12 @@
 import assert from 'node:assert/strict'
-import { Duplex } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { setImmediate as tick } from 'node:timers/promises'
 import { FrameType, type Frame } from '../../src/wire/frame.ts'
-import { GuestPeer } from '../../src/wire/guest-peer.ts'
 import { HostLink, type InvokeHandlers, type InvokeStream } from '../../src/wire/link.ts'
 import { WireError, type WireErrorKind } from '../../src/wire/wire-error.ts'
+import { bindMessage } from './bind-message.ts'
+import { PeerBench } from './peer-bench.ts'
 
-/** Two ends of a byte stream in memory. */
-function channelPair(): [Duplex, Duplex] {
-  const ends: Duplex[] = []
-  for (const other of [1, 0])
-    ends.push(
-      new Duplex({
-        read() {},
-        write(chunk: Buffer, _encoding, done) {
-          ends[other]?.push(chunk)
-          done()
-        },
-        final(done) {
-          ends[other]?.push(null)
-          done()
-        },
-      }),
-    )
-  const [host, guest] = ends
-  assert.ok(host !== undefined && guest !== undefined)
-  return [host, guest]
-}
-
-export const bind = {
-  function: 'f',
-  version: '1',
-  project: 'default',
-  handler: 'index.handler',
-  memoryMib: 256,
-  timeoutMs: 30_000,
-  env: {},
-  taskRoot: '/var/task',
-  cacheRoot: null,
-  apiUrl: '',
-  region: 'local',
-  accountId: '0',
-  logGroup: 'g',
-  logStream: 's',
-  purpose: 'serve',
-} as const
 export const event = {
   id: 'a',
   deadlineMs: 1,
@@ -54,37 +16,26 @@ export const event = {
 } as const
 
 /** One link with a peer; everything that is called back lands in `calls`. */
-export class LinkBench {
-  readonly calls: unknown[][] = []
-  readonly frames: Frame[] = []
-  readonly host: Duplex
-  readonly peer: GuestPeer
+export class LinkBench extends PeerBench {
   readonly link: HostLink
   opened: Duplex[] = []
   isServiceOffered = true
 
   constructor() {
-    const [host, guest] = channelPair()
-    this.host = host
-    this.peer = new GuestPeer(guest, (frame) => this.frames.push(frame))
-    const note =
-      (name: string) =>
-      (...rest: unknown[]) => {
-        this.calls.push([name, ...rest])
-      }
-    this.link = new HostLink(host, {
+    super()
+    this.link = new HostLink(this.host, {
       epoch: 'e1',
       role: 'runtime',
       handlers: {
-        onHello: note('hello'),
-        onReady: note('ready'),
-        onInitFail: note('initFail'),
+        onHello: this.note('hello'),
+        onReady: this.note('ready'),
+        onInitFail: this.note('initFail'),
         onLog: (stream, fd, text) => this.calls.push(['log', stream, fd, text.toString()]),
         onOpen: (_service, stream) => {
           this.opened.push(stream)
           return this.isServiceOffered
         },
-        onClosed: note('closed'),
+        onClosed: this.note('closed'),
       },
     })
   }
@@ -93,7 +44,7 @@ export class LinkBench {
     this.peer.hello('e1')
     await tick()
     this.link.configure({ instance: 'i-1', nowMs: 1, logBytesPerSecond: 1 })
-    this.link.bind(bind)
+    this.link.bind(bindMessage)
     await tick()
   }
 
@@ -101,8 +52,7 @@ export class LinkBench {
     await this.greet()
     this.peer.json(FrameType.ready, 0, { loadMs: 1 })
     await tick()
-    this.calls.length = 0
-    this.frames.length = 0
+    this.clear()
   }
 
   invoke(handlers: Partial<InvokeHandlers> = {}): InvokeStream {
