@@ -81,8 +81,8 @@ export async function remove(context: Context, project: string, name: string, au
 
 /** `function:$LATEST`, `function:alias` and `function:number` of every version that names the secret and is reachable or about to be. */
 async function usersOf({ db }: Context, project: string, secret: string): Promise<string[]> {
-  const latest = await db
-    .selectFrom('version_secrets as s')
+  const naming = db.selectFrom('version_secrets as s').where('s.project', '=', project).where('s.secret', '=', secret)
+  const latest = await naming
     .innerJoin('functions as f', (join) =>
       join
         .onRef('f.project', '=', 's.project')
@@ -90,11 +90,8 @@ async function usersOf({ db }: Context, project: string, secret: string): Promis
         .onRef('f.latest', '=', 's.number'),
     )
     .select('f.name')
-    .where('s.project', '=', project)
-    .where('s.secret', '=', secret)
     .execute()
-  const aliased = await db
-    .selectFrom('version_secrets as s')
+  const aliased = await naming
     .innerJoin('aliases as a', (join) =>
       join
         .onRef('a.project', '=', 's.project')
@@ -102,11 +99,8 @@ async function usersOf({ db }: Context, project: string, secret: string): Promis
         .onRef('a.version', '=', 's.number'),
     )
     .select(['a.function_name', 'a.name'])
-    .where('s.project', '=', project)
-    .where('s.secret', '=', secret)
     .execute()
-  const pending = await db
-    .selectFrom('version_secrets as s')
+  const pending = await naming
     .innerJoin('versions as v', (join) =>
       join
         .onRef('v.project', '=', 's.project')
@@ -114,8 +108,6 @@ async function usersOf({ db }: Context, project: string, secret: string): Promis
         .onRef('v.number', '=', 's.number'),
     )
     .select(['v.function_name', 'v.number'])
-    .where('s.project', '=', project)
-    .where('s.secret', '=', secret)
     .where('v.state', '=', 'pending')
     .execute()
   return [
