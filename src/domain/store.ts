@@ -28,7 +28,7 @@ export interface Pending {
   readonly mustLoad: boolean
 }
 
-/** All that must survive a crash. Every mutation resolves after its commit is on disk (fdatasync); every method is asynchronous and
+/** All that must survive a crash. Every mutation resolves after its commit was synced to disk (fsync); every method is asynchronous and
  *  runs off the event loop. Implementations: store/sqlite; suite: test/contract/store.contract.ts. */
 export interface Store {
   functions: {

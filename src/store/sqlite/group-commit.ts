@@ -6,7 +6,7 @@ import { reads, writes } from './operations/index.ts'
 
 const operations = { ...reads, ...writes }
 
-/** Mutations that share one transaction and so one fdatasync: beyond 64 the fsync's share is below 5 us a mutation, while the first
+/** Mutations that share one transaction and so one fsync: beyond 64 its share is below 5 us a mutation, while the first
  *  of the batch waits for the last. */
 export const batchMax = 64
 
@@ -23,7 +23,7 @@ export function isWrite(request: Request): boolean {
 
 /** Answers `requests`: reads first (they were asked at the same time, so any order is right, and none may see a change that is not
  *  yet committed), then all mutations in one transaction. Replies to mutations exist only once COMMIT has returned, that is after
- *  the fdatasync of the journal. */
+ *  the fsync of the journal. */
 export async function runBatch(database: Database, requests: readonly Request[]): Promise<Reply[]> {
   const replies: Reply[] = []
   const mutations: Request[] = []

@@ -5,7 +5,7 @@ import { toPlainError } from '../../domain/plain-error.ts'
 import type { FromWorker, Request, ToWorker } from './messages.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 
-/* The store's thread: everything that touches SQLite runs here, so that no fdatasync and no long scan stops the caller's loop.
+/* The store's thread: everything that touches SQLite runs here, so that no fsync and no long scan stops the caller's loop.
  *
  *   requests -> queue -> (one turn of the loop, well under 1 ms, to gather more) -> batch -> COMMIT -> replies
  *
