@@ -88,12 +88,14 @@ class Raw {
     assert.equal((await this.next(FrameType.ping)).payload.toString(), 'quiet?')
   }
 
-  async resume(epoch: string): Promise<void> {
-    this.peer.json(FrameType.resume, 0, { nowMs: Date.now(), seed, epoch })
+  /** Resolves with what HELLO says of an earlier host's work. */
+  async resume(epoch: string, rest: { isTakenOver?: boolean } = {}): Promise<boolean> {
+    this.peer.json(FrameType.resume, 0, { nowMs: Date.now(), seed, epoch, ...rest })
     assert.deepEqual(await this.json(FrameType.resumed), { epoch })
     const hello = await this.json(FrameType.hello)
     assert.deepEqual([hello['epoch'], hello['role'], hello['protocol']], [epoch, 'runtime', 1])
     this.peer.json(FrameType.configure, 0, { instance: 'i-2', nowMs: Date.now(), logBytesPerSecond: 1 })
+    return hello['isBusy'] === true
   }
 }
 
@@ -184,6 +186,19 @@ for (const [family, { command, handler, code, failing, ownValues }] of Object.en
         assert.equal(secret, 'new')
       })
 
+      test('under another host: no hook runs, the environment is replaced, streams count anew', async () => {
+        const raw = await start()
+        const folder = codeFolder(code)
+        raw.bind(folder, handler)
+        await raw.next(FrameType.ready)
+        await raw.call(1)
+        assert.equal(await raw.resume('e2', { isTakenOver: true }), false)
+        raw.bind(folder, handler, { env: { SECRET: 'new' } })
+        await raw.next(FrameType.ready)
+        const { events, secret } = await raw.call(1)
+        assert.deepEqual([events, secret], [[], 'new'])
+      })
+
       test('a loaded function takes no other one', async () => {
         const raw = await start()
         const folder = codeFolder(code)
@@ -242,3 +257,28 @@ for (const [family, { command, handler, code, failing, ownValues }] of Object.en
       })
     },
   )
+
+for (const [work, event] of [
+  ['an invocation', '{}'],
+  ['waitUntil work', '{"later":true}'],
+] as const)
+  test(`a Node runtime under another host says that ${work} of the one before still runs`, async () => {
+    const { command, handler } = families.node
+    const raw = new Raw(command)
+    try {
+      await raw.next(FrameType.hello)
+      const waits = `exports.handler = async (event, context) => {
+      if (event.later) context.waitUntil(new Promise((resolve) => setTimeout(resolve, 60_000)))
+      else await new Promise((resolve) => setTimeout(resolve, 60_000))
+    }`
+      raw.bind(codeFolder({ 'index.js': waits }), handler)
+      await raw.next(FrameType.ready)
+      const invoke = { id: 'x', deadlineMs: Date.now() + 60_000, contentType: 'application/json', traceparent: null }
+      raw.peer.json(FrameType.invoke, 1, { ...invoke, kind: 'invoke' })
+      raw.peer.send(FrameType.data, Flag.fin, 1, event)
+      if (work === 'waitUntil work') await raw.next(FrameType.data)
+      assert.equal(await raw.resume('e2', { isTakenOver: true }), true)
+    } finally {
+      raw.child.kill('SIGKILL')
+    }
+  })

@@ -27,6 +27,8 @@ let handler = null
 /** From BIND to READY. */
 let isStarting = false
 let isWarm = false
+/** Since the last RESUME: this is no clone, its host alone is another. */
+let isTakenOver = false
 /** While the hooks before a snapshot run; the PING that follows is answered after them. */
 let preparing = null
 
@@ -92,9 +94,9 @@ function receive(type, flags, stream, payload) {
   if (receiver !== undefined) receiver(stream, payload, flags)
 }
 
-function hello(epoch) {
+function hello(epoch, rest) {
   const { pid, versions } = process
-  json(Type.hello, { protocol: 1, role: 'runtime', epoch, runtime: 'node', version: versions.node, pid })
+  json(Type.hello, { protocol: 1, role: 'runtime', epoch, runtime: 'node', version: versions.node, pid, ...rest })
 }
 
 function receiveInvoke(stream, message) {
@@ -135,7 +137,7 @@ async function start(message) {
   next()
 }
 
-/** Bound again in a clone of a snapshot that holds the code: only what a host may set is set anew. */
+/** Bound again in a clone of a snapshot that holds the code, or by another host: only what a host may set is set anew. */
 async function startAgain(message) {
   const startedAt = process.hrtime.bigint()
   isStarting = true
@@ -146,7 +148,7 @@ async function startAgain(message) {
       )
     bind = message
     enter(message)
-    await require('./snapshot.cjs').runAfterRestore()
+    if (!isTakenOver) await require('./snapshot.cjs').runAfterRestore()
   } catch (error) {
     writer.send(Type.fail, 0, 0, failText(describe(error), 'after_restore'))
     return exitFlushed(1)
@@ -173,13 +175,15 @@ function answerPing(payload) {
   void require('./warm-up.cjs').warmUp()
 }
 
-/** First act of a clone. What an earlier host had open is over. */
+/** First act of a clone, or under another host. What an earlier host had open is over, and told if it still runs. */
 function resume(message) {
+  const isBusy = isStarting || running !== null || invocations.size > 0
   invocations.clear()
   waiting.length = 0
-  require('./snapshot.cjs').reseed(handler !== null)
+  isTakenOver = message.isTakenOver === true
+  if (!isTakenOver) require('./snapshot.cjs').reseed(handler !== null)
   json(Type.resumed, { epoch: message.epoch })
-  hello(message.epoch)
+  hello(message.epoch, { isBusy })
 }
 
 /** Environment, working folder and search paths as the user's code expects them. */

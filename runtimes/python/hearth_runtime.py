@@ -57,6 +57,8 @@ class Runtime:
         self._output = output
         self._bind = None
         self._handler = None
+        # Since the last RESUME: this is no clone, its host alone is another.
+        self._is_taken_over = False
 
     def serve(self):
         channel = self._channel
@@ -99,9 +101,7 @@ class Runtime:
         self._ready(started_at)
 
     def _start_again(self, bind):
-        """Bound again in a clone of a snapshot that holds the code: only what a host may set is set anew."""
-        import hearth_snapshot
-
+        """Bound again in a clone of a snapshot that holds the code, or by another host: only what a host may set is set anew."""
         started_at = perf_counter()
         try:
             ours = f"{self._bind['function']}:{self._bind['version']}"
@@ -110,7 +110,10 @@ class Runtime:
                 raise RuntimeError(f"This snapshot is of {ours}, not of {wanted}.")
             self._bind = bind
             _enter(bind)
-            hearth_snapshot.restored()
+            if not self._is_taken_over:
+                import hearth_snapshot
+
+                hearth_snapshot.restored()
         except Exception as error:
             self._fail_start(error, "after_restore")
         self._ready(started_at)
@@ -186,10 +189,14 @@ class Runtime:
                 self._shut_down()
 
     def _resume(self, message):
-        """First act of a clone."""
+        """First act of a clone, or under another host. It is read between invocations only, so none runs."""
         import hearth_snapshot
 
-        hearth_snapshot.reseed(message["seed"])
+        self._is_taken_over = message.get("isTakenOver") is True
+        if not self._is_taken_over:
+            import hearth_snapshot
+
+            hearth_snapshot.reseed(message["seed"])
         self._channel.send(RESUMED, 0, 0, dumps({"epoch": message["epoch"]}).encode())
         _hello(self._channel, message["epoch"])
 

@@ -45,6 +45,8 @@ export interface InitResume {
   readonly epoch: string
   readonly instance: string
   readonly hostname: string
+  /** It is no clone: only its host is another, and its randomness is its own already. */
+  readonly isTakenOver?: boolean
 }
 
 /** Of the runtime's cgroup and of /tmp. The peak starts anew only on a guest kernel >= 6.12; before, it is that of the VM's life. */

@@ -13,6 +13,8 @@ export interface Hello {
   readonly runtime: string
   readonly version: string
   readonly pid: number
+  /** After RESUME: what an earlier host began still runs. */
+  readonly isBusy: boolean
 }
 
 export interface ConfigureMessage {
@@ -88,6 +90,7 @@ export function parseHello(payload: Buffer): Hello {
     runtime: string('HELLO', fields, 'runtime', 64),
     version: string('HELLO', fields, 'version', 64),
     pid: number('HELLO', fields, 'pid'),
+    isBusy: fields['isBusy'] === true,
   }
 }
 

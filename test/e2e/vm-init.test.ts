@@ -221,7 +221,8 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
       const runtime = vm.connectRuntime('e2')
       await vm.vm.command('cont')
       await vm.init.ping()
-      await vm.init.resume({ nowMs: Date.now(), seed: randomSeed(), epoch: 'e2', instance: 'i-1', hostname: 'vm-two' })
+      const own = { seed: randomSeed(), epoch: 'e2', instance: 'i-1', hostname: 'vm-two', isTakenOver: true }
+      await vm.init.resume({ nowMs: Date.now(), ...own })
       await vm.supervisorHello.promise
       await runtime
       await vm.bind('index.handler')

@@ -35,6 +35,8 @@ pub struct Identity {
     pub seed: String,
     pub epoch: String,
     pub hostname: String,
+    /// The VM is no clone: only its host is another.
+    pub is_taken_over: bool,
 }
 
 impl Configure {
@@ -89,6 +91,7 @@ impl Resume {
                 seed: fields.text("seed")?,
                 epoch: fields.text("epoch")?,
                 hostname: fields.text("hostname")?,
+                is_taken_over: fields.flag("isTakenOver").unwrap_or(false),
             }),
         };
         Ok(Resume { now_ms: fields.number("nowMs")?, identity })
@@ -176,7 +179,10 @@ mod tests {
         assert!(bind.has_code);
         assert_eq!(bind.network.unwrap().gateway, Ipv4Addr::new(100, 64, 0, 1));
         let resume = Resume::parse(&vector("RESUME of the init")).unwrap();
-        assert_eq!(resume.identity.unwrap().epoch, "e-3");
+        let identity = resume.identity.unwrap();
+        assert_eq!((identity.epoch.as_str(), identity.is_taken_over), ("e-3", false));
+        let text = r#"{"nowMs":1,"seed":"","epoch":"e","hostname":"h","isTakenOver":true}"#;
+        assert!(Resume::parse(text.as_bytes()).unwrap().identity.unwrap().is_taken_over);
         assert!(Resume::parse(&vector("RESUME after a pause, and its answer")).unwrap().identity.is_none());
         assert!(resets_peak(&vector("STATS")));
         assert_eq!(grace_ms(&vector("SHUTDOWN")), 500);

@@ -32,7 +32,7 @@ impl Vm {
         unsafe { libc::sync() };
     }
 
-    /// Everything that two clones share by birth becomes this one's own.
+    /// Everything that two clones share by birth becomes this one's own. A VM that was taken over has that already: its clock is only set right.
     pub(super) fn begin_resume(&mut self, time: HostTime, identity: Identity) -> Result<(), Error> {
         identity::mix_seed(&identity.seed)?;
         identity::set_hostname(&identity.hostname)?;
@@ -42,9 +42,10 @@ impl Vm {
             self.tell_resumed(&identity.epoch);
             return Ok(());
         }
-        time.set(BACK)?;
+        time.set(if identity.is_taken_over { Duration::ZERO } else { BACK })?;
         let message = serde_json::json!({
             "nowMs": time.epoch_ms, "seed": identity::draw_seed()?, "epoch": identity.epoch,
+            "isTakenOver": identity.is_taken_over,
         });
         self.relay.resume(&message.to_string());
         let deadline = Instant::now() + Duration::from_millis(RUNTIME_MS_MAX);

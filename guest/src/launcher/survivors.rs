@@ -5,7 +5,7 @@ use super::Launcher;
 use crate::error::Error;
 use crate::sys::Ended;
 use crate::up;
-use crate::vm::{remove_leftovers, Reaper, Record, Vm, Ward};
+use crate::vm::{jail_root, remove_leftovers, Reaper, Record, Vm, Ward};
 use serde_json::{json, Value};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -65,7 +65,8 @@ impl Launcher {
         let vm = self.vms.running.get_mut(&serial).filter(|vm| vm.is_running && !vm.is_kill_asked);
         let vm = vm.ok_or_else(|| Error::UnknownInstance { instance: name.to_string() })?;
         vm.is_adopted = true;
-        Ok(json!({ "pid": vm.pid }))
+        let root = vm.record.jail.as_ref().map(|jail| jail_root(&self.host.state, jail));
+        Ok(json!({ "pid": vm.pid, "uid": vm.record.uid, "root": root }))
     }
 
     pub(super) fn sweep_vms(&mut self) -> Value {

@@ -43,7 +43,7 @@ impl Jail {
             let of_program = own_folder(&jails, program)?;
             sys::mkdirat(of_program.as_raw_fd(), &request.base.instance, 0o711)?;
             let root = own_folder(&own_folder(&of_program, &request.base.instance)?, "root");
-            let root_path = format!("{}/{JAILS}/{name}/root", host.state);
+            let root_path = root_path(&host.state, &name);
             if root.is_err() {
                 remove(&host.state, &name);
             }
@@ -155,6 +155,11 @@ pub fn share(host: &Host, root: &OwnedFd, name: &str, uid: u32) -> Result<bool, 
         sys::chmod(&format!("/proc/self/fd/{}", root.as_raw_fd()), 0o711)
     };
     share().at("share", at).map(|()| true)
+}
+
+/// Of the jail `<program's name>/<instance>`, as the platform sees it.
+pub fn root_path(state: &str, name: &str) -> String {
+    format!("{state}/{JAILS}/{name}/root")
 }
 
 /// The root of a jail that a former launcher made.

@@ -14,6 +14,7 @@ mod tail;
 mod template;
 
 pub use former::{remove_leftovers, Former};
+pub use jail::root_path as jail_root;
 pub use program::Program;
 pub use reaper::{Reaper, Ward};
 pub use record::{Process, Record, Records};
