@@ -171,9 +171,11 @@ fn leave_jailed(platform: &mut Platform) {
 }
 
 fn adopt_jailed(platform: &mut Platform) {
-    platform.must("vm_adopt", json!({ "instance": "v-1" }));
+    let adopted = platform.must("vm_adopt", json!({ "instance": "v-1" }));
+    let root = format!("{}/jails/firecracker/v-1/root", platform.folder);
+    assert_eq!(adopted["root"], root);
     platform.must("vm_share", json!({ "instance": "v-1", "name": "api.sock" }));
-    let mut vm = connect(&format!("{}/jails/firecracker/v-1/root/api.sock", platform.folder), 0);
+    let mut vm = connect(&format!("{root}/api.sock"), 0);
     assert_eq!(vm.ask("cat /kernel"), "I am a kernel");
     assert_eq!(platform.must("kill", json!({ "instance": "v-1" }))["signal"], "SIGKILL");
 }
@@ -253,7 +255,10 @@ fn adopt(platform: &mut Platform, before: Option<Value>) {
     taken["uid"] = json!(VM_UID + 1);
     assert_eq!(platform.ask("vm_spawn", taken)["error"], "Instance \"v-2\" exists already.");
     for id in ["v-1", "v-2"] {
-        let pid = platform.must("vm_adopt", json!({ "instance": id }))["pid"].clone();
+        let adopted = platform.must("vm_adopt", json!({ "instance": id }));
+        let pid = adopted["pid"].clone();
+        assert_eq!(adopted["root"], Value::Null);
+        assert!(adopted["uid"].as_u64().is_some_and(|uid| uid > 0));
         assert!(entries.iter().any(|entry| entry["instance"] == id && entry["pid"] == pid));
     }
     let mut vm = connect(&socket(platform, "v-1"), 0);
