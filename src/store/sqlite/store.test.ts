@@ -1,4 +1,5 @@
-import { auditOf, storeContract, versionOf } from '../../../test/contract/store.contract.ts'
+import { auditOf, versionOf } from '../../../test/contract/store-bench.ts'
+import { storeContract } from '../../../test/contract/store.contract.ts'
 import { ManualClock, systemClock } from '../../domain/clock.ts'
 import { AppError } from '../../domain/error.ts'
 import { silentLogger } from '../../domain/logger.ts'

@@ -1,0 +1,65 @@
+import type { ManualClock } from '../../src/domain/clock.ts'
+import { defaultConfig } from '../../src/domain/default-config.ts'
+import { AppError } from '../../src/domain/error.ts'
+import type { ErrorCode } from '../../src/domain/error.ts'
+import type { AuditDraft, NewVersion, Page, PageRequest, Store } from '../../src/domain/store.ts'
+import assert from 'node:assert/strict'
+
+/** Declares one test over an empty store that has the project `p`. */
+export type Contract = (title: string, body: (store: Store, clock: ManualClock) => Promise<void>) => void
+
+export function auditOf(action: string, target: string): AuditDraft {
+  return { actor: 'key1', action, target, detail: { why: 'test' } }
+}
+
+export function versionOf(
+  functionName: string,
+  options: { secrets?: Record<string, string>; code?: string } = {},
+): NewVersion {
+  return {
+    project: 'p',
+    functionName,
+    config: {
+      ...defaultConfig('x86_64'),
+      description: 'Says hello.',
+      runtime: 'node24',
+      handler: 'index.handler',
+      env: { GREETING: 'hello' },
+      secrets: options.secrets ?? {},
+    },
+    codeDigest: `sha256:${(options.code ?? 'a').repeat(64)}`,
+    codeBytes: 1_234,
+    runtimeId: 'node24',
+    runtimeVersion: '24.1.0',
+    runtimeDigest: `sha256:${'b'.repeat(64)}`,
+    policyDigest: `sha256:${'c'.repeat(64)}`,
+  }
+}
+
+/** The AppError that `promise` must reject with. */
+export async function rejects(promise: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<AppError> {
+  const error = await promise.then(
+    () => assert.fail(`Expected ${code}, but the call succeeded.`),
+    (thrown: unknown) => thrown,
+  )
+  assert.ok(error instanceof AppError, `Expected an AppError, got ${String(error)}`)
+  assert.equal(error.code, code, error.message)
+  assert.match(error.message, message)
+  return error
+}
+
+/** Every item from `cursor` on. */
+export async function all<T>(
+  list: (page: PageRequest) => Promise<Page<T>>,
+  limit: number,
+  cursor: string | null | undefined,
+): Promise<T[]> {
+  const items: T[] = []
+  for (let next = cursor; next !== null;) {
+    const page = await list(next === undefined ? { limit } : { limit, cursor: next })
+    assert.ok(page.items.length <= limit)
+    items.push(...page.items)
+    next = page.nextCursor
+  }
+  return items
+}
