@@ -168,7 +168,9 @@ export const receipt = z
         snapshot: z
           .string()
           .nullable()
-          .describe('Of a microVM: `runtime`, `function`, `none`, or `refused: <reason>`.'),
+          .describe(
+            'Of a microVM: `runtime`, `function`, `none`; `refused: <reason>` or `runtime, function refused: <reason>` where a stronger rung did not hold.',
+          ),
         arch: z.string(),
         startedAt: z.number(),
         endedAt: z.number(),

@@ -3,7 +3,7 @@ import { AppError } from '../domain/error.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Driver, Prespawned, Sandbox } from '../domain/driver.ts'
 import type { Logger } from '../domain/logger.ts'
-import type { Snapshot } from '../domain/snapshot.ts'
+import type { Snapshot, SnapshotKind } from '../domain/snapshot.ts'
 import { Instance, type InstanceOptions } from './instance.ts'
 import type { Place } from './place.ts'
 import { timedPhase } from './start-phases.ts'
@@ -20,18 +20,24 @@ export interface BootContext {
   readonly newToken: () => string
 }
 
-/** How the sandbox comes to be. */
+/** A rung of the ladder that did not hold, and why. */
+export interface Refusal {
+  readonly kind: SnapshotKind
+  readonly why: string
+}
+
+/** How the sandbox comes to be; `refused`: the stronger rungs that were tried before, for the receipt. */
 export type Origin =
   | {
       readonly kind: 'boot'
-      /** Why it was not restored, for the receipt. */
-      readonly why: string | null
+      readonly refused: readonly Refusal[]
       /** Where a snapshot of it will be kept, for one that is booted to be saved. */
       readonly saveTo?: string
     }
   | {
       readonly kind: 'restore'
       readonly snapshot: Snapshot
+      readonly refused: readonly Refusal[]
       /** What a function snapshot has mounted. */
       readonly codeImage: string | null
       /** A VMM started ahead, with the instance id it was started for. */
@@ -130,6 +136,7 @@ function makeInstance(
         snapshot: capabilities.isVm ? originText(origin) : null,
       },
       isRestored: origin.kind === 'restore',
+      isRefused: origin.refused.length > 0,
       mayPause: capabilities.pause,
     },
   })
@@ -140,9 +147,12 @@ export function vmmText({ capabilities: { vmm } }: Driver): string | null {
   return vmm === null ? null : `${vmm.name} ${vmm.version} (${vmm.accelerator})`
 }
 
+/** `function`, `runtime`, `none`; `refused: <why>` for a cold boot that should not have been one, `runtime, function refused: <why>`. */
 function originText(origin: Origin): string {
-  if (origin.kind === 'restore') return origin.snapshot.kind
-  return origin.why === null ? 'none' : `refused: ${origin.why}`
+  const whys = origin.refused.map(({ kind, why }) => `${kind} refused: ${why}`)
+  if (origin.kind === 'restore') return [origin.snapshot.kind, ...whys].join(', ')
+  if (origin.refused.length === 1) return `refused: ${origin.refused[0]?.why}`
+  return whys.length === 0 ? 'none' : whys.join(', ')
 }
 
 async function helloInTime(instance: Instance, clock: Clock, limitMs: number): Promise<void> {

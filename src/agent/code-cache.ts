@@ -1,5 +1,5 @@
 import type { ArtifactStore } from '../domain/artifact.ts'
-import { versionKey, type Version } from '../domain/function.ts'
+import { versionKey, type Version, type VersionRef } from '../domain/function.ts'
 
 /** A Version's files on this node. */
 export interface Code {
@@ -52,8 +52,10 @@ export class CodeCache {
     this.#known.set(cacheKey(version), code)
   }
 
-  forget(version: Version): void {
-    this.#known.delete(cacheKey(version))
+  /** Whatever it holds under the name of this Version: a Function that was made anew gives out its numbers again. */
+  forget(version: VersionRef): void {
+    const own = `${versionKey(version)} `
+    for (const key of this.#known.keys()) if (key.startsWith(own)) this.#known.delete(key)
   }
 
   async #find(version: Version): Promise<Code> {

@@ -31,6 +31,8 @@ export interface InstanceFrom {
   readonly record: Pick<AttemptRecord, 'driver' | 'vmm' | 'snapshot'>
   /** It came up from a snapshot. */
   readonly isRestored: boolean
+  /** A stronger rung of the ladder was refused before. */
+  readonly isRefused: boolean
   readonly mayPause: boolean
 }
 

@@ -14,7 +14,7 @@ export interface LocalAgentOptions {
   /** In the operator's order of preference; `auto` takes the first that works. */
   readonly drivers: readonly Driver[]
   /** Root and code images for drivers that take them; null where there is none such. */
-  readonly images: Pick<ImageStore, 'codeImage'> | null
+  readonly images: Pick<ImageStore, 'codeImage' | 'codeOwners' | 'forgetCode'> | null
   readonly runtimes: RuntimeCatalog
   readonly artifacts: ArtifactStore
   readonly secrets: SecretSource

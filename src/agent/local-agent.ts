@@ -8,7 +8,7 @@ import type {
   OutcomeSink,
 } from '../domain/agent.ts'
 import { systemClock, type Clock } from '../domain/clock.ts'
-import type { Version } from '../domain/function.ts'
+import { parseVersionKey, versionKey, type Version, type VersionRef } from '../domain/function.ts'
 import type { InstanceInfo } from '../domain/instance.ts'
 import type { Logger } from '../domain/logger.ts'
 import { Alarm } from './alarm.ts'
@@ -75,7 +75,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       logs: this.#functionLogs,
       forgotten: (version) => {
         this.#code.forget(version)
-        this.#sources.forget(version)
+        this.#sources.rest(version)
       },
     })
     this.#sources = new Sources({
@@ -174,6 +174,26 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
 
   async evict(filter: EvictFilter): Promise<number> {
     return this.#groups.evict(filter)
+  }
+
+  async kept(of?: Parameters<Agent['kept']>[0]): Promise<readonly VersionRef[]> {
+    const owners = [...this.#sources.owners(), ...((await this.#options.images?.codeOwners()) ?? [])]
+    return [...new Set(owners)].flatMap((owner) => {
+      const ref = parseVersionKey(owner)
+      if (ref === null) return []
+      return of === undefined || (ref.project === of.project && ref.functionName === of.functionName) ? [ref] : []
+    })
+  }
+
+  async forget(version: VersionRef): Promise<void> {
+    const owner = versionKey(version)
+    this.#code.forget(version)
+    try {
+      await this.#sources.forget(owner)
+      await this.#options.images?.forgetCode(owner)
+    } catch (error) {
+      this.logger.warn('version.forget.failed', { version: owner, error: String(error) })
+    }
   }
 
   async drain(deadline: number): Promise<void> {
@@ -285,7 +305,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     const { images } = this.#options
     if (images === null || this.#sources.placeOf(version).driver.capabilities.codeForm !== 'image') return null
     const { folder: codeFolder, cacheFolder } = trees
-    return (await images.codeImage({ codeFolder, cacheFolder, layerFolders: [] })).path
+    return (await images.codeImage({ codeFolder, cacheFolder, layerFolders: [] }, versionKey(version))).path
   }
 
   #bootContext(): BootContext {

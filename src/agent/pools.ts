@@ -58,9 +58,9 @@ export class Pools {
     return pool
   }
 
-  /** Drops an own pool, when its Version goes. */
-  forget(key: string): void {
-    this.#pools.delete(key)
+  /** Drops the own pools of a Version, when it goes. */
+  forget(owner: string): void {
+    for (const key of this.#pools.keys()) if (key.startsWith(`${owner} `)) this.#pools.delete(key)
   }
 
   ready(): Instance[] {

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterEach, test } from 'node:test'
-import { AgentRig, settle, versionOf, type FakeDriverOptions } from '../../test/support/agent-rig.ts'
+import {
+  AgentRig,
+  catalogOf,
+  fakeBuild,
+  settle,
+  versionOf,
+  type FakeDriverOptions,
+} from '../../test/support/agent-rig.ts'
+import { until } from '../../test/support/until.ts'
 import type { AttemptRecord } from '../domain/invocation.ts'
 import type { Version } from '../domain/function.ts'
 
@@ -11,11 +19,11 @@ afterEach(async () => {
   for (const rig of rigs.splice(0)) await rig.close()
 })
 
-function machines(options: FakeDriverOptions = {}, snapshots?: string): AgentRig {
+function machines(options: FakeDriverOptions = {}, snapshots?: string, runtimes = catalogOf(fakeBuild)): AgentRig {
   const folders = (of: string) => ({ instances: `${of}/instances`, logs: `${of}/logs`, snapshots: `${of}/snapshots` })
   const rig = AgentRig.fake(
     { isVm: true, ...options },
-    { vmPoolSize: 0, ...(snapshots !== undefined && { folders: folders(snapshots) }) },
+    { runtimes, vmPoolSize: 0, ...(snapshots !== undefined && { folders: folders(snapshots) }) },
   )
   rigs.push(rig)
   return rig
@@ -132,6 +140,98 @@ test('Snapshots: found again after a restart; another VMM version refuses them a
   await deployed(third, vm)
   assert.equal(third.driver.boots, 1, 'made anew')
   assert.equal(readdirSync(path.join(folder, 'snapshots')).length, 1)
+})
+
+test('Snapshots: a start while a refused one is made anew says which parts of its key differ, and is cold for it', async () => {
+  const first = machines()
+  await first.agent.register()
+  await deployed(first, vm)
+  for (const [faults, why] of [
+    [{ vmmVersion: '2' }, 'VMM is 2, the snapshot has 1'],
+    [
+      { vmmVersion: '3', image: `sha256:${'e'.repeat(64)}` },
+      `VMM is 3, the snapshot has 2; root image is ${'e'.repeat(12)}, the snapshot has ${'a'.repeat(12)}`,
+    ],
+  ] as const) {
+    const next = machines({ faults: { ...faults, failSnapshot: 'not now' } }, first.folder)
+    await next.agent.register()
+    const { result } = await settled(next.begin(vm).done)
+    assert.deepEqual([result.attempt?.snapshot, result.coldCause], [`refused: ${why}`, 'snapshot_refused'])
+    delete next.driver.faults.failSnapshot
+    await next.advance(60_000)
+    await deployed(next, vm)
+  }
+})
+
+test('Snapshots: another build in the place of the interpreter refuses what the one before had', async () => {
+  const first = machines()
+  await first.agent.register()
+  await deployed(first, vm)
+  const build = { ...fakeBuild, version: '26.0.1', digest: `sha256:${'b'.repeat(64)}` } as const
+  const next = machines({}, first.folder, catalogOf(build))
+  await next.agent.register()
+  const { result } = await settled(next.begin(vm).done)
+  const why =
+    'runtime is node26 26.0.1, the snapshot has node26 26.0.0; root image is bbbbbbbbbbbb, the snapshot has aaaaaaaaaaaa'
+  assert.deepEqual([result.attempt?.snapshot, result.coldCause], [`refused: ${why}`, 'snapshot_refused'])
+})
+
+test('Snapshots: a function snapshot that cannot be restored is named beside the rung that served', async () => {
+  const rig = machines()
+  await rig.agent.register()
+  const version = versionOf({ isolation: 'vm', snapshot: 'function', reuse: 'never' })
+  await deployed(rig, version)
+  rig.driver.faults.failRestore = { times: 1 }
+  const { result } = await settled(rig.begin(version).done)
+  assert.match(result.attempt?.snapshot ?? '', /^runtime, function refused: Cannot restore instance "i-[0-9a-f]+"\.$/)
+  assert.deepEqual([result.start, result.coldCause], ['snapshot', 'snapshot_refused'])
+})
+
+test('forget: the function snapshot of a Version goes, also one from before a restart, and is made again when called for', async () => {
+  const version = versionOf({ isolation: 'vm', snapshot: 'function', reuse: 'never' })
+  const other = versionOf({ isolation: 'vm', snapshot: 'function', reuse: 'never' }, { number: 2 })
+  const first = machines()
+  await first.agent.register()
+  await deployed(first, version)
+  await deployed(first, other)
+  const kinds = (): string[] =>
+    readdirSync(path.join(first.folder, 'snapshots')).map((name) => name.split('-')[0] ?? '')
+  assert.deepEqual(kinds().sort(), ['function', 'function', 'runtime'])
+  await first.agent.forget({ project: 'default', functionName: 'fn', number: 1 })
+  assert.deepEqual(kinds().sort(), ['function', 'runtime'])
+  assert.deepEqual(
+    (await first.agent.kept()).map(({ number }) => number),
+    [2],
+  )
+  assert.equal((await attemptOf(first, version)).snapshot, 'runtime', 'not refused: it was not wanted any more')
+  const again = async (): Promise<true | string> => {
+    const { snapshot } = await attemptOf(first, version)
+    return snapshot === 'function' || String(snapshot)
+  }
+  await until(again, { timeoutMs: 10_000, what: 'a function snapshot' })
+
+  const second = machines({}, first.folder)
+  await second.agent.register()
+  assert.equal((await second.agent.kept({ project: 'default', functionName: 'fn' })).length, 2)
+  assert.deepEqual(await second.agent.kept({ project: 'default', functionName: 'fn2' }), [])
+  for (const number of [1, 2]) await second.agent.forget({ project: 'default', functionName: 'fn', number })
+  assert.deepEqual(kinds(), ['runtime'])
+})
+
+test('forget: a snapshot that is being made meanwhile goes when it is done', async () => {
+  const rig = machines()
+  await rig.agent.register()
+  await deployed(rig, vm)
+  rig.driver.faults.restoreMs = 1_000
+  const version = versionOf({ isolation: 'vm', snapshot: 'function' }, { number: 7 })
+  const deploying = rig.agent.deploy(version)
+  while (readdirSync(path.join(rig.folder, 'snapshots')).length < 2) await rig.advance(500)
+  await rig.agent.forget(version)
+  for (let n = 0; n < 5; n++) await rig.advance(1_000)
+  await deploying
+  const isGone = (): boolean => readdirSync(path.join(rig.folder, 'snapshots')).length === 1
+  await until(() => isGone() || 'it is there', { timeoutMs: 10_000, what: 'the snapshot to go' })
+  assert.deepEqual(await rig.agent.kept(), [])
 })
 
 test('Snapshots: one whose clones were not compared before a crash does not serve', async () => {

@@ -7,7 +7,7 @@ import type { Logger } from '../domain/logger.ts'
 import { runtimeFamilies, type RuntimeBuild, type RuntimeCatalog } from '../domain/runtime.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
 import type { PlaceNames } from './binding.ts'
-import { bootInstance, type BootContext, type Origin } from './boot.ts'
+import { bootInstance, type BootContext, type Origin, type Refusal } from './boot.ts'
 import type { Code } from './code-cache.ts'
 import type { Instance } from './instance.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -51,6 +51,7 @@ export class Sources {
       folder: options.snapshotsFolder,
       boot: (place, origin) => this.#boot(place, origin),
       newToken: options.boot.newToken,
+      hasBuild: (digest) => options.runtimes.list().some((build) => build.digest === digest),
       ...{ clock, logger, names },
     })
     this.pools = new Pools({
@@ -116,7 +117,7 @@ export class Sources {
       if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return this.pools.of(place)
       const key = functionKey(version, place)
       if (version.config.snapshot === 'none')
-        return this.pools.own(key, place, () => this.#boot(place, { kind: 'boot', why: null }))
+        return this.pools.own(key, place, () => this.#boot(place, { kind: 'boot', refused: [] }))
       return this.pools.own(key, place, () => this.#bringOwn(version, place))
     } catch (error) {
       return { claim: failing(error) }
@@ -128,14 +129,15 @@ export class Sources {
     return this.poolOf(version)
   }
 
-  /** The strongest rung that holds now: restored from the runtime snapshot, else booted. */
-  async bring(place: Place): Promise<Instance> {
+  /** The strongest rung that holds now: restored from the runtime snapshot, else booted. `refused`: a stronger one that did not. */
+  async bring(place: Place, refused: readonly Refusal[] = []): Promise<Instance> {
+    if (!place.driver.capabilities.snapshots) return this.#boot(place, { kind: 'boot', refused })
+    const looking = this.#snapshots.look(place)
+    if (looking !== null) await looking
     const { snapshot, why } = this.#snapshots.usable(place)
-    if (snapshot === null) {
-      if (place.driver.capabilities.snapshots) this.#snapshots.want(place)
-      return this.#boot(place, { kind: 'boot', why })
-    }
-    return this.#restore(place, snapshot, null)
+    if (snapshot !== null) return this.#restore(place, snapshot, { codeImage: null, refused })
+    this.#snapshots.want(place)
+    return this.#boot(place, { kind: 'boot', refused: [...refused, ...refusals('runtime', why)] })
   }
 
   /** Makes the snapshots that starts of `version` will want. Throws guest_failed when its code or its clones are at fault;
@@ -159,16 +161,20 @@ export class Sources {
     await ensure('function', () => this.#snapshots.ensureOf(version, place, code))
   }
 
-  /** `version` runs here no more. */
-  forget(version: Version): void {
-    try {
-      const place = this.placeOf(version)
-      if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return
-      this.pools.forget(functionKey(version, place))
-      void this.#snapshots.forgetOf(version, place)
-    } catch (error) {
-      this.#options.logger.debug('sources.forget.skipped', { version: versionKey(version), error: String(error) })
-    }
+  /** `version` has not run here for long: what is in memory for it goes. */
+  rest(version: Version): void {
+    this.pools.forget(versionKey(version))
+  }
+
+  /** Versions with a function snapshot on this node. */
+  owners(): readonly string[] {
+    return this.#snapshots.owners()
+  }
+
+  /** A Version is no more, or needs not start fast any more: its snapshots go. */
+  async forget(owner: string): Promise<void> {
+    this.pools.forget(owner)
+    await this.#snapshots.forget(owner)
   }
 
   async close(): Promise<void> {
@@ -178,20 +184,27 @@ export class Sources {
 
   async #bringOwn(version: Version, place: Place): Promise<Instance> {
     const code = await this.#options.code(version)
-    const { snapshot } = this.#snapshots.usableOf(version, place)
-    if (snapshot !== null) return this.#restore(place, snapshot, code.image)
+    const looking = this.#snapshots.lookOf(version, place, code)
+    if (looking !== null) await looking
+    const { snapshot, why } = this.#snapshots.usableOf(version, place)
+    if (snapshot !== null) return this.#restore(place, snapshot, { codeImage: code.image, refused: [] })
     // The next rung serves meanwhile.
     this.#snapshots.wantOf(version, place, code)
-    return this.bring(place)
+    return this.bring(place, refusals('function', why))
   }
 
   /** Restores, and takes the next rung when that fails. */
-  async #restore(place: Place, snapshot: Snapshot, codeImage: string | null): Promise<Instance> {
+  async #restore(
+    place: Place,
+    snapshot: Snapshot,
+    { codeImage, refused }: { codeImage: string | null; refused: readonly Refusal[] },
+  ): Promise<Instance> {
     try {
-      return await this.#boot(place, { kind: 'restore', snapshot, codeImage })
+      return await this.#boot(place, { kind: 'restore', snapshot, codeImage, refused })
     } catch (error) {
       await this.#snapshots.failed(place, snapshot, error)
-      return snapshot.kind === 'function' ? this.bring(place) : this.#boot(place, { kind: 'boot', why: String(error) })
+      const all = [...refused, ...refusals(snapshot.kind, error instanceof Error ? error.message : String(error))]
+      return snapshot.kind === 'function' ? this.bring(place, all) : this.#boot(place, { kind: 'boot', refused: all })
     }
   }
 
@@ -248,6 +261,10 @@ export class Sources {
       return build
     }
   }
+}
+
+function refusals(kind: Refusal['kind'], why: string | null): readonly Refusal[] {
+  return why === null ? [] : [{ kind, why }]
 }
 
 function failing(error: unknown): Pool['claim'] {

@@ -44,7 +44,7 @@ export interface StartOptions extends StartHooks {
  *    5 code_load                        the runtime imports the handler, until READY
  */
 export class Start implements InstanceOwner {
-  readonly cause: ColdCause
+  cause: ColdCause
   phases: TimedPhase[] = []
   source: StartSource = 'boot'
   instance: Instance | null = null
@@ -118,6 +118,8 @@ export class Start implements InstanceOwner {
     const { clock } = this.#options
     this.instance = instance
     this.source = source
+    // A ready one lost nothing by it; who waited for this one did.
+    if (source !== 'pool' && instance.from.isRefused) this.cause = 'snapshot_refused'
     instance.owner = this
     const nowMs = clock.monotonicMs()
     if (source === 'pool')

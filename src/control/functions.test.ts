@@ -273,3 +273,76 @@ test('secrets.delete: refused while a pending version names it', async () => {
   await until(async () => (await api.control.functions.get(admin, 'needs')).record.update?.state === 'failed')
   await api.control.secrets.delete(admin, 'needed')
 })
+
+const kept = (functionName: string, ...numbers: number[]) =>
+  numbers.map((number) => ({ project: 'default', functionName, number }))
+
+async function updated(name: string, description: string, at = api): Promise<FunctionView> {
+  return at.control.functions.update(admin, name, { config: { description } })
+}
+
+test('delete: the node forgets every Version of the function, and of no other', async () => {
+  await create('doomed')
+  await create('other')
+  api.agent.files = [...kept('doomed', 1, 2), ...kept('other', 1)]
+  api.agent.forgotten.length = 0
+  await api.control.functions.delete(admin, 'doomed')
+  assert.deepEqual(api.agent.forgotten, ['default/doomed:1', 'default/doomed:2'])
+  assert.deepEqual(api.agent.files, kept('other', 1))
+})
+
+test('update and rollback: kept are $LATEST, what aliases name, what is on its way, and where a rollback goes', async () => {
+  await create('many')
+  for (const number of [2, 3, 4, 5]) await updated('many', `${number}`)
+  await api.control.aliases.set(admin, 'many', 'prod', 2)
+  api.agent.files = kept('many', 1, 2, 3, 4, 5)
+  await updated('many', '6')
+  assert.deepEqual(api.agent.files, kept('many', 2, 5))
+  api.agent.files = kept('many', 1, 2, 3, 4, 5, 6, 7)
+  const held = holdDeploys()
+  await api.control.functions.update(admin, 'many', { config: { description: '7' } }, later)
+  await api.control.functions.rollback(admin, 'many', 4)
+  assert.deepEqual(api.agent.files, kept('many', 2, 3, 4, 7))
+  held.succeed()
+})
+
+test('create, update: of a Version that does not come to be the node keeps nothing', async () => {
+  await create('fragile')
+  api.agent.onDeploy = async () => {
+    throw invalid('code', 'x', 'something that loads')
+  }
+  api.agent.forgotten.length = 0
+  await assert.rejects(create('unborn'), { code: 'invalid' })
+  await assert.rejects(updated('fragile', '2'), { code: 'invalid' })
+  const view = await api.control.functions.update(admin, 'fragile', { config: { description: '3' } }, later)
+  assert.equal(view.record.update?.state, 'pending')
+  await until(async () => (await api.control.functions.get(admin, 'fragile')).record.update?.state === 'failed')
+  assert.deepEqual(api.agent.forgotten, ['default/unborn:1', 'default/fragile:2', 'default/fragile:2'])
+})
+
+test('delete: what a deploy that was under way still made is forgotten after it', async () => {
+  await create('racing')
+  const held = holdDeploys()
+  await api.control.functions.update(admin, 'racing', { config: { description: '2' } }, later)
+  await api.control.functions.delete(admin, 'racing')
+  api.agent.forgotten.length = 0
+  held.succeed()
+  await until(async () => api.agent.forgotten.includes('default/racing:2'))
+})
+
+test('createControl: what an earlier platform left of Versions that are gone is forgotten', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-kept-'))
+  const first = await startScripted(scriptedAgent(), folder)
+  await create('stays', { wait: true, mustLoad: false }, first)
+  await first.close()
+  const agent = scriptedAgent()
+  agent.files = [...kept('stays', 1, 9), ...kept('gone', 3)]
+  const second = await startScripted(agent, folder)
+  try {
+    await until(async () => agent.files.length === 1)
+    assert.deepEqual(agent.files, kept('stays', 1))
+  } finally {
+    await second.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+})

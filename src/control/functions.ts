@@ -4,11 +4,13 @@ import type { Clock } from '../domain/clock.ts'
 import type { Caller, Control, CreateFunction, DeployOptions, FunctionView, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, DeployedVersion, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
+import type { Logger } from '../domain/logger.ts'
 import { namePattern } from '../domain/limits.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { FunctionWithVersion, NewVersion, PageRequest, Store } from '../domain/store.ts'
 import type { Admission } from './admission.ts'
 import { checkHandlerFor, parseConfig, policyDigest, type ConfigContext } from './function-config.ts'
+import { activeBefore, forgetLeft, forgetUnnamed } from './kept-files.ts'
 import type { Preparations } from './preparations.ts'
 import { demand } from './scopes.ts'
 import type { Stats } from './stats.ts'
@@ -24,6 +26,7 @@ export interface FunctionsOptions {
   readonly preparations: Preparations
   readonly stats: Stats
   readonly clock: Clock
+  readonly logger: Logger
   readonly arch: Arch
 }
 
@@ -51,11 +54,12 @@ export class Functions {
     }
   }
 
-  /** Takes up what a platform before this one accepted and did not finish. */
+  /** Takes up what a platform before this one accepted and did not finish, or removed and did not clean up after. */
   async resume(): Promise<void> {
     const { preparations, store } = this.#options
     for (const { version, mustLoad } of await store.functions.pending())
       preparations.begin(version, { mustLoad }, this.#settle)
+    void forgetLeft(this.#options, async (project, name, work) => this.#inTurn(project, name, work))
   }
 
   async #create(
@@ -73,14 +77,13 @@ export class Functions {
       const draft = await this.#draft(caller, { name, config, codeDigest: code.artifact })
       const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summary(draft) }
       if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
-      try {
-        await this.#deploy(draft, { number: 1, mustLoad })
-      } catch (error) {
+      const { record, version } = await this.#deployed(draft, { number: 1, mustLoad }, () =>
+        store.functions.create(draft, audit),
+      ).catch(async (error: unknown) => {
         // What it printed while it failed to load belongs to no function.
         await agent.logs.delete(caller.project, name)
         throw error
-      }
-      const { record, version } = await store.functions.create(draft, audit)
+      })
       this.#options.versions.forget(caller.project, name)
       return this.#view(record, version)
     })
@@ -105,8 +108,10 @@ export class Functions {
       const draft = await this.#draft(caller, { name, config, codeDigest: input.code?.artifact ?? base.codeDigest })
       const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
       if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
-      await this.#deploy(draft, { number: current.record.versionCount + 1, mustLoad })
-      const { record, version } = await store.functions.publish(draft, audit, current.record.latest)
+      const number = current.record.versionCount + 1
+      const { record, version } = await this.#deployed(draft, { number, mustLoad }, () =>
+        store.functions.publish(draft, audit, current.record.latest),
+      )
       await this.#repointed(caller.project, name, current.version.number)
       return this.#view(record, version)
     })
@@ -131,8 +136,9 @@ export class Functions {
   readonly #settle = async (version: Version, failure: string | null): Promise<void> => {
     const { project, functionName: name, number } = version
     await this.#inTurn(project, name, async () => {
-      const { preparations, store, versions } = this.#options
+      const { agent, preparations, store, versions } = this.#options
       if (!preparations.isWanted(version)) return
+      if (failure !== null) await agent.forget(version)
       const { record: before } = await this.#current(project, name)
       const action = failure === null ? 'version.active' : 'version.failed'
       const audit = {
@@ -151,7 +157,7 @@ export class Functions {
     demand(caller, 'functions:write')
     return this.#inTurn(caller.project, name, async () => {
       const { record } = await this.#current(caller.project, name)
-      const target = to ?? (await this.#activeBefore(record))
+      const target = to ?? (await activeBefore(this.#options.store, record))
       if (target === null) throw new AppError('conflict', `Function "${name}" has no version before ${record.latest}.`)
       if ((await this.#options.store.functions.version(caller.project, name, target)) === null)
         throw noVersion(name, String(target))
@@ -164,13 +170,6 @@ export class Functions {
       await this.#repointed(caller.project, name, record.latest)
       return this.#get(caller, name, 'functions:write')
     })
-  }
-
-  /** The last version below `$LATEST` that can run: failed ones are passed over. */
-  async #activeBefore({ project, name, latest }: FunctionRecord): Promise<number | null> {
-    for (let number = latest - 1; number >= 1; number--)
-      if ((await this.#options.store.functions.version(project, name, number))?.state === 'active') return number
-    return null
   }
 
   async #get(caller: Caller, name: string, scope = 'functions:read'): Promise<FunctionView> {
@@ -206,6 +205,7 @@ export class Functions {
       preparations.abandon(project, name)
       versions.forget(project, name)
       await agent.evict({ project, functionName: name })
+      await forgetUnnamed(this.#options, { project, name })
       await agent.logs.delete(project, name)
       admission.forget({ project, name })
       stats.forget(project, name)
@@ -241,8 +241,21 @@ export class Functions {
     }
   }
 
-  async #deploy(draft: NewVersion, { number, mustLoad }: { number: number; mustLoad: boolean }): Promise<void> {
-    await this.#options.agent.deploy({ ...draft, number, createdAt: this.#options.clock.nowMs() }, { mustLoad })
+  /** Makes the Version invocable, then stores it; of one that fails in between this node keeps nothing. */
+  async #deployed(
+    draft: NewVersion,
+    { number, mustLoad }: { number: number; mustLoad: boolean },
+    commit: () => Promise<FunctionWithVersion>,
+  ): Promise<FunctionWithVersion> {
+    const { agent, clock } = this.#options
+    try {
+      await agent.deploy({ ...draft, number, createdAt: clock.nowMs() }, { mustLoad })
+      return await commit()
+    } catch (error) {
+      const { project, functionName } = draft
+      await agent.forget({ project, functionName, number })
+      throw error
+    }
   }
 
   /** `$LATEST` means another Version now: nothing running is touched, idle Instances of the old one go unless an alias still names it. */
@@ -252,6 +265,7 @@ export class Functions {
     const aliases = await store.aliases.list(project, name)
     if (!aliases.some((alias) => alias.version === from))
       await agent.evict({ project, functionName: name, version: from })
+    await forgetUnnamed(this.#options, { project, name })
   }
 
   async #current(project: string, name: string): Promise<FunctionWithVersion> {

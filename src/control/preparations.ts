@@ -15,14 +15,14 @@ interface Preparation {
 /** Versions that were accepted before they could run, while the agent makes them invocable. What was not finished when the platform
  *  ended is pending in the store and begins anew at the next start. */
 export class Preparations {
-  readonly #agent: Pick<Agent, 'deploy'>
+  readonly #agent: Pick<Agent, 'deploy' | 'forget'>
   readonly #logger: Logger
   readonly #running = new Map<string, Preparation>()
   #isStopped = false
   #stop: () => void = () => {}
   readonly #stopped = new Promise<void>((resolve) => (this.#stop = resolve))
 
-  constructor({ agent, logger }: { agent: Pick<Agent, 'deploy'>; logger: Logger }) {
+  constructor({ agent, logger }: { agent: Pick<Agent, 'deploy' | 'forget'>; logger: Logger }) {
     this.#agent = agent
     this.#logger = logger
   }
@@ -61,7 +61,11 @@ export class Preparations {
       () => null,
       (error: unknown) => toAppError(error),
     )
-    if (!this.isWanted(version)) return
+    if (!this.isWanted(version)) {
+      // Its function went meanwhile, and with it what was kept of it until then.
+      if (!this.#isStopped) await this.#agent.forget(version)
+      return
+    }
     const key = versionKey(version)
     if (failure !== null) {
       const { code, message, detail } = failure

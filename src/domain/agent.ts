@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import type { Version } from './function.ts'
+import type { Version, VersionRef } from './function.ts'
 import type {
   AttemptRecord,
   ColdCause,
@@ -158,6 +158,10 @@ export interface Agent {
   attach(invocationId: string, fromOffset: number, receive: (frame: ExecuteUp) => void): Promise<ExecuteCall | null>
   /** Retires warm Instances of a Version (or of all Versions of a function, or one that holds a secret); busy ones finish first. */
   evict(filter: { project: string; functionName?: string; version?: number; secret?: string }): Promise<number>
+  /** Versions of which this node keeps snapshots or code images, so that they start fast; of one Function, or of all. */
+  kept(of?: { project: string; functionName: string }): Promise<readonly VersionRef[]>
+  /** Removes what it keeps of a Version; one that is called again has it made again. Rejects never: what cannot be removed is logged. */
+  forget(version: VersionRef): Promise<void>
   drain(deadline: number): Promise<void>
   logs: {
     tail(project: string, functionName: string, lines: number): Promise<readonly LogLine[]>

@@ -87,7 +87,17 @@ export interface Alias {
   readonly updatedAt: number
 }
 
+/** Which Version, without what is in it. */
+export type VersionRef = Pick<Version, 'project' | 'functionName' | 'number'>
+
 /** Identity of a Version everywhere a string is needed: `project/name:number`. */
-export function versionKey(version: { project: string; functionName: string; number: number }): string {
+export function versionKey(version: VersionRef): string {
   return `${version.project}/${version.functionName}:${version.number}`
+}
+
+/** The inverse; null for a text that is no `versionKey`. */
+export function parseVersionKey(key: string): VersionRef | null {
+  const [, project, functionName, number] = /^([a-z0-9-]+)\/([A-Za-z0-9_-]+):([1-9]\d*)$/.exec(key) ?? []
+  if (project === undefined || functionName === undefined) return null
+  return { project, functionName, number: Number(number) }
 }

@@ -39,6 +39,8 @@ export interface Image {
 export interface RuntimeImage extends Image {
   /** The build as it is seen in the VM: `executable` and `prefix` are paths in the image. */
   readonly runtime: RuntimeBuild
+  /** Digest of the guest program in it. */
+  readonly guest: Digest
 }
 
 /** The trees of a Version, as `BindSpec` names them. What lies in them never changes under the same path. */
@@ -59,13 +61,19 @@ export interface ImageStore {
    *  Throws driver_failed (the interpreter cannot be read or its libraries found: named), capacity (disk full, nothing kept). */
   runtimeImage(build: RuntimeBuild, report?: ReportProgress): Promise<RuntimeImage>
   /** `task/`, `cache/` and `opt/` (later layers over earlier ones) of a Version; size is `codeImageBytes`. Known ones cost one look-up.
+   *  Kept for `owner`, who has one at a time, until `forgetCode`; owners of the same content share the file.
    *  Throws invalid (larger than `codeImageBytes`), driver_failed (a device, socket or link that leads out of the tree: named), capacity. */
-  codeImage(code: CodeTrees): Promise<Image>
+  codeImage(code: CodeTrees, owner: string): Promise<Image>
+  /** Everybody who has a code image, also from before a restart. */
+  codeOwners(): Promise<readonly string[]>
+  /** Removes the code image of `owner`, unless somebody else has the same. Running VMs keep it open. */
+  forgetCode(owner: string): Promise<void>
   /** A code image with the three folders empty: what a snapshot without code is made with. */
   placeholder(): Promise<Image>
   list(): Promise<readonly StoredImage[]>
-  /** Removes what nothing asks for any more: images of builds that are not in `keep`, code images that went unused for `unusedMs`, kernels but the one in use. */
-  prune(options: { keep: readonly RuntimeBuild[]; unusedMs: number }): Promise<readonly StoredImage[]>
+  /** Removes what nothing asks for any more: code images without an owner; where the store's folder is the caller's alone to clean, also images of
+   *  builds that are not in `keep` and kernels but the one in use (null: those stay). */
+  prune(options: { keep: readonly RuntimeBuild[] | null }): Promise<readonly StoredImage[]>
   close(): Promise<void>
 }
 

@@ -9,6 +9,8 @@ export type Effect = 'never_started' | 'may_have_committed' | 'completed'
 export const crashReasons = ['oom', 'exit', 'signal', 'ephemeral_full', 'init_timeout', 'init_error'] as const
 export type CrashReason = (typeof crashReasons)[number]
 
+/** Why a start was needed, but for the last: the Instance came up from a lower rung of the ladder, because a snapshot was refused, could not be restored
+ *  or could not be made. */
 export const coldCauses = [
   'first',
   'idle',
@@ -74,7 +76,8 @@ export interface AttemptRecord {
   readonly driver: string
   /** VMM, its version and accelerator, e.g. `qemu 7.2.22 (tcg)`; null for processes. */
   readonly vmm: string | null
-  /** For a microVM: the kind of snapshot it was restored from, or why it was not, as `refused: <reason>` or `none`; null for processes. */
+  /** For a microVM: the kind of snapshot it was restored from, or `none`; with why a stronger rung did not hold, as `refused: <reason>` of a cold boot
+   *  and `runtime, function refused: <reason>`; null for processes. */
   readonly snapshot: string | null
   readonly arch: string
   readonly startedAt: number

@@ -23,11 +23,28 @@ export interface Snapshot {
   readonly createdAt: number
 }
 
-/** Why a snapshot of key `saved` must not be restored where `current` holds, naming the first difference; null when it may. */
+/** How the parts of a key are called for people; any other by its own name. */
+const keyWords: Readonly<Record<string, string>> = {
+  vmm: 'VMM',
+  cpu: 'processor',
+  acpi: 'ACPI',
+  guest: 'guest program',
+  image: 'root image',
+  code: 'code image',
+  function: 'function',
+}
+
+/** Why a snapshot of key `saved` must not be restored where `current` holds, naming every difference; null when it may. */
 export function snapshotRefusal(saved: SnapshotKey, current: SnapshotKey): string | null {
-  for (const name of new Set([...Object.keys(current), ...Object.keys(saved)])) {
+  const differences = [...new Set([...Object.keys(current), ...Object.keys(saved)])].flatMap((name) => {
     const [was, is] = [saved[name], current[name]]
-    if (was !== is) return `${name} is ${is ?? 'absent'}, the snapshot has ${was ?? 'none'}`
-  }
-  return null
+    if (was === is) return []
+    return `${keyWords[name] ?? name} is ${shown(is) ?? 'absent'}, the snapshot has ${shown(was) ?? 'none'}`
+  })
+  return differences.length === 0 ? null : differences.join('; ')
+}
+
+/** Digests by their first digits. */
+function shown(value: string | undefined): string | undefined {
+  return value?.replaceAll(/\b(sha256:)?([0-9a-f]{12})[0-9a-f]{20,52}\b/g, '$2')
 }

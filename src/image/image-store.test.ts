@@ -1,16 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, test } from 'node:test'
@@ -79,7 +69,7 @@ test('codeImage: task, cache and merged layers in one sparse image; made once, h
     cacheFolder: files('bytecode', { 'index.js.cache': 'bytes' }),
     layerFolders: [files('l1', { 'lib/a': '1', 'lib/b': '1' }), files('l2', { 'lib/b': '2' })],
   }
-  const [first, second] = await Promise.all([store.codeImage(code), store.codeImage({ ...code })])
+  const [first, second] = await Promise.all([store.codeImage(code, 'a'), store.codeImage({ ...code }, 'a')])
   assert.equal(first, second)
   assert.equal(
     contents(first.path),
@@ -89,9 +79,9 @@ test('codeImage: task, cache and merged layers in one sparse image; made once, h
   assert.ok(statSync(first.path).blocks * 512 <= 64 * 1024)
   assert.equal(statSync(first.path).mode & 0o777, 0o644)
   // The same content elsewhere is the same image; another store finds it on disk.
-  const again = await open('code-one').codeImage({ ...code, codeFolder: files('fn-copy', { 'index.js': 'code' }) })
+  const again = await open('code-one').codeImage({ ...code, codeFolder: files('fn-copy', { 'index.js': 'code' }) }, 'b')
   assert.deepEqual(again, first)
-  assert.deepEqual(readdirSync(path.join(scratch, 'code-one/code')), [path.basename(first.path)])
+  assert.deepEqual(readdirSync(path.join(scratch, 'code-one/code')), [path.basename(first.path), 'owners'])
 })
 
 test('placeholder: the three folders, empty, at the size of every code image', async (t) => {
@@ -108,12 +98,12 @@ test('codeImage: a failure names the file, leaves nothing, and is tried again', 
   const codeFolder = files('bad', { 'index.js': 'x' })
   execFileSync('mkfifo', [path.join(codeFolder, 'pipe')])
   const code = { codeFolder, cacheFolder: null, layerFolders: [] }
-  await assert.rejects(store.codeImage(code), {
+  await assert.rejects(store.codeImage(code, 'a'), {
     code: 'driver_failed',
     message: /bad\/pipe" into an image: it is a device/,
   })
   rmSync(path.join(codeFolder, 'pipe'))
-  await store.codeImage(code)
+  await store.codeImage(code, 'a')
 })
 
 test('codeImage: the event loop does not wait for a large tree', async () => {
@@ -128,7 +118,7 @@ test('codeImage: the event loop does not wait for a large tree', async () => {
     if (!isDone) setImmediate(turn)
   }
   setImmediate(turn)
-  await store.codeImage(code)
+  await store.codeImage(code, 'a')
   isDone = true
   // Made on this thread it would be a turn or two, however slow the machine is.
   assert.ok(turns > 50, `${turns} turns of the event loop`)
@@ -142,7 +132,7 @@ test('codeImage: a disk without room for it is refused before anything is writte
   try {
     const code = { codeFolder: files('big', { large: 'x'.repeat(2 * 2 ** 20) }), cacheFolder: null, layerFolders: [] }
     const store = open('full', { codeFolder: path.join(disk, 'code') })
-    await assert.rejects(store.codeImage(code), {
+    await assert.rejects(store.codeImage(code, 'a'), {
       code: 'capacity',
       message: /^Cannot make an image of 3 MiB: only 6\d MiB are free for ".*code"\. Free space, then retry\.$/,
     })
@@ -224,22 +214,77 @@ test('prune: keeps the images of known builds and the kernel in use', async (t) 
   const [old, used] = kernels
   assert.ok(old !== undefined && used !== undefined)
   useKernel(folder, used)
-  const code = { codeFolder: files('pruned', { x: 'x' }), cacheFolder: null, layerFolders: [] }
-  const image = await store.codeImage(code)
-  const removed = await store.prune({ keep: [node], unusedMs: 0 })
+  const removed = await store.prune({ keep: [node] })
   assert.deepEqual(
     removed.map(({ digest }) => digest),
     [old.digest],
-    'code that was asked for just now stays',
   )
   assert.equal(currentKernel(folder)?.digest, used.digest)
-  utimesSync(image.path, new Date(0), new Date(0))
+})
+
+test("prune: Debian's kernel, which nobody named, stays while there is no other", async (t) => {
+  if (process.arch !== 'x64') return t.skip('needs x86-64')
+  const folder = path.join(scratch, 'prune-debian')
+  const vmlinux = fakeVmlinux()
+  const debian = shelveKernel(folder, {
+    kind: 'debian',
+    profile: null,
+    vmlinux,
+    initramfs: null,
+    origin: 'd',
+    key: 'd',
+  })
+  assert.deepEqual(await open('prune-debian').prune({ keep: [] }), [])
+  const own = Buffer.concat([vmlinux, Buffer.from('own')])
+  shelveKernel(folder, { kind: 'own', profile: 'ci', vmlinux: own, initramfs: null, origin: 'o', key: 'o' })
   assert.deepEqual(
-    (await store.prune({ keep: [], unusedMs: 86_400_000 })).map(({ kind }) => kind),
-    ['code'],
+    (await open('prune-debian').prune({ keep: [] })).map(({ digest }) => digest),
+    [debian.digest],
   )
-  assert.ok(!existsSync(image.path))
-  assert.equal((await store.codeImage(code)).digest, image.digest, 'made again')
+})
+
+test('forgetCode: an image goes with its last owner, also after a restart; what is asked for again is made again', async () => {
+  const name = 'owned'
+  const code = { codeFolder: files('pruned', { x: 'x' }), cacheFolder: null, layerFolders: [] }
+  const store = open(name)
+  const { path: file } = await store.codeImage(code, 'default/fn:1')
+  await store.codeImage(code, 'default/other:2')
+  await store.forgetCode('default/fn:1')
+  assert.ok(existsSync(file), 'somebody else has the same')
+  const later = open(name)
+  assert.deepEqual(await later.codeOwners(), ['default/other:2'])
+  await later.forgetCode('default/other:2')
+  assert.ok(!existsSync(file))
+  assert.equal((await store.codeImage(code, 'default/fn:1')).path, file)
+  assert.ok(existsSync(file), 'made again')
+})
+
+test('codeImage: an owner has one image, the one before goes', async () => {
+  const store = open('one-each')
+  const trees = (content: string) => ({
+    codeFolder: files(content, { x: content }),
+    cacheFolder: null,
+    layerFolders: [],
+  })
+  const first = await store.codeImage(trees('early'), 'default/fn:1')
+  const second = await store.codeImage(trees('late'), 'default/fn:1')
+  assert.deepEqual([existsSync(first.path), existsSync(second.path)], [false, true])
+})
+
+test('prune: code images without an owner go, the placeholder and owned ones stay', async () => {
+  const store = open('lost')
+  const placeholder = await store.placeholder()
+  const code = { codeFolder: files('lost-code', { x: 'y' }), cacheFolder: null, layerFolders: [] }
+  const owned = await store.codeImage(code, 'default/fn:1')
+  // As when a platform is killed between making an image and naming its owner.
+  const lost = path.join(path.dirname(owned.path), `${'0'.repeat(64)}.erofs`)
+  writeFileSync(lost, 'image')
+  const removed = await open('lost').prune({ keep: null })
+  assert.deepEqual(
+    removed.map((image) => image.path),
+    [lost],
+  )
+  assert.deepEqual([lost, placeholder.path, owned.path].map(existsSync), [false, true, true])
 })
 
 /** A minimal ELF with the note and the words by which a kernel is known. */

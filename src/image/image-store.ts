@@ -12,7 +12,7 @@ import type { RuntimeBuild } from '../domain/runtime.ts'
 import { CodeImages } from './code-images.ts'
 import { prepareDrafts } from './drafts.ts'
 import { ImageThread } from './image-thread.ts'
-import { resolveKernel, type KernelSources } from './kernel/resolve-kernel.ts'
+import { knownKernel, resolveKernel, type KernelSources } from './kernel/resolve-kernel.ts'
 import { currentKernel, removeKernel, shelvedKernels, type ShelvedKernel } from './kernel/kernel-shelf.ts'
 import {
   findImage,
@@ -21,6 +21,7 @@ import {
   indexedImages,
   indexImage,
   removeImage,
+  type ImageKey,
   type IndexedImage,
 } from './runtime-index.ts'
 import path from 'node:path'
@@ -85,8 +86,16 @@ class FolderImageStore implements ImageStore {
     return making
   }
 
-  codeImage(code: CodeTrees): Promise<Image> {
-    return this.#code.get(code)
+  codeImage(code: CodeTrees, owner: string): Promise<Image> {
+    return this.#code.get(code, owner)
+  }
+
+  async codeOwners(): Promise<readonly string[]> {
+    return this.#code.owners()
+  }
+
+  async forgetCode(owner: string): Promise<void> {
+    this.#code.forget(owner)
   }
 
   placeholder(): Promise<Image> {
@@ -100,11 +109,16 @@ class FolderImageStore implements ImageStore {
     return [...kernels, ...runtimes, ...this.#code.list()]
   }
 
-  async prune({ keep, unusedMs }: Parameters<ImageStore['prune']>[0]): Promise<readonly StoredImage[]> {
+  async prune({ keep }: Parameters<ImageStore['prune']>[0]): Promise<readonly StoredImage[]> {
+    const code = this.#code.prune()
+    return keep === null ? code : [...(await this.#pruneShared(keep)), ...code]
+  }
+
+  async #pruneShared(keep: readonly RuntimeBuild[]): Promise<readonly StoredImage[]> {
     const { folder } = this.#options
     const runtimesFolder = path.join(folder, 'runtimes')
     const kept = new Set<string>(keep.map(({ digest }) => digest))
-    const inUse = await this.#kernel
+    const inUse = (await this.#kernel) ?? knownKernel(this.#options)
     const kernels = kernelsOf(folder).filter(({ isCurrent, digest }) => !isCurrent && digest !== inUse?.digest)
     const current = new Set(
       indexedImages(runtimesFolder).flatMap((image, at, all) => {
@@ -116,7 +130,7 @@ class FolderImageStore implements ImageStore {
     for (const kernel of kernels) removeKernel(folder, { digest: kernel.digest })
     for (const { digest } of runtimes) removeImage(runtimesFolder, digest)
     this.#images.clear()
-    return [...kernels, ...runtimes, ...this.#code.prune(unusedMs)]
+    return [...kernels, ...runtimes]
   }
 
   async close(): Promise<void> {
@@ -128,7 +142,7 @@ class FolderImageStore implements ImageStore {
     const folders = [folder, ...shared].map((each) => path.join(each, 'runtimes'))
     const key = await imageKey(build, { guestProgram, shimFolder })
     const found = findImage(folders, key)
-    if (found !== null) return toImage(found)
+    if (found !== null) return toImage(found, key)
     const startedMs = performance.now()
     const target = path.join(folder, 'runtimes')
     try {
@@ -137,19 +151,23 @@ class FolderImageStore implements ImageStore {
       indexImage(target, key, { digest, bytes, runtime, builtAt: Date.now() })
       const buildMs = Math.round(performance.now() - startedMs)
       logger.info('image.runtime.done', { runtime: build.id, version: build.version, digest, bytes, buildMs, skipped })
-      return { digest, path: made.path, bytes, runtime }
+      return { digest, path: made.path, bytes, runtime, guest: key.guest }
     } catch (error) {
       const older = findOlderImage(folders, key)
       if (older === null) throw error
       const why = error instanceof Error ? error.message : String(error)
       logger.warn('image.runtime.old', { runtime: build.id, version: build.version, digest: older.digest, why })
-      return toImage(older)
+      return toImage(older, key)
     }
   }
 }
 
-function toImage({ digest, path: file, bytes, runtime }: IndexedImage & { path: string }): RuntimeImage {
-  return { digest, path: file, bytes, runtime }
+/** One found by recipe holds the same guest program. */
+function toImage(
+  { digest, path: file, bytes, runtime }: IndexedImage & { path: string },
+  { guest }: ImageKey,
+): RuntimeImage {
+  return { digest, path: file, bytes, runtime, guest }
 }
 
 function kernelsOf(folder: string): StoredImage[] {

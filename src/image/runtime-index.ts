@@ -23,6 +23,8 @@ export interface ImageKey {
   readonly recipe: string
   /** What of the machine goes in besides: its packages and certificates. */
   readonly machine: string
+  /** Digest of the guest program alone; part of the recipe. */
+  readonly guest: Digest
 }
 
 /** The key of the image of `build` made now. */
@@ -35,13 +37,15 @@ export async function imageKey(
   for (const name of (await readdir(import.meta.dirname)).sort())
     if (name.endsWith('.ts') && !name.endsWith('.test.ts'))
       recipe.update(await readFile(path.join(import.meta.dirname, name)))
-  recipe.update(await readFile(guestProgram))
+  const program = await readFile(guestProgram)
+  recipe.update(program)
   const stamps = ['/var/lib/dpkg/status', '/etc/ssl/certs/ca-certificates.crt', '/etc/ld.so.conf.d'].map(stampOf)
   // Where set-up could not make a bundle, an image is without: it is not the one with it.
   const bundles = await readdir(path.join(shimFolder, build.family, '.bundle')).catch(() => [])
   const bundled = bundles.filter((name) => name.startsWith(bundleName(build)) && !/\.\d+$/.test(name)).length
   const machine = [...(await Promise.all(stamps)), `${bundled}`].join(' ')
-  return { build: build.digest, recipe: recipe.digest('hex'), machine }
+  const guest: Digest = `sha256:${createHash('sha256').update(program).digest('hex')}`
+  return { build: build.digest, recipe: recipe.digest('hex'), machine, guest }
 }
 
 async function stampOf(file: string): Promise<string> {

@@ -142,7 +142,10 @@ const imageBuild = defineCommand({
 const imagePrune = defineCommand({
   name: 'image prune',
   summary: 'Remove kernels and images that no runtime of this machine uses',
-  notes: [cacheNote],
+  notes: [
+    'What a platform keeps in its data folder it cleans itself, at each start and when a function goes.',
+    cacheNote,
+  ],
   args: {},
   flags: {},
   examples: ['hearth image prune'],

@@ -40,7 +40,7 @@ export async function pruneImages(context: Context): Promise<number> {
   const { output } = context
   const keep = await findRuntimes(context.env)
   return withStore(context, async (store) => {
-    const removed = await store.prune({ keep, unusedMs: 0 })
+    const removed = await store.prune({ keep })
     if (output.isJson) return output.json({ removed })
     const bytes = removed.reduce((sum, image) => sum + image.bytes, 0)
     output.line(removed.length === 0 ? 'Nothing to remove.' : `${rows(removed)}\n\nFreed ${formatBytes(bytes)}.`)

@@ -7,7 +7,7 @@ import { createControl } from '../control/control.ts'
 import { openReceiptLog } from '../control/receipts.ts'
 import { secretSource } from '../control/secrets.ts'
 import { openVault } from '../control/vault.ts'
-import type { HostServices } from '../domain/agent.ts'
+import type { AgentStatus, HostServices } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import { systemClock as clock } from '../domain/clock.ts'
 import { AppError, toAppError } from '../domain/error.ts'
@@ -63,6 +63,8 @@ async function start(undo: Undo): Promise<void> {
     probeBuild: () => runtimes.list()[0] ?? null,
   })
   undo.add('drivers', () => opened.close())
+  // Before anybody asks for an image. A cache that other platforms of this user share is left to `hearth image prune`.
+  await opened.images?.prune({ keep: user === null ? null : builds })
 
   // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.
   let hostServices: HostServices = { open: () => false }
@@ -85,10 +87,7 @@ async function start(undo: Undo): Promise<void> {
   })
   undo.add('agent', () => agent.close())
   const status = await agent.register()
-  // A fallback never isolates less than what was asked for.
-  const asked = status.drivers.find(({ name }) => name === config.driver)
-  if (asked?.works === false)
-    throw new AppError('driver_failed', `Cannot start with driver "${config.driver}": ${asked.detail}`)
+  refuseLess(status)
 
   const about = { arch, version: appVersion }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
@@ -111,6 +110,13 @@ async function start(undo: Undo): Promise<void> {
   )
   await announce({ url, newKey, status }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
+}
+
+/** A fallback never isolates less than what was asked for. */
+function refuseLess({ drivers }: AgentStatus): void {
+  const asked = drivers.find(({ name }) => name === config.driver)
+  if (asked?.works === false)
+    throw new AppError('driver_failed', `Cannot start with driver "${config.driver}": ${asked.detail}`)
 }
 
 /** What this process may count on: the machine's memory, or less where a container has a limit. */

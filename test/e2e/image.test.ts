@@ -94,7 +94,7 @@ test('a Python image boots, runs from its bytecode, finds TLS, certificates and 
   const numbers = Array.from({ length: 20_000 }, (_, n) => `${n}\n`).join('')
   writeFileSync(path.join(task, 'deep/numbers'), numbers)
   writeFileSync(path.join(layer, 'inside'), 'layer')
-  const code = await store.codeImage({ codeFolder: task, cacheFolder: null, layerFolders: [layer] })
+  const code = await store.codeImage({ codeFolder: task, cacheFolder: null, layerFolders: [layer] }, 'test')
   const looks =
     'import ssl,sqlite3,ctypes,lzma,asyncio,zoneinfo,json;print(len(ssl.create_default_context().get_ca_certs())>50,len(zoneinfo.available_timezones())>300,json.__cached__)'
   const mounts =

@@ -100,6 +100,21 @@ exports.handler = async () => [born, process.env.TOKEN]`
   },
 )
 
+test('delete: the function snapshot and the code image leave the disk', { skip }, async () => {
+  const snapshots = (): string[] => readdirSync(path.join(platform.data, 'snapshots'))
+  const owners = (): string[] => readdirSync(path.join(platform.data, 'images/code/owners')).map(decodeURIComponent)
+  assert.ok(snapshots().some((name) => name.startsWith('function-')))
+  assert.ok(owners().includes('default/shared:1'))
+  const images = readdirSync(path.join(platform.data, 'images/code')).length
+  assert.equal((await call(platform, 'DELETE', '/v1/functions/shared')).status, 204)
+  assert.deepEqual(
+    snapshots().filter((name) => name.startsWith('function-')),
+    [],
+  )
+  assert.ok(!owners().includes('default/shared:1'))
+  assert.equal(readdirSync(path.join(platform.data, 'images/code')).length, images - 1)
+})
+
 test('isolation vm: a guest that uses up its memory is reported as oom', { skip }, async () => {
   await create('greedy', { isolation: 'vm', memoryMib: 128, timeoutMs: 120_000 })
   const reply = await invoke(platform, 'greedy', { do: 'oom' })

@@ -67,7 +67,7 @@ async function open(rig: VmRig, language: Language): Promise<Side> {
   const codeFolder = path.join(rig.folder, `code-${language}`)
   await mkdir(codeFolder)
   await writeFile(path.join(codeFolder, file), source)
-  const { path: codeImage } = await rig.images.codeImage({ codeFolder, cacheFolder: null, layerFolders: [] })
+  const { path: codeImage } = await rig.images.codeImage({ codeFolder, cacheFolder: null, layerFolders: [] }, 'bench')
   const folder = path.join(rig.folder, `instances-${language}`)
   const none = { breakBoot: null, leftovers: async () => [], close: async () => {} }
   const harness: DriverHarness = { driver: rig.driver, build, folder, codeFolder, codeImage, ...none }

@@ -6,7 +6,7 @@ import type {
   ExecuteRequest,
   ExecuteUp,
 } from '../../src/domain/agent.ts'
-import type { Version } from '../../src/domain/function.ts'
+import { versionKey, type Version, type VersionRef } from '../../src/domain/function.ts'
 
 /** What the agent does with one execution: it calls `receive` now or later. */
 export type Script = (
@@ -19,6 +19,9 @@ export interface ScriptedAgent extends Agent {
   script: Script
   readonly requests: ExecuteRequest[]
   readonly evicted: Parameters<Agent['evict']>[0][]
+  /** Versions it says it keeps files of; `forget` takes away from it. */
+  files: VersionRef[]
+  readonly forgotten: string[]
   readonly deployed: { version: Version; mustLoad: boolean }[]
   /** What a deploy does; it succeeds when this resolves. */
   onDeploy: (version: Version) => Promise<void>
@@ -80,6 +83,8 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     script,
     requests: [],
     evicted: [],
+    files: [],
+    forgotten: [],
     deployed: [],
     onDeploy: async () => {},
     emit(event) {
@@ -111,6 +116,14 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     async evict(filter) {
       agent.evicted.push(filter)
       return 0
+    },
+    kept: async (of) =>
+      agent.files.filter(
+        (ref) => of === undefined || (ref.project === of.project && ref.functionName === of.functionName),
+      ),
+    async forget(ref) {
+      agent.forgotten.push(versionKey(ref))
+      agent.files = agent.files.filter((each) => versionKey(each) !== versionKey(ref))
     },
     drain: async () => {},
     logs: {

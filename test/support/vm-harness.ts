@@ -10,7 +10,7 @@ export async function vmHarness(rig: DriverRig): Promise<DriverHarness> {
   assert.ok(node)
   const build = new BreakableBuild(node)
   const codeFolder = await writeContractCode(rig.folder)
-  const { path: codeImage } = await rig.images.codeImage({ codeFolder, cacheFolder: null, layerFolders: [] })
+  const { path: codeImage } = await rig.images.codeImage({ codeFolder, cacheFolder: null, layerFolders: [] }, 'test')
   return {
     driver: rig.driver,
     get build() {

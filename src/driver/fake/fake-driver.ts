@@ -93,8 +93,8 @@ export class FakeDriver implements Driver {
   }
 
   async snapshotKey({ runtime, memoryMib, codeImage }: SnapshotSpec): Promise<SnapshotKey> {
-    const vmm = this.faults.vmmVersion ?? '1'
-    return { vmm, image: runtime.digest, memory: `${memoryMib} MiB`, code: codeImage ?? 'none' }
+    const { vmmVersion: vmm = '1', image = runtime.digest } = this.faults
+    return { vmm, image, memory: `${memoryMib} MiB`, code: codeImage ?? 'none' }
   }
 
   async snapshot(

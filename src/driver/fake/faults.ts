@@ -41,6 +41,7 @@ export interface FakeFaults {
   /** Clones draw the same values of this name, or have a clock this much off. */
   clonesShare?: 'randomBytes' | 'uuid' | 'mathRandom' | 'hostname'
   clockSkewMs?: number
-  /** Part of a snapshot's key: another value refuses those made before. */
+  /** Parts of a snapshot's key: another value refuses those made before. */
   vmmVersion?: string
+  image?: string
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type {
   BootSpec,
   Capabilities,
@@ -102,9 +102,11 @@ export class VmDriver implements Driver {
       ...own,
       kernel: kernel.digest,
       acpi: kernel.needsAcpi ? 'on' : 'off',
+      guest: image.guest,
       image: image.digest,
       memory: `${memoryMib} MiB`,
-      code: codeImage ?? 'none',
+      // By its digest: the data folder may move.
+      code: codeImage === null ? 'none' : basename(codeImage, '.erofs'),
     }
   }
 

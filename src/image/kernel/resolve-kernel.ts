@@ -26,6 +26,16 @@ export async function resolveKernel(sources: KernelSources, report: ReportProgre
   return plain(current ?? own ?? (await resolveDebianKernel(sources, report)))
 }
 
+/** What the next VM boots as far as it is on the shelf: nothing is read, made or fetched for it. Null where it must be. */
+export function knownKernel({ folder, shared, kernelFile }: Omit<KernelSources, 'thread'>): KernelBuild | null {
+  const folders = [folder, ...shared]
+  const shelved = folders.flatMap(shelvedKernels)
+  if (kernelFile !== null) return shelved.find(({ kind, origin }) => kind === 'file' && origin === kernelFile) ?? null
+  const [current] = folders.flatMap((each) => currentKernel(each) ?? [])
+  const newest = (wanted: KernelBuild['kind']): KernelBuild | undefined => shelved.find(({ kind }) => kind === wanted)
+  return current ?? newest('own') ?? newest('debian') ?? null
+}
+
 /** Changes with what an initramfs holds beside the guest program. */
 const initramfsForm = 'hearth initramfs 2'
 

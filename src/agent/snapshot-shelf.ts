@@ -1,0 +1,107 @@
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Digest } from '../domain/artifact.ts'
+import type { Logger } from '../domain/logger.ts'
+import { snapshotRefusal, type Snapshot, type SnapshotKey } from '../domain/snapshot.ts'
+
+/** What a snapshot was made for. */
+export interface SnapshotSubject {
+  /** `versionKey` of the Version whose code is in it; null for a runtime snapshot. */
+  readonly owner: string | null
+  /** Id of the runtime and digest of its build. */
+  readonly runtime: string
+  readonly build: Digest
+}
+
+/** What would be made now, if it is not there. */
+export interface WantedSnapshot extends SnapshotSubject, Pick<Snapshot, 'driver' | 'kind' | 'memoryMib'> {
+  readonly key: SnapshotKey
+  /** This node still has the interpreter. */
+  readonly hasBuild: (build: Digest) => boolean
+}
+
+interface Found {
+  readonly snapshot: Snapshot
+  readonly subject: SnapshotSubject
+}
+
+/** In the folder of a snapshot whose clones were compared, with its subject: without it, it was about to be. */
+const checkedMark = 'checked'
+
+/** The snapshots that an earlier platform left, until somebody asks for them. */
+export class SnapshotShelf {
+  readonly #folder: string
+  readonly #logger: Logger
+  #found: Found[] = []
+
+  constructor(folder: string, logger: Logger) {
+    this.#folder = folder
+    this.#logger = logger
+  }
+
+  /** What is half made or damaged is removed. */
+  async open(): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+    for (const name of await readdir(this.#folder)) {
+      const folder = join(this.#folder, name)
+      const found = await readFound(folder)
+      if (found !== null) this.#found.push(found)
+      else await this.#remove(folder, { name, why: 'incomplete' })
+    }
+  }
+
+  /** From here on the snapshot in `folder` may serve, also after a restart. */
+  async put(folder: string, subject: SnapshotSubject): Promise<void> {
+    await writeFile(join(folder, checkedMark), JSON.stringify(subject), { flush: true })
+  }
+
+  /** The one whose key is right. Others that this would have been are removed, and say why. */
+  async take(wanted: WantedSnapshot): Promise<{ snapshot: Snapshot | null; why: string | null }> {
+    const near = this.#found.filter((each) => isSameSubject(each, wanted))
+    const right = near.find(({ snapshot }) => snapshotRefusal(snapshot.key, wanted.key) === null)
+    const stale = near.filter((each) => each !== right).toSorted((a, b) => b.snapshot.createdAt - a.snapshot.createdAt)
+    this.#found = this.#found.filter((each) => !near.includes(each))
+    const reasons: string[] = []
+    for (const { snapshot } of stale) {
+      const why = snapshotRefusal(snapshot.key, wanted.key) ?? 'it is there twice'
+      this.#logger.info('snapshot.refused', { snapshot: snapshot.id, kind: snapshot.kind, why })
+      await this.#remove(snapshot.folder, { name: snapshot.id, why })
+      reasons.push(why)
+    }
+    return right === undefined ? { snapshot: null, why: reasons[0] ?? null } : { snapshot: right.snapshot, why: null }
+  }
+
+  owners(): readonly string[] {
+    return this.#found.flatMap(({ subject }) => subject.owner ?? [])
+  }
+
+  async forget(owner: string): Promise<void> {
+    const gone = this.#found.filter(({ subject }) => subject.owner === owner)
+    this.#found = this.#found.filter((each) => !gone.includes(each))
+    for (const { snapshot } of gone) await this.#remove(snapshot.folder, { name: snapshot.id, why: 'forgotten' })
+  }
+
+  async #remove(folder: string, about: { name: string; why: string }): Promise<void> {
+    this.#logger.info('snapshot.removed', about)
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** The same Version; or the same runtime at the same size, by its very build or by one that an update of the machine replaced. */
+function isSameSubject({ snapshot, subject }: Found, wanted: WantedSnapshot): boolean {
+  if (snapshot.driver !== wanted.driver || snapshot.kind !== wanted.kind) return false
+  if (snapshot.kind === 'function') return subject.owner === wanted.owner
+  if (snapshot.memoryMib !== wanted.memoryMib || subject.runtime !== wanted.runtime) return false
+  return subject.build === wanted.build || !wanted.hasBuild(subject.build)
+}
+
+async function readFound(folder: string): Promise<Found | null> {
+  try {
+    const snapshot: Snapshot = JSON.parse(await readFile(join(folder, 'snapshot.json'), 'utf8'))
+    const subject: SnapshotSubject = JSON.parse(await readFile(join(folder, checkedMark), 'utf8'))
+    // The data folder may have moved since.
+    return { snapshot: { ...snapshot, folder }, subject }
+  } catch {
+    return null
+  }
+}
