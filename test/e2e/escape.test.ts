@@ -4,13 +4,11 @@ import { readFile } from 'node:fs/promises'
 import net from 'node:net'
 import { after, before, test } from 'node:test'
 import { deployFiles, invoke, type Reply } from '../support/functions.ts'
+import { limitsMissing } from '../support/launcher.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 
 /* Each test is an attempt to leave the sandbox, made by user code inside it. All run against one platform;
  * an attempt may kill its own Instance, never the platform or a neighbour. */
-
-/** Cgroups and limits of the temporary file systems are the launcher's to set, and only as root. */
-const withoutRoot = process.getuid?.() === 0 ? false : 'limits need root'
 
 let platform: Platform
 
@@ -230,7 +228,7 @@ result = n`
 
 test(
   'escape: /tmp and /dev/shm end at their sizes, and /tmp at its number of files',
-  { skip: withoutRoot },
+  { skip: limitsMissing },
   async () => {
     for (const file of ['/tmp/fill', '/dev/shm/fill']) {
       const result = await attempt(`
@@ -252,7 +250,7 @@ result = "made"`)
   },
 )
 
-test('escape: memory ends at the limit, reported as oom', { skip: withoutRoot }, async () => {
+test('escape: memory ends at the limit, reported as oom', { skip: limitsMissing }, async () => {
   const reply: Reply = await invoke(platform, 'probe', { code: 'x = []\nwhile True: x.append(bytearray(8 * 1048576))' })
   assert.equal(reply.status, 502)
   assert.equal(reply.headers.get('hearth-outcome'), 'crashed')
@@ -273,12 +271,13 @@ test('escape: a grandchild that keeps stdout open neither delays the answer nor 
     config: { reuse: 'never', timeoutMs: 20_000 },
   })
   const startedAt = performance.now()
+  const seconds = `1234.${process.pid}`
   const reply = await invoke(platform, 'daemon', {
-    code: 'subprocess.Popen(["sleep", "1234.5"], start_new_session=True)\nresult = 1',
+    code: `subprocess.Popen(["sleep", "${seconds}"], start_new_session=True)\nresult = 1`,
   })
   assert.equal(reply.status, 200)
   assert.ok(performance.now() - startedAt < 10_000)
-  await gone('sleep\u00001234.5')
+  await gone(`sleep\u0000${seconds}`)
 })
 
 test('escape: SIGTERM ignored, the timeout still ends it and its children', async () => {
@@ -289,13 +288,14 @@ test('escape: SIGTERM ignored, the timeout still ends it and its children', asyn
     files: { 'main.py': pythonProbe },
     config: { timeoutMs: 1_000 },
   })
+  const seconds = `4321.${process.pid}`
   const reply = await invoke(platform, 'stubborn', {
-    code: 'signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsubprocess.Popen(["sleep", "4321.5"])\ntime.sleep(60)',
+    code: `signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsubprocess.Popen(["sleep", "${seconds}"])\ntime.sleep(60)`,
   })
   assert.equal(reply.status, 504)
   assert.equal(reply.headers.get('hearth-outcome'), 'timed_out')
   assert.equal(reply.headers.get('hearth-effect'), 'may_have_committed')
-  await gone('sleep\u00004321.5')
+  await gone(`sleep\u0000${seconds}`)
 })
 
 test('escape: a flood of log output is cut, and neither disk nor memory of the platform grows with it', async () => {

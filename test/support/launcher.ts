@@ -18,6 +18,9 @@ export function launcherMissing(): string | null {
   return null
 }
 
+/** Why limits, counts and freezing cannot be tried; false when they can. Cgroups and sizes of temporary file systems are the launcher's to set, and only as root. */
+export const limitsMissing = process.getuid?.() === 0 ? false : 'limits and freezing need root'
+
 /** Why no launcher can be started without root, as `uid`; null when one can. */
 export function unprivilegedMissing(uid: number): string | null {
   if (process.platform !== 'linux') return 'the launcher runs on Linux alone'
