@@ -1,6 +1,7 @@
 import { AppError } from '../domain/error.ts'
 import type { Exit } from '../domain/driver.ts'
 import type { Logger } from '../domain/logger.ts'
+import { readJsonLines } from './json-lines.ts'
 import type { Duplex } from 'node:stream'
 
 /** One reply line holds at most this; the launcher keeps to it, so more means that it is not the launcher. */
@@ -25,18 +26,18 @@ export class LauncherClient {
   readonly #logger: Logger
   readonly #waiting = new Map<number, Waiting>()
   readonly #exits = new Map<string, ExitReceiver>()
-  #partial = ''
   #nextId = 1
   #isClosed = false
 
   constructor(channel: Duplex, logger: Logger) {
     this.#channel = channel
     this.#logger = logger
-    channel.setEncoding('utf8')
-    channel.on('data', (text: string) => this.#push(text))
-    channel.on('error', (error) => this.#close(error.message))
-    channel.on('end', () => this.#close('it ended'))
-    channel.on('close', () => this.#close('it ended'))
+    readJsonLines(channel, {
+      lineBytesMax,
+      onMessage: (message) => this.#receive(message),
+      onInvalid: (line) => logger.error('launcher.line.invalid', { line: line.slice(0, 200) }),
+      onClosed: (why) => this.#close(why ?? 'it ended'),
+    })
   }
 
   get isClosed(): boolean {
@@ -68,18 +69,7 @@ export class LauncherClient {
     this.#close('closed by the agent')
   }
 
-  #push(text: string): void {
-    const lines = (this.#partial + text).split('\n')
-    this.#partial = lines.pop() ?? ''
-    for (const line of lines) this.#receive(line)
-    if (this.#partial.length <= lineBytesMax) return
-    this.#close('a line of it is too long')
-    this.#channel.destroy()
-  }
-
-  #receive(line: string): void {
-    const message = parse(line)
-    if (message === null) return this.#logger.error('launcher.line.invalid', { line: line.slice(0, 200) })
+  #receive(message: Reply): void {
     if (typeof message['id'] === 'number') return this.#settle(message['id'], message)
     if (message['event'] === 'exited') return this.#exited(message)
     if (message['event'] === 'log')
@@ -134,13 +124,4 @@ export function exitOf(reply: Reply): Exit {
 function launcherGone(verb: string, instance: string): AppError {
   const of = instance === '' ? '' : ` instance "${instance}"`
   return new AppError('driver_failed', `Cannot ${verb}${of}: the launcher is gone.`)
-}
-
-function parse(line: string): Reply | null {
-  try {
-    const value: Reply | null = JSON.parse(line)
-    return typeof value === 'object' ? value : null
-  } catch {
-    return null
-  }
 }

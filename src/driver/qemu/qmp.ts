@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { AppError } from '../../domain/error.ts'
+import { readJsonLines } from '../json-lines.ts'
 
 /** A reply or event of QEMU's; far above what the commands used here answer. */
 const lineBytesMax = 256 * 1024
@@ -18,17 +19,18 @@ export class Qmp {
   readonly #channel: Duplex
   readonly #waiting = new Map<number, Waiting>()
   readonly #listeners = new Map<string, (() => void)[]>()
-  #partial = ''
   #nextId = 1
   #why: string | null = null
 
   private constructor(channel: Duplex) {
     this.#channel = channel
-    channel.setEncoding('utf8')
-    channel.on('data', (text: string) => this.#push(text))
-    channel.on('error', (error) => this.#close(error.message))
-    channel.on('end', () => this.#close('it closed the connection'))
-    channel.on('close', () => this.#close('it closed the connection'))
+    readJsonLines(channel, {
+      lineBytesMax,
+      onMessage: (message) => this.#receive(message),
+      // What is no object answers nothing.
+      onInvalid: () => {},
+      onClosed: (why) => this.#close(why ?? 'it closed the connection'),
+    })
   }
 
   /** Ready for commands. Throws driver_failed when QEMU refuses or goes. */
@@ -69,18 +71,7 @@ export class Qmp {
     this.#close('closed here')
   }
 
-  #push(text: string): void {
-    const lines = (this.#partial + text).split('\n')
-    this.#partial = lines.pop() ?? ''
-    for (const line of lines) this.#receive(line)
-    if (this.#partial.length <= lineBytesMax) return
-    this.#channel.destroy()
-    this.#close('a line of it is too long')
-  }
-
-  #receive(line: string): void {
-    const message = parse(line)
-    if (message === null) return
+  #receive(message: Json): void {
     if (typeof message['event'] === 'string') return this.#emit(message['event'])
     if (typeof message['id'] !== 'number') return
     const waiting = this.#waiting.get(message['id'])
@@ -110,17 +101,4 @@ export class Qmp {
 
 function gone(command: string, why: string): AppError {
   return new AppError('driver_failed', `QEMU did not do ${command}: ${why}.`, { retryable: true })
-}
-
-function parse(line: string): Json | null {
-  try {
-    const value: unknown = JSON.parse(line)
-    return isJson(value) ? value : null
-  } catch {
-    return null
-  }
-}
-
-function isJson(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null
 }
