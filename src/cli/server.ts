@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { CliError } from './cli-error.ts'
 import { exitCodes } from './exit-codes.ts'
+import { isRunning } from './is-running.ts'
 
 /** The platform to talk to. */
 export interface Server {
@@ -82,15 +83,6 @@ async function readIfThere(file: string): Promise<string | null> {
       hint: 'Run the command as the user who started the platform, or set HEARTH_URL and HEARTH_API_KEY.',
       cause,
     })
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

@@ -2,6 +2,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Receipt } from '@hearth/sdk'
 import { commands } from '../cli/commands.ts'
+import { isRunning } from '../cli/is-running.ts'
 import { createOutput, formatBytes } from '../cli/output.ts'
 import { renderReceipt } from '../cli/receipt.ts'
 import { run } from '../cli/run.ts'
@@ -104,25 +105,16 @@ function commandLine({ url, apiKey }: { url: string; apiKey: string }): CommandL
 async function untilServing(): Promise<ServerFacts | null> {
   const startedAt = performance.now()
   while (performance.now() - startedAt < waitMsMax) {
-    if (!isAlive(Number(launcherPid))) return null
+    if (!isRunning(Number(launcherPid))) return null
     const facts = await readFile(serverFile(data), 'utf8').then(
       (text) => JSON.parse(text) as ServerFacts,
       () => null,
     )
     // A file that a killed platform left behind names a process that is gone.
-    if (facts !== null && isAlive(facts.pid)) return facts
+    if (facts !== null && isRunning(facts.pid)) return facts
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   return null
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
 }
 
 function shown(file: string): string {

@@ -1,5 +1,6 @@
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { isRunning } from '../cli/is-running.ts'
 import { AppError } from '../domain/error.ts'
 
 /** Who holds a data folder. A pid alone may be somebody else's by now: `startedAt` tells two processes of one pid apart. */
@@ -76,11 +77,7 @@ function readHolder(file: string): Holder | null {
 }
 
 function isAlive({ pid, startedAt: then }: Holder): boolean {
-  try {
-    process.kill(pid, 0)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false
-  }
+  if (!isRunning(pid)) return false
   const now = startedAt(pid)
   return now === '' || then === '' || now === then
 }
