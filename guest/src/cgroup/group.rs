@@ -5,7 +5,7 @@ use super::{v1, v2, Controller};
 use crate::error::{Context, Error};
 use crate::sys;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -59,7 +59,7 @@ impl Group {
         sys::openat(folder, "cgroup.procs", libc::O_WRONLY, 0)
     }
 
-    /// Files that the sandbox's first process writes "0" to.
+    /// For `join`, by the first process.
     pub fn join_files(&self) -> Result<Vec<OwnedFd>, Error> {
         let open = |(controllers, member): &(Vec<Controller>, Member)| {
             let step = controllers.first().map_or("cgroup", |controller| controller.step());
@@ -173,6 +173,11 @@ impl Group {
         self.is_removed = left == 0;
         self.is_removed
     }
+}
+
+/// Puts this process into the cgroup whose `join_files` these are.
+pub fn join(files: &[OwnedFd]) -> io::Result<()> {
+    files.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
 }
 
 impl Drop for Group {

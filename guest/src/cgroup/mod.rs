@@ -11,7 +11,7 @@ mod place;
 mod v1;
 mod v2;
 
-pub use group::Group;
+pub use group::{join, Group};
 
 use crate::error::{Context, Error};
 use crate::sys;

@@ -11,8 +11,9 @@ mod runtime;
 mod status;
 
 pub use root::{place, place_proc, PROC_MASKED};
-pub use status::{Status, STATUS_BYTES};
+pub use status::{fail, Status, STATUS_BYTES};
 
+use crate::cgroup;
 use crate::seccomp::Filter;
 use crate::supervisor;
 use crate::sys;
@@ -88,29 +89,30 @@ const STEPS: [(&str, Step); 14] = [
 
 /// Runs in the forked child and never returns.
 pub fn run(plan: &Plan) -> ! {
+    let status = plan.status.as_raw_fd();
     let mut child = Child { plan, root: None, listener: None, network_us: 0 };
     for (step, perform) in STEPS {
         if let Err(error) = perform(&mut child) {
-            fail(plan, step, &error);
+            fail(status, step, &error);
         }
     }
     let (out, err) = match (sys::pipe(0), sys::pipe(0)) {
         (Ok(out), Ok(err)) => (out, err),
-        (Err(error), _) | (_, Err(error)) => fail(plan, "pipes", &error),
+        (Err(error), _) | (_, Err(error)) => fail(status, "pipes", &error),
     };
     let signals = match sys::signal_fd(&[libc::SIGCHLD]) {
         Ok(signals) => signals,
-        Err(error) => fail(plan, "signals", &error),
+        Err(error) => fail(status, "signals", &error),
     };
     let runtime = match sys::fork_until_exec() {
         Ok(0) => runtime::run(&mut child, out.1.as_raw_fd(), err.1.as_raw_fd()),
         Ok(pid) => pid,
-        Err(error) => fail(plan, "fork", &error),
+        Err(error) => fail(status, "fork", &error),
     };
-    let _ = sys::write(plan.status.as_raw_fd(), &Status::Started { network_us: child.network_us }.encode());
+    let _ = sys::write(status, &Status::Started { network_us: child.network_us }.encode());
     let listener = child.listener.take().map_or(-1, IntoRawFd::into_raw_fd);
     let kept = supervisor::Descriptors {
-        status: plan.status.as_raw_fd(),
+        status,
         channel: plan.supervisor.as_raw_fd(),
         out: out.0.into_raw_fd(),
         err: err.0.into_raw_fd(),
@@ -120,19 +122,13 @@ pub fn run(plan: &Plan) -> ! {
     drop((out.1, err.1));
     if let Err(error) = retire(&mut child) {
         let _ = sys::kill(runtime, libc::SIGKILL);
-        fail(plan, "supervisor", &error);
+        fail(status, "supervisor", &error);
     }
     supervisor::run(kept, runtime, epoch(plan))
 }
 
 fn epoch<'a>(plan: &'a Plan) -> &'a str {
     plan.env.iter().find(|(name, _)| name == "HEARTH_EPOCH").map_or("", |(_, value)| value.as_str())
-}
-
-fn fail(plan: &Plan, step: &str, error: &io::Error) -> ! {
-    let status = Status::Failed { step: step.to_string(), errno: error.raw_os_error().unwrap_or(libc::EIO) };
-    let _ = sys::write(plan.status.as_raw_fd(), &status.encode());
-    sys::exit(127)
 }
 
 fn die_with_parent(child: &mut Child) -> io::Result<()> {
@@ -155,7 +151,7 @@ fn die_with_parent(child: &mut Child) -> io::Result<()> {
 
 /// As late as can be, which is before `names` hides where it is: until here it has the launcher's share of the CPU, then its own.
 fn join_cgroups(child: &mut Child) -> io::Result<()> {
-    child.plan.joins.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
+    cgroup::join(child.plan.joins)
 }
 
 fn set_names(_: &mut Child) -> io::Result<()> {

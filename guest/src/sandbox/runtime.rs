@@ -1,7 +1,7 @@
 //! The runtime's way from its fork to its exec.
 
 use super::rights::{fence_files, give_up_user};
-use super::{fail, Child, Plan, Status, Step};
+use super::{fail, Child, Plan, Step};
 use crate::sys;
 use std::ffi::CString;
 use std::io;
@@ -12,11 +12,11 @@ const STEPS: [(&str, Step); 3] = [("user", give_up_user), ("landlock", fence_fil
 pub fn run(child: &mut Child, out: RawFd, err: RawFd) -> ! {
     for (step, perform) in STEPS {
         if let Err(error) = perform(child) {
-            fail(child.plan, step, &error);
+            fail(child.plan.status.as_raw_fd(), step, &error);
         }
     }
     let error = exec(child.plan, out, err).err().unwrap_or_else(io::Error::last_os_error);
-    fail(child.plan, "exec", &error)
+    fail(child.plan.status.as_raw_fd(), "exec", &error)
 }
 
 fn enter_task(_: &mut Child) -> io::Result<()> {
@@ -50,7 +50,5 @@ fn exec(plan: &Plan, out: RawFd, err: RawFd) -> io::Result<()> {
     // SAFETY: all strings and both null-terminated lists live over the call, which returns only on failure.
     let result = unsafe { libc::execve(argv[0], argv.as_ptr(), env.as_ptr()) };
     let error = sys::check_int(result).err().unwrap_or_else(io::Error::last_os_error);
-    let failed = Status::Failed { step: "exec".to_string(), errno: error.raw_os_error().unwrap_or(libc::EIO) };
-    let _ = sys::write(status, &failed.encode());
-    sys::exit(127)
+    fail(status, "exec", &error)
 }

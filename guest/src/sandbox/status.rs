@@ -1,6 +1,8 @@
 //! What a sandbox tells the launcher over its status pipe.
 
 use crate::sys;
+use std::io;
+use std::os::fd::RawFd;
 
 /// Told in records that a pipe writes at once.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +19,13 @@ pub enum Status {
 }
 
 pub const STATUS_BYTES: usize = 64;
+
+/// Tells over the status pipe which step failed, and ends this process.
+pub fn fail(pipe: RawFd, step: &str, error: &io::Error) -> ! {
+    let status = Status::Failed { step: step.to_string(), errno: error.raw_os_error().unwrap_or(libc::EIO) };
+    let _ = sys::write(pipe, &status.encode());
+    sys::exit(127)
+}
 
 impl Status {
     pub fn encode(&self) -> [u8; STATUS_BYTES] {

@@ -31,27 +31,25 @@ pub fn lock(path: &str) -> Result<OwnedFd, Error> {
     }
 }
 
-/// Folders of instances that died with their agent, not those of `kept`. Removed as the platform's own user: it could have put anything there.
+/// Folders of instances that died with their agent, not those of `kept`.
 pub fn remove_left_folders(state: &str, uid: u32, gid: u32, kept: &[String]) {
-    let Ok(child) = sys::fork() else { return };
-    if child != 0 {
-        let _ = sys::wait(child);
-        return;
-    }
-    if uid != sys::geteuid() && sys::become_user(uid, gid).is_err() {
-        sys::exit(1);
-    }
-    for entry in fs::read_dir(format!("{state}/instances")).into_iter().flatten().flatten() {
-        let is_kept = kept.iter().any(|name| entry.file_name() == name.as_str());
-        if entry.file_name() != WORK && !is_kept {
-            let _ = fs::remove_dir_all(entry.path());
+    in_child_as(uid, gid, || {
+        for entry in fs::read_dir(format!("{state}/instances")).into_iter().flatten().flatten() {
+            let is_kept = kept.iter().any(|name| entry.file_name() == name.as_str());
+            if entry.file_name() != WORK && !is_kept {
+                let _ = fs::remove_dir_all(entry.path());
+            }
         }
-    }
-    sys::exit(0)
+    });
 }
 
 /// One of them.
 pub fn remove_folder(state: &str, uid: u32, gid: u32, name: &str) {
+    in_child_as(uid, gid, || drop(fs::remove_dir_all(format!("{state}/instances/{name}"))));
+}
+
+/// As the platform's own user: it could have put anything there.
+fn in_child_as(uid: u32, gid: u32, act: impl FnOnce()) {
     let Ok(child) = sys::fork() else { return };
     if child != 0 {
         let _ = sys::wait(child);
@@ -60,7 +58,7 @@ pub fn remove_folder(state: &str, uid: u32, gid: u32, name: &str) {
     if uid != sys::geteuid() && sys::become_user(uid, gid).is_err() {
         sys::exit(1);
     }
-    let _ = fs::remove_dir_all(format!("{state}/instances/{name}"));
+    act();
     sys::exit(0)
 }
 

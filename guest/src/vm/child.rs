@@ -3,7 +3,8 @@
 //! It starts in an empty mount namespace, as PID 1 of a pid namespace. It does not die with its parent: VMs outlive the launcher.
 
 use super::place::FOLDER;
-use crate::sandbox::{place, place_proc, Status, Tree};
+use crate::cgroup;
+use crate::sandbox::{fail, place, place_proc, Tree};
 use crate::seccomp::Filter;
 use crate::sys;
 use std::ffi::CString;
@@ -87,9 +88,7 @@ fn perform_all(child: &mut Child, steps: &[(&str, Step)]) -> ! {
     let plan = child.plan;
     for (step, perform) in steps {
         if let Err(error) = perform(child) {
-            let status = Status::Failed { step: step.to_string(), errno: error.raw_os_error().unwrap_or(libc::EIO) };
-            let _ = sys::write(plan.status.as_raw_fd(), &status.encode());
-            break;
+            fail(plan.status.as_raw_fd(), step, &error);
         }
     }
     sys::exit(127)
@@ -104,7 +103,7 @@ fn leave_session(child: &mut Child) -> io::Result<()> {
 }
 
 fn join_cgroups(child: &mut Child) -> io::Result<()> {
-    child.plan.joins.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
+    cgroup::join(child.plan.joins)
 }
 
 fn enter_network(child: &mut Child) -> io::Result<()> {
@@ -200,8 +199,6 @@ fn exec(child: &mut Child) -> io::Result<()> {
     sys::set_signal_mask(&[])?;
     // SAFETY: all strings and both null-terminated lists live over the call, which returns only on failure.
     let failed = sys::check_int(unsafe { libc::execve(argv[0], argv.as_ptr(), env.as_ptr()) });
-    let errno = failed.err().and_then(|error| error.raw_os_error()).unwrap_or(libc::EIO);
     // The plan's own descriptors are closed by now.
-    let _ = sys::write(status, &Status::Failed { step: "exec".to_string(), errno }.encode());
-    sys::exit(127)
+    fail(status, "exec", &failed.err().unwrap_or(io::Error::from_raw_os_error(libc::EIO)))
 }

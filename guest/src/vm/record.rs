@@ -217,7 +217,7 @@ mod tests {
         records.write_reaper(&own.process).unwrap();
         fs::write(state.join("vms/bad.json"), "{").unwrap();
         fs::write(state.join("vms/worse.json"), r#"{"instance":"../x","pid":1}"#).unwrap();
-        assert_eq!(records.read(), [own.clone()]);
+        assert_eq!(records.read(), std::slice::from_ref(&own));
         assert_eq!(records.reaper(), Some(own.process));
         records.remove("v-1");
         assert!(records.read().is_empty());
