@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
@@ -20,11 +21,14 @@ const NLM_F_CREATE: u16 = 0x400;
 const NLMSG_ERROR: u16 = 2;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const NLA_F_NESTED: u16 = 0x8000;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const TCA_KIND: u16 = 1;
@@ -76,6 +80,18 @@ impl Netlink {
         let mut message = Message::new(RTM_NEWLINK, 0);
         message.link_header(index, 0, 0);
         message.attribute(IFLA_MASTER, &bridge.to_ne_bytes());
+        self.request(message)
+    }
+
+    /// A port of a bridge that remembers no sender: every frame goes to the other ports.
+    /// Source: net/bridge/br_netlink.c, `br_setlink`.
+    pub fn learn_nothing(&self, index: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_SETLINK, 0);
+        message.bytes(&[libc::AF_BRIDGE as u8, 0, 0, 0]);
+        for number in [index, 0, 0] {
+            message.bytes(&number.to_ne_bytes());
+        }
+        message.nested(IFLA_PROTINFO | NLA_F_NESTED, |port| port.attribute(IFLA_BRPORT_LEARNING, &[0]));
         self.request(message)
     }
 

@@ -1,23 +1,15 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
+import { ClosedWorld } from '../support/closed-world.ts'
 import { type Deployment, type Target } from '../support/functions.ts'
-import { startPlatform, type Platform } from '../support/platform.ts'
+import type { Platform } from '../support/platform.ts'
 
-/* The platform runs in a network namespace of its own ("host"); a second one plays the internet: a web server at 203.0.113.10 and
- * 10.9.9.9 (a private address that egress must not reach), and a name server that answers with open and closed addresses. */
-
-const host = `hth-host-${process.pid}`
-const internet = `hth-inet-${process.pid}`
+const world = new ClosedWorld('egress')
 const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-egress-'))
-const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' })
-const inside = (space: string, ...args: string[]): string => ip('netns', 'exec', space, ...args)
 
-let server: ChildProcess
 let platform: Platform
 
 const python = `
@@ -40,27 +32,8 @@ const skip = process.getuid?.() === 0 ? false : 'network namespaces need root'
 
 before(async () => {
   if (skip !== false) return
-  for (const space of [host, internet]) {
-    ip('netns', 'add', space)
-    inside(space, 'ip', 'link', 'set', 'lo', 'up')
-  }
-  ip('link', 'add', 'up0', 'netns', host, 'type', 'veth', 'peer', 'name', 'up0', 'netns', internet)
-  inside(host, 'ip', 'addr', 'add', '203.0.113.1/24', 'dev', 'up0')
-  inside(internet, 'ip', 'addr', 'add', '203.0.113.10/24', 'dev', 'up0')
-  for (const address of ['10.9.9.9/32', '169.254.169.254/32', '192.168.7.7/32'])
-    inside(internet, 'ip', 'addr', 'add', address, 'dev', 'lo')
-  for (const space of [host, internet]) inside(space, 'ip', 'link', 'set', 'up0', 'up')
-  inside(host, 'ip', 'route', 'add', 'default', 'via', '203.0.113.10')
-  mkdirSync(`/etc/netns/${host}`, { recursive: true })
-  writeFileSync(`/etc/netns/${host}/resolv.conf`, 'nameserver 203.0.113.10\noptions timeout:2 attempts:1\n')
-  server = spawn(
-    'ip',
-    ['netns', 'exec', internet, process.execPath, path.join(import.meta.dirname, '../support/fake-internet.ts')],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  )
-  assert.ok(server.stdout)
-  await once(server.stdout, 'data')
-  platform = await startPlatform({ prefix: ['ip', 'netns', 'exec', host], data: path.join(folder, 'data') })
+  await world.open()
+  platform = await world.startPlatform({ data: path.join(folder, 'data') })
   const base = { runtime: 'python', handler: 'main.handler', files: { 'main.py': python } }
   await deployInside({ ...base, name: 'outgoing', config: { network: 'egress', timeoutMs: 15_000 } })
   await deployInside({ ...base, name: 'offline', config: { timeoutMs: 15_000 } })
@@ -69,9 +42,7 @@ before(async () => {
 after(async () => {
   if (skip !== false) return
   await platform?.stop()
-  server?.kill('SIGKILL')
-  for (const space of [host, internet]) ip('netns', 'delete', space)
-  rmSync(`/etc/netns/${host}`, { recursive: true, force: true })
+  world.close()
   rmSync(folder, { recursive: true, force: true })
 })
 
@@ -83,7 +54,7 @@ async function deployInside(spec: Deployment): Promise<void> {
 }
 function runInside(action: 'deploy' | 'invoke', value: unknown): string {
   const script = path.join(import.meta.dirname, '../support/function-call.ts')
-  return inside(host, process.execPath, script, action, JSON.stringify({ target: target(), value }))
+  return world.inside(process.execPath, script, action, JSON.stringify({ target: target(), value }))
 }
 function run(
   name: string,
@@ -130,16 +101,17 @@ test('none: neither the internet nor names', { skip }, () => {
 test('kill -9 of the launcher leaves no interface and no rules', { skip }, async () => {
   run('outgoing', { address: '203.0.113.10' })
   const ours = /^\d+: hth[0-9a-f]{6}x/m
-  assert.match(inside(host, 'ip', '-o', 'link'), ours)
-  assert.match(inside(host, 'nft', 'list', 'tables'), /hearth-/)
+  assert.match(world.inside('ip', '-o', 'link'), ours)
+  assert.match(world.inside('nft', 'list', 'tables'), /hearth-/)
   const launcher = /^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${platform.pid}/status`, 'utf8'))?.[1]
   process.kill(Number(launcher), 'SIGKILL')
   await platform.ended()
   const left = (): string =>
-    inside(host, 'ip', '-o', 'link')
+    world
+      .inside('ip', '-o', 'link')
       .split('\n')
       .filter((line) => ours.test(line))
-      .join('') + inside(host, 'nft', 'list', 'tables')
+      .join('') + world.inside('nft', 'list', 'tables')
   // The kernel takes an interface away a while after its network.
   for (let tries = 0; tries < 100 && left() !== ''; tries++) await new Promise((resolve) => setTimeout(resolve, 100))
   assert.equal(left(), '')

@@ -2,7 +2,8 @@ import dgram from 'node:dgram'
 import net from 'node:net'
 import { decode, encode } from 'dns-packet'
 
-/* The internet of egress tests: every TCP connection on port 80 learns who it seems to come from; names have fixed answers. */
+/* The internet of egress tests: every TCP connection on port 80 learns who it seems to come from; names have fixed answers; what comes to UDP
+ * port 9, by IPv4 or IPv6, is told on standard output. */
 
 const names: Readonly<Record<string, readonly string[]>> = {
   'open.example': ['203.0.113.10'],
@@ -38,3 +39,7 @@ dns.bind(53, '203.0.113.10', () => {
     })
     .listen(80, () => console.log('ready'))
 })
+
+const ear = dgram.createSocket('udp6')
+ear.on('message', (text, { address }) => console.log(`heard ${text.toString('latin1')} from ${address}`))
+ear.bind(9, '::')

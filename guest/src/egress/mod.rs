@@ -130,6 +130,8 @@ impl Egress {
         let number = interface_index(name)?;
         // The resolver listens on this machine's loopback; the rules let nothing else there.
         fs::write(format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")?;
+        // Who asks under any address but the one behind it is not heard: the machine has one small table of neighbours for everybody.
+        fs::write(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"), "1")?;
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
         host.add_address(number, self.plan.gateway())?;
         host.set_up(number)?;

@@ -6,6 +6,9 @@ use std::net::Ipv4Addr;
 const CLOSED: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, \
                       192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
 
+/// Open connections of one sandbox, closed ones that the kernel still remembers (a minute or two) included. A machine tracks 262,144 by default, for everybody.
+const CONNECTIONS_MAX: u32 = 4_096;
+
 /// Names and addresses of one platform.
 pub struct Plan {
     /// nftables table, e.g. `hearth-0123456789ab`.
@@ -49,17 +52,20 @@ impl Plan {
                 ),
             ),
         };
+        let limit = format!("ct state new add @connections {{ ip saddr ct count over {CONNECTIONS_MAX} }} drop");
         // "hth*" is every Hearth of this machine: their sandboxes are as closed to one another as their own.
         format!(
             "table inet {table} {{}}
 delete table inet {table}
 table inet {table} {{
   set closed {{ type ipv4_addr; flags interval; elements = {{ {CLOSED} }} }}
+  set connections {{ type ipv4_addr; size 65536; flags dynamic; }}
   chain prerouting {{
     type nat hook prerouting priority dstnat - 10; policy accept;
     {names}  }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
+    iifname \"{prefix}*\" {limit}
     {names_in}    iifname \"{prefix}*\" drop
   }}
   chain forward {{
@@ -68,6 +74,7 @@ table inet {table} {{
     iifname \"{prefix}*\" oifname \"hth*\" drop
     iifname \"{prefix}*\" fib saddr . iif oif missing drop
     iifname \"{prefix}*\" ip daddr @closed drop
+    iifname \"{prefix}*\" {limit}
     oifname \"{prefix}*\" ct state established,related accept
     oifname \"{prefix}*\" drop
   }}
@@ -98,7 +105,7 @@ mod tests {
         let plan = Plan::new("0123456789ab");
         assert!(plan.rules(5300).contains("dnat ip to 127.0.0.1:5300"));
         assert!(!plan.rules(0).contains("dnat"));
-        for rule in ["169.254.0.0/16", "meta nfproto ipv6 drop", "oifname \"hth*\" drop", "masquerade"] {
+        for rule in ["ct count over 4096", "169.254.0.0/16", "meta nfproto ipv6 drop", "oifname \"hth*\" drop", "masquerade"] {
             assert!(plan.rules(0).contains(rule), "{rule}");
         }
     }

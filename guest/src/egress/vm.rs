@@ -94,6 +94,8 @@ fn join(bytes_per_second: u64) -> io::Result<()> {
     netlink.limit_rate(out, bytes_per_second)?;
     for index in [out, interface_index(tap::NAME)?] {
         netlink.set_master(index, bridge)?;
+        // There are two ports, so nothing is gained by knowing who is where, and a guest that makes up senders would fill the table.
+        netlink.learn_nothing(index)?;
         netlink.set_up(index)?;
     }
     netlink.set_up(bridge)
