@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { readSlowly } from '../support/harness.ts'
+import { failureOf, readSlowly, testStarts, type Starts } from '../support/harness.ts'
 import { nodeHarness } from '../support/runtimes.ts'
 import { codeFolder, InitFailed, Subject } from '../support/subject.ts'
 
 /* The Node runtime: starts, handlers, ends. */
 
-const { spawn, start, startFailure } = nodeHarness()
+const harness = nodeHarness()
+const { spawn, start, startFailure } = harness
 
 const { version } = await (async () => {
   const subject = spawn()
@@ -43,7 +44,7 @@ describe('Node runtime: the start', () => {
     assert.equal(env['LAMBDA_TASK_ROOT'], cwd)
   })
 
-  const resolutions: [string, string, Record<string, string>][] = [
+  const found: Starts['found'] = [
     ['folders', 'src/api/index.handler', { 'src/api/index.js': 'exports.handler = async () => "ok"' }],
     ['nested exports', 'index.a.b', { 'index.js': 'exports.a = { b: async () => "ok" }' }],
     ['.mjs', 'index.handler', { 'index.mjs': 'export const handler = async () => "ok"' }],
@@ -76,11 +77,6 @@ describe('Node runtime: the start', () => {
     ['the default export', 'index.default', { 'index.mjs': 'export default async () => "ok"' }],
     ['a handler without a dot', 'index', { 'index.cjs': 'module.exports = async () => "ok"' }],
   ]
-  for (const [what, handler, files] of resolutions)
-    test(`finds ${what}`, async () => {
-      assert.equal(await (await start(files, handler)).json(), 'ok')
-    })
-
   test('TypeScript runs where Node strips types, else the error names the fix', async () => {
     const files = {
       'index.ts':
@@ -95,7 +91,7 @@ describe('Node runtime: the start', () => {
     }
   })
 
-  const failures: [string, string, Record<string, string>, string, RegExp][] = [
+  const failing: Starts['failing'] = [
     [
       'no such file',
       'index.handler',
@@ -162,13 +158,7 @@ describe('Node runtime: the start', () => {
       /^at load$/,
     ],
   ]
-  for (const [what, handler, files, type, message] of failures)
-    test(`fails by ${type} for ${what}`, async () => {
-      const failure = await startFailure(files, handler)
-      assert.equal(failure.errorType, type)
-      assert.match(failure.errorMessage, message)
-      assert.equal(failure.phase, 'code_load')
-    })
+  testStarts(harness, { found, failing })
 
   test('a failed start tells where, and ends the process with 1', async () => {
     const subject = spawn()
@@ -245,11 +235,7 @@ describe('Node runtime: handlers', () => {
   before(async () => {
     subject = await start({ 'index.js': styles })
   })
-  const failing = async (event: unknown) => {
-    const { error } = await subject.call(event)
-    assert.ok(error !== null)
-    return error
-  }
+  const failing = (event: unknown) => failureOf(subject, event)
 
   test('async, plain return, undefined', async () => {
     assert.deepEqual(await subject.json({ do: 'echo', value: { a: [1, '\u00fc', null] } }), { a: [1, '\u00fc', null] })

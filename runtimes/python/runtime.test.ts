@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { readSlowly } from '../support/harness.ts'
+import { failureOf, readSlowly, testStarts, type Starts } from '../support/harness.ts'
 import { pythonHarness, pythonMissing as skip } from '../support/runtimes.ts'
 import { codeFolder, InitFailed, Subject } from '../support/subject.ts'
 
 /* The Python runtime: starts, handlers, ends. */
 
-const { spawn, start, startFailure } = pythonHarness()
+const harness = pythonHarness()
+const { spawn, start } = harness
 
 describe('Python runtime: the start', { skip }, () => {
   test('HELLO names runtime, version and process; READY tells the load time', async () => {
@@ -36,7 +37,7 @@ def handler(event, context):
     assert.equal(zone, 'CET')
   })
 
-  const resolutions: [string, string, Record<string, string>][] = [
+  const found: Starts['found'] = [
     ['folders as packages', 'src/api/main.handler', { 'src/api/main.py': 'def handler(e, c): return "ok"' }],
     ['dotted modules', 'src.main.handler', { 'src/__init__.py': '', 'src/main.py': 'def handler(e, c): return "ok"' }],
     [
@@ -56,12 +57,7 @@ def handler(event, context):
     ],
     ['an asynchronous handler', 'main.handler', { 'main.py': 'async def handler(e, c): return "ok"' }],
   ]
-  for (const [what, handler, files] of resolutions)
-    test(`finds ${what}`, async () => {
-      assert.equal(await (await start(files, handler)).json(), 'ok')
-    })
-
-  const failures: [string, string, Record<string, string>, string, RegExp][] = [
+  const failing: Starts['failing'] = [
     [
       'no such module',
       'main.handler',
@@ -108,13 +104,7 @@ def handler(event, context):
       /^at load$/,
     ],
   ]
-  for (const [what, handler, files, type, message] of failures)
-    test(`fails by ${type} for ${what}`, async () => {
-      const failure = await startFailure(files, handler)
-      assert.equal(failure.errorType, type)
-      assert.match(failure.errorMessage, message)
-      assert.equal(failure.phase, 'code_load')
-    })
+  testStarts(harness, { found, failing })
 
   test('a failed start tells where, and ends the process with 1', async () => {
     const subject = spawn()
@@ -233,11 +223,7 @@ describe('Python runtime: handlers', { skip }, () => {
   before(async () => {
     subject = await start({ 'main.py': ways })
   })
-  const failing = async (event: unknown) => {
-    const { error } = await subject.call(event)
-    assert.ok(error !== null)
-    return error
-  }
+  const failing = (event: unknown) => failureOf(subject, event)
 
   test('results: JSON without a head, None is null, Decimal a number', async () => {
     assert.deepEqual(await subject.json({ do: 'echo', value: { a: [1, '\u00fc', null] } }), { a: [1, '\u00fc', null] })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { after } from 'node:test'
+import { after, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { FunctionError } from '../../src/domain/invocation.ts'
 import type { BindMessage } from '../../src/wire/messages.ts'
 import { codeFolder, InitFailed, Subject } from './subject.ts'
 
@@ -43,6 +44,35 @@ export function runtimeHarness(command: readonly string[], defaultHandler: strin
       return error.failure
     },
   }
+}
+
+export interface Starts {
+  /** What is found: its name, the handler, the code; the handler answers "ok". */
+  readonly found: readonly (readonly [string, string, Files])[]
+  /** What fails: its name, the handler, the code, the type of the error and its message. */
+  readonly failing: readonly (readonly [string, string, Files, string, RegExp])[]
+}
+
+/** One test for each way to start, well or not. */
+export function testStarts({ start, startFailure }: Harness, { found, failing }: Starts): void {
+  for (const [what, handler, files] of found)
+    test(`finds ${what}`, async () => {
+      assert.equal(await (await start(files, handler)).json(), 'ok')
+    })
+  for (const [what, handler, files, type, message] of failing)
+    test(`fails by ${type} for ${what}`, async () => {
+      const failure = await startFailure(files, handler)
+      assert.equal(failure.errorType, type)
+      assert.match(failure.errorMessage, message)
+      assert.equal(failure.phase, 'code_load')
+    })
+}
+
+/** The error of an invocation that must fail. */
+export async function failureOf(subject: Subject, event: unknown): Promise<FunctionError> {
+  const { error } = await subject.call(event)
+  assert.ok(error !== null)
+  return error
 }
 
 /** The bytes of an answer to a reader who takes 1 ms for each piece; never more than the window was on its way. */
