@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, describe, test, type TestContext } from 'node:test'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import type { BindSpec, BootSpec, Driver, Prespawned, Sandbox } from '../../src/domain/driver.ts'
 import type { Snapshot } from '../../src/domain/snapshot.ts'
 import type { RuntimeBuild } from '../../src/domain/runtime.ts'
@@ -14,7 +14,7 @@ export interface DriverHarness {
   readonly build: RuntimeBuild
   /** For instance folders. */
   readonly folder: string
-  /** What `writeContractCode` wrote. */
+  /** Code whose handler `index.handler` answers its event, throws for `{throw}`, exits for `{exit}`. */
   readonly codeFolder: string
   /** The same as erofs, for drivers that take images. */
   readonly codeImage: string | null
@@ -23,21 +23,6 @@ export interface DriverHarness {
   /** What is left of sandboxes on the machine: processes, cgroups, folders, sockets. Empty when nothing is. */
   leftovers(): Promise<readonly string[]>
   close(): Promise<void>
-}
-
-/** Code whose handler `index.handler` answers its event, throws for `{throw}`, exits for `{exit}`. */
-export async function writeContractCode(folder: string): Promise<string> {
-  const codeFolder = join(folder, 'code')
-  const source = `
-exports.handler = async (event) => {
-  if (event.throw) throw new Error(event.throw)
-  if (event.exit) process.exit(event.exit)
-  return event
-}
-`
-  await mkdir(codeFolder)
-  await writeFile(join(codeFolder, 'index.js'), source)
-  return codeFolder
 }
 
 /** What every Driver must do; `open` returns null with a reason where it cannot run. */

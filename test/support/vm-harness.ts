@@ -1,26 +1,19 @@
 import assert from 'node:assert/strict'
-import path from 'node:path'
-import { writeContractCode, type DriverHarness } from '../contract/driver.contract.ts'
-import { BreakableBuild } from './breakable-build.ts'
+import type { DriverHarness } from '../contract/driver.contract.ts'
+import { driverHarness } from './driver-harness.ts'
 import type { DriverRig } from './driver-rig.ts'
 
-/** What the driver contract needs of a rig, with its code as folder and as image. */
+/** What the driver contract asks for, of a rig for microVMs. */
 export async function vmHarness(rig: DriverRig): Promise<DriverHarness> {
-  const node = rig.builds.find(({ family }) => family === 'node')
-  assert.ok(node)
-  const build = new BreakableBuild(node)
-  const codeFolder = await writeContractCode(rig.folder)
-  const { path: codeImage } = await rig.images.codeImage({ codeFolder, cacheFolder: null, layerFolders: [] }, 'test')
-  return {
+  const build = rig.builds.find(({ family }) => family === 'node')
+  assert.ok(build)
+  return driverHarness({
     driver: rig.driver,
-    get build() {
-      return build.take()
-    },
-    folder: path.join(rig.folder, 'instances'),
-    codeFolder,
-    codeImage,
-    breakBoot: build.break,
+    build,
+    folder: rig.folder,
+    codeImageOf: async (codeFolder) =>
+      (await rig.images.codeImage({ codeFolder, cacheFolder: null, layerFolders: [] }, 'test')).path,
     leftovers: () => rig.leftovers(),
     close: () => rig.close(),
-  }
+  })
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
-import { driverContract, writeContractCode, type DriverHarness } from '../../../test/contract/driver.contract.ts'
-import { BreakableBuild } from '../../../test/support/breakable-build.ts'
+import { driverContract, type DriverHarness } from '../../../test/contract/driver.contract.ts'
+import { driverHarness } from '../../../test/support/driver-harness.ts'
 import { launcherMissing, startLauncher, unprivilegedMissing } from '../../../test/support/launcher.ts'
 import { machineRuntimes, openProcessDriver } from '../../../test/support/process-rig.ts'
 import { isolationFeatures, PlainDriver } from './plain-driver.ts'
@@ -44,16 +44,8 @@ async function openSandboxed(): Promise<DriverHarness> {
   const driver = await openProcessDriver(launcher.channel, folder)
   const [build] = await machineRuntimes(folder)
   assert.ok(build)
-  const runtime = new BreakableBuild(build)
-  return {
-    driver,
-    get build() {
-      return runtime.take()
-    },
-    folder: path.join(folder, 'instances'),
-    codeFolder: await writeContractCode(folder),
-    codeImage: null,
-    breakBoot: runtime.break,
+  return driverHarness({
+    ...{ driver, build, folder },
     leftovers: async () => [
       // The launcher's own mount point stays.
       ...(await readdir(path.join(folder, 'instances'))).filter((name) => name !== '.work'),
@@ -63,7 +55,7 @@ async function openSandboxed(): Promise<DriverHarness> {
       await driver.close()
       await launcher.close()
     },
-  }
+  })
 }
 
 driverContract('plain processes', async (): Promise<DriverHarness> => {
@@ -72,22 +64,14 @@ driverContract('plain processes', async (): Promise<DriverHarness> => {
   const [build] = await machineRuntimes(folder)
   assert.ok(build)
   await mkdir(path.join(folder, 'instances'))
-  const runtime = new BreakableBuild(build)
-  return {
-    driver,
-    get build() {
-      return runtime.take()
-    },
-    folder: path.join(folder, 'instances'),
-    codeFolder: await writeContractCode(folder),
-    codeImage: null,
-    breakBoot: runtime.break,
+  return driverHarness({
+    ...{ driver, build, folder },
     leftovers: async () => readdir(path.join(folder, 'instances')),
     async close() {
       await driver.close()
       await rm(folder, { recursive: true, force: true })
     },
-  }
+  })
 })
 
 test('PlainDriver lists as not enforced what the launcher lists as enforced', async (context) => {

@@ -1,0 +1,43 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { RuntimeBuild } from '../../src/domain/runtime.ts'
+import type { DriverHarness } from '../contract/driver.contract.ts'
+
+export interface DriverHarnessParts extends Pick<DriverHarness, 'driver' | 'leftovers' | 'close'> {
+  /** Node. */
+  readonly build: RuntimeBuild
+  /** Instances and code go below it. */
+  readonly folder: string
+  /** For drivers that take images. */
+  readonly codeImageOf?: (codeFolder: string) => Promise<string>
+}
+
+const source = `
+exports.handler = async (event) => {
+  if (event.throw) throw new Error(event.throw)
+  if (event.exit) process.exit(event.exit)
+  return event
+}
+`
+
+/** What the driver contract asks for, over real interpreters: `breakBoot` makes the build one that exists nowhere, for one boot. */
+export async function driverHarness(parts: DriverHarnessParts): Promise<DriverHarness> {
+  const { build, folder, codeImageOf, ...rest } = parts
+  const codeFolder = path.join(folder, 'code')
+  await mkdir(codeFolder)
+  await writeFile(path.join(codeFolder, 'index.js'), source)
+  const codeImage = (await codeImageOf?.(codeFolder)) ?? null
+  let isBroken = false
+  return {
+    ...rest,
+    get build() {
+      if (!isBroken) return build
+      isBroken = false
+      return { ...build, digest: `sha256:${'0'.repeat(64)}`, executable: '/usr/bin/no-such-interpreter' } as const
+    },
+    folder: path.join(folder, 'instances'),
+    codeFolder,
+    codeImage,
+    breakBoot: () => (isBroken = true),
+  }
+}
