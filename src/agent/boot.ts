@@ -6,7 +6,7 @@ import type { Logger } from '../domain/logger.ts'
 import type { Snapshot, SnapshotKind } from '../domain/snapshot.ts'
 import { Instance, type InstanceOptions } from './instance.ts'
 import type { Place } from './place.ts'
-import { timedPhase } from './start-phases.ts'
+import { timedPhase, type TimedPhase } from './start-phases.ts'
 import { join } from 'node:path'
 
 export interface BootContext {
@@ -72,7 +72,7 @@ export async function bootInstance(context: BootContext, place: Place, origin: O
     // When in the spawn the network came is not told: its time counts as the last part.
     const networkFromMs = spawnedMs - Math.min(sandbox.networkMs ?? 0, spawnedMs - fromMs)
     instance.bootPhases = [
-      timedPhase(origin.kind === 'boot' ? 'sandbox' : 'restore', { fromMs, toMs: networkFromMs }),
+      ...makingPhases(origin, { fromMs, toMs: networkFromMs }),
       ...(sandbox.networkMs === undefined ? [] : [timedPhase('network', { fromMs: networkFromMs, toMs: spawnedMs })]),
       timedPhase('runtime_boot', { fromMs: spawnedMs, toMs: greetedMs }),
     ]
@@ -90,6 +90,14 @@ export async function bootInstance(context: BootContext, place: Place, origin: O
     })
     throw error
   }
+}
+
+/** Of a restore, starting the VMM is a part, unless that was done ahead. */
+function makingPhases(origin: Origin, span: { fromMs: number; toMs: number }): TimedPhase[] {
+  if (origin.kind === 'boot') return [timedPhase('sandbox', span)]
+  const restore = timedPhase('restore', { ...span, source: 'snapshot' })
+  if (origin.spare === undefined) return [restore]
+  return [timedPhase('sandbox', { fromMs: span.fromMs, toMs: span.fromMs, source: 'pool' }), restore]
 }
 
 export function newInstanceId(newToken: () => string): string {

@@ -28,6 +28,10 @@ export interface LocalAgentOptions {
   readonly poolSize: number
   /** The same for microVMs, per runtime and size of memory. */
   readonly vmPoolSize: number
+  /** The same per function snapshot that was started from lately. */
+  readonly vmFunctionPoolSize: number
+  /** VMMs kept waiting for the state of each snapshot that was started from lately. */
+  readonly vmPrespawn: number
   readonly names: PlaceNames
   /** Log output of one Instance; more is dropped. */
   readonly logBytesPerSecond?: number

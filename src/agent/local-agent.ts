@@ -82,6 +82,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       boot: this.#bootContext(),
       ...{ drivers: options.drivers, runtimes: options.runtimes, names: options.names, budget: this.#budget },
       ...{ poolSize: options.poolSize, vmPoolSize: options.vmPoolSize, clock: this.clock, logger: this.logger },
+      ...{ vmFunctionPoolSize: options.vmFunctionPoolSize, vmPrespawn: options.vmPrespawn },
       snapshotsFolder: options.folders.snapshots,
       isStarting: () => this.#groups.isStarting(),
       code: (version) => this.#code.get(version),
@@ -260,9 +261,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
 
   reserve(version: Version): boolean {
     const { config, runtimeDigest } = version
-    // Booted ones go first: they are the cheapest to make again.
+    const { pools } = this.#sources
+    // What waits goes first: it is the cheapest to make again.
     while (!this.#budget.tryTake(config.memoryMib))
-      if (!this.#sources.pools.shrink(runtimeDigest) && !this.#groups.evictOldest(version)) return false
+      if (!pools.shrink(runtimeDigest) && !pools.spares.shrink(null) && !this.#groups.evictOldest(version)) return false
     return true
   }
 

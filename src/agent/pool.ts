@@ -9,8 +9,10 @@ export interface PoolOptions {
   readonly place: Place
   /** Instances to keep ready. */
   readonly size: number
-  /** Restored or booted, whatever is the strongest that works now. */
-  readonly bring: (place: Place) => Promise<Instance>
+  /** How long after the last claim they are kept. */
+  readonly keepMs: number
+  /** Restored or booted, whatever is the strongest that works now; `refill` when nobody waits for it. */
+  readonly bring: (place: Place, reason: BringReason) => Promise<Instance>
   readonly slots: BootSlots
   /** A snapshot is on its way: what waits for it comes up sooner and costs less. */
   readonly isWorthWaiting: (place: Place) => boolean
@@ -19,6 +21,8 @@ export interface PoolOptions {
   readonly logger: Logger
 }
 
+export type BringReason = 'claim' | 'refill'
+
 /** Somebody who waits for a booted Instance. */
 export interface Claim {
   /** Called once, maybe before `claim` returns. `source` says whether it was ready already. */
@@ -26,8 +30,12 @@ export interface Claim {
   readonly onFailed: (error: unknown) => void
 }
 
-/** What an Instance without a Version counts towards the node's memory: an idle interpreter with its own heap. */
-export const unboundMib = 48
+/** What an Instance without a Version counts towards the node's memory: an idle interpreter with its own heap, or a paused machine with
+ *  its VMM (measured on QEMU with emulation: Python 63 MiB, Node 87 MiB). */
+export function unboundMib({ driver }: Place): number {
+  return driver.capabilities.isVm ? 96 : 48
+}
+
 const refillBackoffMs = { first: 1_000, max: 60_000 }
 
 /** How many Instances boot at a time on this node: a boot takes 25-40 ms of CPU, more at once only delays them all. */
@@ -65,11 +73,13 @@ export class Pool implements InstanceOwner {
   #booting = 0
   #failures = 0
   #refillNotBeforeMs = 0
+  #keptUntilMs: number
   #isClosed = false
 
   constructor(options: PoolOptions) {
     this.#options = options
     this.place = options.place
+    this.#keptUntilMs = options.clock.monotonicMs() + options.keepMs
   }
 
   get ready(): readonly Instance[] {
@@ -77,14 +87,23 @@ export class Pool implements InstanceOwner {
   }
 
   get isShort(): boolean {
-    return this.#ready.length + this.#booting < this.#options.size
+    const { clock, size } = this.#options
+    return this.#ready.length + this.#booting < size && clock.monotonicMs() < this.#keptUntilMs
+  }
+
+  /** Lets go of those that nobody claimed for long; returns when to look again (monotonic ms). */
+  sweep(nowMs: number): number {
+    if (nowMs < this.#keptUntilMs) return this.#ready.length === 0 ? Infinity : this.#keptUntilMs
+    while (this.shrink());
+    return Infinity
   }
 
   /** Returns how to take the claim back. */
   claim(claim: Claim): () => void {
+    this.#keptUntilMs = this.#options.clock.monotonicMs() + this.#options.keepMs
     const instance = this.#ready.pop()
     if (instance !== undefined) {
-      this.#options.budget.give(unboundMib)
+      this.#options.budget.give(unboundMib(this.place))
       instance.chargedMib = 0
       claim.onInstance(instance, 'pool')
       return () => {}
@@ -98,7 +117,7 @@ export class Pool implements InstanceOwner {
 
   /** Boots for those who wait, as far as there are slots. */
   bootForClaims(): void {
-    while (this.#claims.length > this.#booting && this.#options.slots.tryTake()) this.#boot()
+    while (this.#claims.length > this.#booting && this.#options.slots.tryTake()) this.#boot('claim')
   }
 
   /** Boots one towards `size` if nothing speaks against it: background work. */
@@ -106,15 +125,15 @@ export class Pool implements InstanceOwner {
     if (!this.isShort || this.#isClosed || this.#claims.length > 0) return
     if (this.#options.isWorthWaiting(this.place)) return
     if (this.#options.clock.monotonicMs() < this.#refillNotBeforeMs) return
-    if (this.#options.budget.freeMib < unboundMib || !this.#options.slots.tryTake()) return
-    this.#boot()
+    if (this.#options.budget.freeMib < unboundMib(this.place) || !this.#options.slots.tryTake()) return
+    this.#boot('refill')
   }
 
   /** Gives up one ready Instance to make room; false when there is none. */
   shrink(): boolean {
     const instance = this.#ready.shift()
     if (instance === undefined) return false
-    this.#options.budget.give(unboundMib)
+    this.#options.budget.give(unboundMib(this.place))
     void instance.kill()
     return true
   }
@@ -128,7 +147,7 @@ export class Pool implements InstanceOwner {
   onDead(instance: Instance): void {
     const before = this.#ready.length
     this.#ready = this.#ready.filter((other) => other !== instance)
-    if (this.#ready.length < before) this.#options.budget.give(unboundMib)
+    if (this.#ready.length < before) this.#options.budget.give(unboundMib(this.place))
     this.#options.logger.warn('pool.instance.died', { instanceId: instance.id, output: instance.bootOutput })
   }
 
@@ -148,9 +167,9 @@ export class Pool implements InstanceOwner {
     this.onDead(instance)
   }
 
-  #boot(): void {
+  #boot(reason: BringReason): void {
     this.#booting++
-    this.#options.bring(this.place).then(
+    this.#options.bring(this.place, reason).then(
       (instance) => this.#booted(instance),
       (error: unknown) => this.#bootFailed(error),
     )
@@ -171,8 +190,8 @@ export class Pool implements InstanceOwner {
   #keep(instance: Instance): void {
     this.#ready.push(instance)
     void this.#settle(instance)
-    instance.chargedMib = unboundMib
-    this.#options.budget.take(unboundMib)
+    instance.chargedMib = unboundMib(this.place)
+    this.#options.budget.take(unboundMib(this.place))
   }
 
   /** A PING before BIND says that there is time to warm up; the second one is answered when that is done. Only then may a VM stop, whose

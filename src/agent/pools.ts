@@ -1,7 +1,8 @@
 import { Alarm } from './alarm.ts'
 import type { Instance } from './instance.ts'
 import type { Place } from './place.ts'
-import { BootSlots, Pool, unboundMib, type PoolOptions } from './pool.ts'
+import { BootSlots, Pool, type PoolOptions } from './pool.ts'
+import { spareMib, Spares, type SparesOptions } from './spares.ts'
 import { availableParallelism } from 'node:os'
 
 export interface PoolsOptions extends Pick<PoolOptions, 'bring' | 'isWorthWaiting' | 'budget' | 'clock' | 'logger'> {
@@ -9,6 +10,11 @@ export interface PoolsOptions extends Pick<PoolOptions, 'bring' | 'isWorthWaitin
   readonly size: number
   /** The same per runtime and size of microVMs: each is a process of 30 MiB. */
   readonly vmSize: number
+  /** The same per function snapshot in demand. */
+  readonly vmFunctionSize: number
+  /** VMMs to keep waiting per snapshot in demand. */
+  readonly spareSize: number
+  readonly prespawn: SparesOptions['prespawn']
   /** Called once for each place that gets a pool. */
   readonly onNewPlace: (place: Place) => void
   /** A start is under way: refilling waits. */
@@ -19,8 +25,12 @@ export interface PoolsOptions extends Pick<PoolOptions, 'bring' | 'isWorthWaitin
 const refillDelayMs = 10
 const refillPauseMs = 100
 
-/** The pools of all runtimes in use, and when they are refilled. */
+/** What is kept for one Version goes when nobody wanted it for so long. */
+const demandMs = 600_000
+
+/** The pools of all runtimes in use and the VMMs started ahead, and when they are refilled. */
 export class Pools {
+  readonly spares: Spares
   readonly #options: PoolsOptions
   readonly #slots = new BootSlots(Math.max(4, availableParallelism() * 2))
   /** A guest's boot keeps a core busy from beginning to end: more at once only delay one another. */
@@ -32,6 +42,9 @@ export class Pools {
   constructor(options: PoolsOptions) {
     this.#options = options
     this.#refills = new Alarm(options.clock, (nowMs) => this.#refill(nowMs))
+    const { spareSize: size, prespawn, budget, clock, logger } = options
+    const onShort = (): void => this.refillSoon()
+    this.spares = new Spares({ size, keepMs: demandMs, prespawn, onShort, slots: this.#vmSlots, budget, clock, logger })
     for (const slots of [this.#slots, this.#vmSlots])
       slots.onFree = () => {
         for (const pool of this.#pools.values()) pool.bootForClaims()
@@ -43,24 +56,28 @@ export class Pools {
     const known = this.#pools.get(place.key)
     if (known !== undefined) return known
     const { isVm } = place.driver.capabilities
-    const pool = this.#make(place, { size: isVm ? this.#options.vmSize : this.#options.size })
+    const pool = this.#make(place, { size: isVm ? this.#options.vmSize : this.#options.size, keepMs: Infinity })
     this.#pools.set(place.key, pool)
     this.#options.onNewPlace(place)
     return pool
   }
 
-  /** A pool that keeps none ready, brought up in its own way: for a Version that starts from its own snapshot, or from none. */
-  own(key: string, place: Place, bring: PoolOptions['bring']): Pool {
+  /** The pool of one Version, brought up in its own way: from its own snapshot, or from none. */
+  own(key: string, place: Place, how: Pick<PoolOptions, 'bring'> & Partial<PoolOptions>): Pool {
     const known = this.#pools.get(key)
     if (known !== undefined) return known
-    const pool = this.#make(place, { size: 0, bring })
+    const pool = this.#make(place, { size: 0, keepMs: demandMs, ...how })
     this.#pools.set(key, pool)
     return pool
   }
 
   /** Drops the own pools of a Version, when it goes. */
   forget(owner: string): void {
-    for (const key of this.#pools.keys()) if (key.startsWith(`${owner} `)) this.#pools.delete(key)
+    for (const [key, pool] of this.#pools) {
+      if (!key.startsWith(`${owner} `)) continue
+      this.#pools.delete(key)
+      void pool.close()
+    }
   }
 
   ready(): Instance[] {
@@ -71,8 +88,9 @@ export class Pools {
     if (!this.#isStopped) this.#refills.at(this.#options.clock.monotonicMs() + refillDelayMs)
   }
 
-  /** Gives up a booted Instance of a runtime other than `but`; false when there is none. */
+  /** Gives up what is cheapest to make again, of a runtime other than `but`: a VMM that waits, else a booted Instance; false when there is none. */
   shrink(but: string): boolean {
+    if (this.spares.shrink(but)) return true
     for (const pool of this.#pools.values()) if (pool.place.build.digest !== but && pool.shrink()) return true
     return false
   }
@@ -85,16 +103,19 @@ export class Pools {
 
   async close(): Promise<void> {
     this.stop()
-    await Promise.all([...this.#pools.values()].map((pool) => pool.close()))
+    await Promise.all([this.spares.close(), ...[...this.#pools.values()].map((pool) => pool.close())])
   }
 
-  /** One boot at a time and none beside a start: refilling must never take time from work. */
+  /** One boot at a time and none beside a start: refilling must never take time from work. Paused clones come first, since they save more. */
   #refill(nowMs: number): number {
+    if (this.#isStopped) return Infinity
     const pools = [...this.#pools.values()]
-    const isShort = pools.some((pool) => pool.isShort)
-    if (this.#isStopped || !isShort || this.#options.budget.freeMib < unboundMib) return Infinity
+    const nextMs = Math.min(this.spares.sweep(nowMs), ...pools.map((pool) => pool.sweep(nowMs)))
+    const isShort = this.spares.isShort || pools.some((pool) => pool.isShort)
+    if (!isShort || this.#options.budget.freeMib < spareMib) return nextMs
     if (!this.#isIdle || this.#options.isStarting()) return nowMs + refillDelayMs
     for (const pool of pools) if (this.#isIdle) pool.refill()
+    if (this.#isIdle) this.spares.refill()
     return nowMs + refillPauseMs
   }
 
@@ -102,7 +123,7 @@ export class Pools {
     return this.#slots.isIdle && this.#vmSlots.isIdle
   }
 
-  #make(place: Place, own: { size: number; bring?: PoolOptions['bring'] }): Pool {
+  #make(place: Place, own: Pick<PoolOptions, 'size' | 'keepMs'> & Partial<PoolOptions>): Pool {
     const { bring, isWorthWaiting, budget, clock, logger } = this.#options
     const slots = place.driver.capabilities.isVm ? this.#vmSlots : this.#slots
     return new Pool({ place, slots, bring, isWorthWaiting, budget, clock, logger, ...own })

@@ -26,6 +26,8 @@ export interface SnapshotsOptions {
   readonly newToken: () => string
   /** This node still has the interpreter. */
   readonly hasBuild: (build: Digest) => boolean
+  /** One serves no more; its files go when this resolves. */
+  readonly onRemoved: (snapshot: Snapshot) => Promise<void>
 }
 
 /** What may be restored for a place or a Version now, and if nothing, why. */
@@ -277,6 +279,7 @@ export class Snapshots {
   }
 
   async #remove(place: Place, snapshot: Snapshot): Promise<void> {
+    await this.#options.onRemoved(snapshot)
     await place.driver.forgetSnapshot?.(snapshot).catch((error: unknown) => {
       this.#options.logger.warn('snapshot.forget.failed', { snapshot: snapshot.id, error: String(error) })
     })

@@ -7,15 +7,17 @@ import type { Logger } from '../domain/logger.ts'
 import { runtimeFamilies, type RuntimeBuild, type RuntimeCatalog } from '../domain/runtime.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
 import type { PlaceNames } from './binding.ts'
-import { bootInstance, type BootContext, type Origin, type Refusal } from './boot.ts'
+import { bootInstance, newInstanceId, type BootContext, type Origin, type Refusal } from './boot.ts'
 import type { Code } from './code-cache.ts'
 import type { Instance } from './instance.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import { DriverChoice, placeOf, type Place } from './place.ts'
-import type { Pool } from './pool.ts'
+import type { BringReason, Pool } from './pool.ts'
 import { Pools } from './pools.ts'
 import { functionKey, Snapshots } from './snapshots.ts'
+import type { Spare, SpareSource } from './spares.ts'
 import { defaultConfig } from '../domain/default-config.ts'
+import { join } from 'node:path'
 
 export interface SourcesOptions {
   readonly boot: BootContext
@@ -25,12 +27,19 @@ export interface SourcesOptions {
   readonly names: PlaceNames
   readonly poolSize: number
   readonly vmPoolSize: number
+  readonly vmFunctionPoolSize: number
+  readonly vmPrespawn: number
   readonly budget: MemoryBudget
   readonly clock: Clock
   readonly logger: Logger
   readonly isStarting: () => boolean
   /** The files of a Version, as they were made at deploy. */
   readonly code: (version: Version) => Code | Promise<Code>
+}
+
+interface Bringing {
+  readonly reason: BringReason
+  readonly refused: readonly Refusal[]
 }
 
 /** Where Instances come from: which driver and runtime a Version gets, the pools, and the ladder that each Instance is brought up by:
@@ -52,12 +61,16 @@ export class Sources {
       boot: (place, origin) => this.#boot(place, origin),
       newToken: options.boot.newToken,
       hasBuild: (digest) => options.runtimes.list().some((build) => build.digest === digest),
+      onRemoved: (snapshot) => this.pools.spares.retire(snapshot),
       ...{ clock, logger, names },
     })
     this.pools = new Pools({
       size: options.poolSize,
       vmSize: options.vmPoolSize,
-      bring: (place) => this.bring(place),
+      vmFunctionSize: options.vmFunctionPoolSize,
+      spareSize: options.vmPrespawn,
+      bring: (place, reason) => this.bring(place, { reason }),
+      prespawn: (source) => this.#prespawn(source),
       isWorthWaiting: (place) => place.driver.capabilities.snapshots && !this.#snapshots.isSettled(place),
       onNewPlace: (place) => this.#onNewPlace(place),
       ...{ budget, clock, logger, isStarting },
@@ -117,8 +130,13 @@ export class Sources {
       if (!place.driver.capabilities.snapshots || version.config.snapshot === 'runtime') return this.pools.of(place)
       const key = functionKey(version, place)
       if (version.config.snapshot === 'none')
-        return this.pools.own(key, place, () => this.#boot(place, { kind: 'boot', refused: [] }))
-      return this.pools.own(key, place, () => this.#bringOwn(version, place))
+        return this.pools.own(key, place, { bring: () => this.#boot(place, { kind: 'boot', refused: [] }) })
+      return this.pools.own(key, place, {
+        size: this.#options.vmFunctionPoolSize,
+        bring: (_place, reason) => this.#bringOwn(version, place, reason),
+        // What is kept ready must be worth it.
+        isWorthWaiting: () => this.#snapshots.usableOf(version, place).snapshot === null,
+      })
     } catch (error) {
       return { claim: failing(error) }
     }
@@ -130,12 +148,12 @@ export class Sources {
   }
 
   /** The strongest rung that holds now: restored from the runtime snapshot, else booted. `refused`: a stronger one that did not. */
-  async bring(place: Place, refused: readonly Refusal[] = []): Promise<Instance> {
+  async bring(place: Place, { reason = 'claim', refused = [] }: Partial<Bringing> = {}): Promise<Instance> {
     if (!place.driver.capabilities.snapshots) return this.#boot(place, { kind: 'boot', refused })
     const looking = this.#snapshots.look(place)
     if (looking !== null) await looking
     const { snapshot, why } = this.#snapshots.usable(place)
-    if (snapshot !== null) return this.#restore(place, snapshot, { codeImage: null, refused })
+    if (snapshot !== null) return this.#restore({ place, snapshot, codeImage: null }, { reason, refused })
     this.#snapshots.want(place)
     return this.#boot(place, { kind: 'boot', refused: [...refused, ...refusals('runtime', why)] })
   }
@@ -146,9 +164,11 @@ export class Sources {
     const place = this.placeOf(version)
     const { snapshot: mode } = version.config
     if (!place.driver.capabilities.snapshots || mode === 'none') return
-    const ensure = async (what: string, make: () => Promise<Snapshot>): Promise<void> => {
+    const ensure = async (what: string, codeImage: string | null, make: () => Promise<Snapshot>): Promise<void> => {
       try {
-        const { bytes } = await make()
+        const snapshot = await make()
+        this.pools.spares.need({ place, snapshot, codeImage })
+        const { bytes } = snapshot
         report(`Snapshot of the ${what}: ${Math.round(bytes / 2 ** 20)} MiB.`)
       } catch (thrown) {
         const error = toAppError(thrown)
@@ -156,9 +176,9 @@ export class Sources {
         report(`No snapshot of the ${what}, starts will be slower: ${error.message}`)
       }
     }
-    await ensure('runtime', () => this.#snapshots.ensure(place))
+    await ensure('runtime', null, () => this.#snapshots.ensure(place))
     if (mode !== 'function') return
-    await ensure('function', () => this.#snapshots.ensureOf(version, place, code))
+    await ensure('function', code.image, () => this.#snapshots.ensureOf(version, place, code))
   }
 
   /** `version` has not run here for long: what is in memory for it goes. */
@@ -182,30 +202,58 @@ export class Sources {
     for (const driver of this.#drivers.all) await driver.close()
   }
 
-  async #bringOwn(version: Version, place: Place): Promise<Instance> {
+  async #bringOwn(version: Version, place: Place, reason: BringReason): Promise<Instance> {
     const code = await this.#options.code(version)
     const looking = this.#snapshots.lookOf(version, place, code)
     if (looking !== null) await looking
     const { snapshot, why } = this.#snapshots.usableOf(version, place)
-    if (snapshot !== null) return this.#restore(place, snapshot, { codeImage: code.image, refused: [] })
+    if (snapshot !== null) return this.#restore({ place, snapshot, codeImage: code.image }, { reason, refused: [] })
     // The next rung serves meanwhile.
     this.#snapshots.wantOf(version, place, code)
-    return this.bring(place, refusals('function', why))
+    return this.bring(place, { reason, refused: refusals('function', why) })
   }
 
   /** Restores, and takes the next rung when that fails. */
-  async #restore(
-    place: Place,
-    snapshot: Snapshot,
-    { codeImage, refused }: { codeImage: string | null; refused: readonly Refusal[] },
-  ): Promise<Instance> {
+  async #restore(source: SpareSource, { reason, refused }: Bringing): Promise<Instance> {
+    const { place, snapshot } = source
+    const origin = { kind: 'restore', ...source, refused } as const
+    if (reason === 'claim') {
+      this.pools.spares.need(source)
+      const instance = await this.#restoreSpare(place, origin)
+      if (instance !== null) return instance
+    }
     try {
-      return await this.#boot(place, { kind: 'restore', snapshot, codeImage, refused })
+      return await this.#boot(place, origin)
     } catch (error) {
       await this.#snapshots.failed(place, snapshot, error)
       const all = [...refused, ...refusals(snapshot.kind, error instanceof Error ? error.message : String(error))]
-      return snapshot.kind === 'function' ? this.bring(place, all) : this.#boot(place, { kind: 'boot', refused: all })
+      return snapshot.kind === 'function'
+        ? this.bring(place, { reason, refused: all })
+        : this.#boot(place, { kind: 'boot', refused: all })
     }
+  }
+
+  /** From a VMM that was started ahead; null when there is none, or it failed, which says nothing of the snapshot. */
+  async #restoreSpare(place: Place, origin: Origin & { kind: 'restore' }): Promise<Instance | null> {
+    const spare = this.pools.spares.take(origin.snapshot)
+    if (spare === null) return null
+    try {
+      return await this.#boot(place, { ...origin, spare })
+    } catch (error) {
+      this.#options.logger.warn('spare.restore.failed', { instanceId: spare.id, error: String(error) })
+      await spare.prespawned.kill()
+      return null
+    }
+  }
+
+  async #prespawn({ place, snapshot, codeImage }: SpareSource): Promise<Spare> {
+    const { newToken, instancesFolder } = this.#options.boot
+    const id = newInstanceId(newToken)
+    const spec = { instanceId: id, runtime: place.build, folder: join(instancesFolder, id), codeImage }
+    const prespawned = await place.driver.prespawn?.(snapshot, spec)
+    if (prespawned === undefined)
+      throw new AppError('driver_failed', `Driver ${place.driver.name} starts no machines ahead.`)
+    return { id, prespawned }
   }
 
   async #probeOthers(): Promise<void> {
@@ -244,7 +292,10 @@ export class Sources {
     if (!place.driver.capabilities.snapshots) return
     // Failures are logged where it is made; starts boot cold then.
     void this.#snapshots.ensure(place).then(
-      () => this.pools.refillSoon(),
+      (snapshot) => {
+        this.pools.spares.need({ place, snapshot, codeImage: null })
+        this.pools.refillSoon()
+      },
       () => this.pools.refillSoon(),
     )
   }

@@ -144,7 +144,7 @@ export interface Driver {
     options: { signal?: AbortSignal; deadlineMs: number },
   ): Promise<Sandbox>
   /** A process that waits to become a restored machine of `snapshot`: half of a restore's time, paid ahead. */
-  prespawn?(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned'>): Promise<Prespawned>
+  prespawn?(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned' | 'epoch'>): Promise<Prespawned>
   /** Forgets what it holds in memory of a snapshot that will not be restored again. */
   forgetSnapshot?(snapshot: Snapshot): Promise<void>
   /** The sandbox of a handle if it is still alive, else null; what is left of a dead one is removed. */
@@ -171,8 +171,13 @@ export interface RestoreSpec {
   readonly prespawned?: Prespawned
 }
 
+/** Belongs to nobody: no handle, no channels. `restore` makes it a Sandbox, `kill` ends it. */
 export interface Prespawned {
   readonly snapshotId: string
+  /** It can still be restored to: neither used up nor ended. */
   readonly isAlive: boolean
+  /** Resolves once its process has ended, whether it was used or not. */
+  readonly ended: Promise<void>
+  /** Safe to call twice, and after it was used up, when it does nothing. */
   kill(): Promise<void>
 }

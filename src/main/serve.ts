@@ -83,6 +83,8 @@ async function start(undo: Undo): Promise<void> {
     memoryMib: config.memoryMib === 0 ? Math.floor((machineMemoryMib() * 3) / 4) : config.memoryMib,
     poolSize: config.poolSize,
     vmPoolSize: config.vmPoolSize,
+    vmFunctionPoolSize: config.vmFunctionPoolSize,
+    vmPrespawn: config.vmPrespawn,
     names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
   })
   undo.add('agent', () => agent.close())

@@ -17,7 +17,7 @@ const skip = missing === null ? false : missing
 
 interface Receipt {
   readonly attempts: readonly { driver: string; vmm: string | null; snapshot: string | null }[]
-  readonly phases: readonly { phase: string }[]
+  readonly phases: readonly { phase: string; source: string }[]
 }
 
 let platform: Platform
@@ -113,6 +113,24 @@ test('delete: the function snapshot and the code image leave the disk', { skip }
   )
   assert.ok(!owners().includes('default/shared:1'))
   assert.equal(readdirSync(path.join(platform.data, 'images/code')).length, images - 1)
+})
+
+test('vmPrespawn: a restore takes the VMM that was started ahead, and the receipt says so', { skip }, async () => {
+  const config = { isolation: 'vm', snapshot: 'function', reuse: 'never', timeoutMs: 120_000 }
+  await create('ahead', config, 'exports.handler = async () => 1')
+  const seen: string[] = []
+  // One is started between two calls, as soon as nothing else is to be done.
+  while (seen.length < 10 && !seen.includes('sandbox pool, restore snapshot')) {
+    const reply = await invoke(platform, 'ahead', {})
+    assert.equal(
+      reply.headers.get('hearth-start'),
+      'cold;source=snapshot;cause=' + (seen.length === 0 ? 'first' : 'reuse_never'),
+    )
+    const { phases } = await receiptOf(reply.headers.get('hearth-invocation-id'))
+    const made = phases.filter(({ phase }) => phase === 'sandbox' || phase === 'restore')
+    seen.push(made.map(({ phase, source }) => `${phase} ${source}`).join(', '))
+  }
+  assert.equal(seen.at(-1), 'sandbox pool, restore snapshot', seen.join('; '))
 })
 
 test('isolation vm: a guest that uses up its memory is reported as oom', { skip }, async () => {

@@ -131,6 +131,8 @@ export class AgentRig<D extends Driver = FakeDriver, C extends Clock = ManualClo
       drivers: [driver],
       images: null,
       vmPoolSize: 1,
+      vmFunctionPoolSize: 0,
+      vmPrespawn: 0,
       runtimes: catalogOf(fakeBuild),
       artifacts: foldersAsArtifacts(new Map(), this.folder),
       secrets: {

@@ -66,6 +66,8 @@ export async function startInProcess(
       drivers: [driver],
       images: null,
       vmPoolSize: 1,
+      vmFunctionPoolSize: 0,
+      vmPrespawn: 0,
       runtimes: parts.runtimes,
       artifacts: parts.artifacts,
       secrets: secretSource(parts),

@@ -8,6 +8,7 @@ import type {
   BootSpec,
   Capabilities,
   Driver,
+  Prespawned,
   ProbeResult,
   RestoreSpec,
   Sandbox,
@@ -17,6 +18,7 @@ import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.
 import { AppError } from '../../domain/error.ts'
 import type { FakeFaults } from './faults.ts'
 import { FakeSandbox } from './fake-sandbox.ts'
+import { FakePrespawned } from './fake-prespawned.ts'
 import type { FakeHandler } from './fake-runtime.ts'
 
 export interface FakeDriverOptions {
@@ -49,6 +51,7 @@ export class FakeDriver implements Driver {
   readonly #memoryMib: number
   readonly #random: () => number
   readonly #alive = new Map<string, FakeSandbox>()
+  readonly #waiting = new Map<string, FakePrespawned>()
   #boots = 0
   #restores = 0
   #snapshots = 0
@@ -79,6 +82,11 @@ export class FakeDriver implements Driver {
 
   get restores(): number {
     return this.#restores
+  }
+
+  /** Processes started ahead that still wait, by instance id. */
+  get waiting(): ReadonlyMap<string, FakePrespawned> {
+    return this.#waiting
   }
 
   async probe(): Promise<ProbeResult> {
@@ -114,24 +122,47 @@ export class FakeDriver implements Driver {
   }
 
   async restore(
-    _snapshot: Snapshot,
+    snapshot: Snapshot,
     spec: RestoreSpec,
     options: { signal?: AbortSignal; deadlineMs: number },
   ): Promise<Sandbox> {
     this.#restores++
-    const { failRestore, restoreMs = 0 } = this.faults
-    await this.#delay(restoreMs, options)
+    const { failRestore, restoreMs = 0, spareRestoreMs = restoreMs } = this.faults
+    const { prespawned } = spec
+    if (prespawned !== undefined && !this.#use(prespawned, snapshot))
+      throw new AppError('driver_failed', `Cannot restore instance "${spec.instanceId}": its process has ended.`)
+    await this.#delay(prespawned === undefined ? restoreMs : spareRestoreMs, options)
     if (failRestore !== undefined && failRestore.times > 0) {
       failRestore.times--
       throw new AppError('driver_failed', `Cannot restore instance "${spec.instanceId}".`)
     }
     const { instanceId, epoch, runtime, folder } = spec
-    return this.#make({ instanceId, epoch, runtime, folder, memoryMib: _snapshot.memoryMib, isForSnapshot: false })
+    return this.#make({ instanceId, epoch, runtime, folder, memoryMib: snapshot.memoryMib, isForSnapshot: false })
+  }
+
+  async prespawn(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned' | 'epoch'>): Promise<Prespawned> {
+    const { failPrespawn } = this.faults
+    if (failPrespawn !== undefined && failPrespawn.times > 0) {
+      failPrespawn.times--
+      throw new AppError('driver_failed', `Cannot start a process for instance "${spec.instanceId}".`)
+    }
+    const waiting = new FakePrespawned(snapshot.id)
+    this.#waiting.set(spec.instanceId, waiting)
+    void waiting.ended.then(() => this.#waiting.delete(spec.instanceId))
+    return waiting
   }
 
   async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
     const id = handle.state['instance']
     return typeof id === 'string' ? (this.#alive.get(id) ?? null) : null
+  }
+
+  /** False when it is used up, ended, or another snapshot's. */
+  #use(prespawned: Prespawned, { id }: Snapshot): boolean {
+    const isUsable = prespawned.isAlive && prespawned.snapshotId === id
+    for (const [instanceId, waiting] of this.#waiting) if (waiting === prespawned) this.#waiting.delete(instanceId)
+    if (isUsable && prespawned instanceof FakePrespawned) prespawned.isUsed = true
+    return isUsable
   }
 
   #make(spec: BootSpec): FakeSandbox {
@@ -153,7 +184,7 @@ export class FakeDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#alive.values()].map((sandbox) => sandbox.kill()))
+    await Promise.all([...this.#alive.values(), ...this.#waiting.values()].map((each) => each.kill()))
   }
 
   async #delay(ms: number, { signal, deadlineMs }: { signal?: AbortSignal; deadlineMs: number }): Promise<void> {

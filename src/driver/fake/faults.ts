@@ -34,6 +34,10 @@ export interface FakeFaults {
   failPause?: boolean
   /** Time from `restore` to a sandbox. */
   restoreMs?: number
+  /** The same from a process that was started ahead. */
+  spareRestoreMs?: number
+  /** Processes that cannot be started ahead; a number of them, or all. */
+  failPrespawn?: { times: number }
   /** Saving a machine fails with this step's name. */
   failSnapshot?: string
   /** Restores that fail; a number of them, or all. */

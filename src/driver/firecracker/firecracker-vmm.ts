@@ -203,9 +203,11 @@ function saveFiles(saveTo: SnapshotFiles): readonly JailFile[] {
 
 class FirecrackerSpare implements SpareVmm {
   readonly machine: RunningFirecracker
+  readonly ended: Promise<void>
 
   constructor(machine: RunningFirecracker) {
     this.machine = machine
+    this.ended = machine.exited.then(() => {})
   }
 
   get isAlive(): boolean {

@@ -46,6 +46,7 @@ export class VmDriver implements Driver {
   readonly name: string
   readonly #options: VmDriverOptions
   readonly #alive = new Map<string, VmSandbox>()
+  readonly #waiting = new Set<WaitingVmm>()
   readonly #loaded = new Map<string, Promise<void>>()
   #facts: VmmFacts | null = null
 
@@ -146,7 +147,7 @@ export class VmDriver implements Driver {
     return this.#inTime(spec.instanceId, options, (undo) => this.#restore(snapshot, spec, undo))
   }
 
-  async prespawn(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned'>): Promise<Prespawned> {
+  async prespawn(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned' | 'epoch'>): Promise<Prespawned> {
     const { vmm, images } = this.#options
     if (vmm.prespawn === undefined)
       throw new AppError('driver_failed', `${vmm.name} cannot start a machine ahead of its state.`)
@@ -155,7 +156,10 @@ export class VmDriver implements Driver {
     const codeImage = spec.codeImage ?? (await images.placeholder()).path
     const { instanceId, folder } = spec
     const spare = await vmm.prespawn({ instanceId, folder, rootImage, codeImage, snapshot })
-    return new WaitingVmm(snapshot.id, spare)
+    const waiting = new WaitingVmm(snapshot.id, spare)
+    this.#waiting.add(waiting)
+    void waiting.ended.then(() => this.#waiting.delete(waiting))
+    return waiting
   }
 
   async forgetSnapshot(snapshot: Snapshot): Promise<void> {
@@ -184,7 +188,8 @@ export class VmDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#alive.values()].map((sandbox) => sandbox.kill().catch(() => {})))
+    const all = [...this.#alive.values(), ...this.#waiting]
+    await Promise.all(all.map((machine) => machine.kill().catch(() => {})))
   }
 
   async #boot(spec: BootSpec, undo: Undo): Promise<VmSandbox> {
@@ -307,10 +312,12 @@ export class VmDriver implements Driver {
 /** A VMM started ahead; `take` hands it to the one restore it can serve. */
 class WaitingVmm implements Prespawned {
   readonly snapshotId: string
+  readonly ended: Promise<void>
   #spare: SpareVmm | null
 
   constructor(snapshotId: string, spare: SpareVmm) {
     this.snapshotId = snapshotId
+    this.ended = spare.ended
     this.#spare = spare
   }
 

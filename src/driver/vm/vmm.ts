@@ -67,6 +67,7 @@ export interface Machine {
 
 export interface SpareVmm {
   readonly isAlive: boolean
+  readonly ended: Promise<void>
   kill(): Promise<void>
 }
 
