@@ -289,15 +289,14 @@ export class Sources {
   }
 
   #onNewPlace(place: Place): void {
-    if (!place.driver.capabilities.snapshots) return
-    // Failures are logged where it is made; starts boot cold then.
-    void this.#snapshots.ensure(place).then(
-      (snapshot) => {
-        this.pools.spares.need({ place, snapshot, codeImage: null })
-        this.pools.refillSoon()
-      },
-      () => this.pools.refillSoon(),
-    )
+    if (place.driver.capabilities.snapshots) void this.#firstSnapshot(place)
+  }
+
+  async #firstSnapshot(place: Place): Promise<void> {
+    // A failure is logged where it is made; starts boot cold then.
+    const snapshot = await this.#snapshots.ensure(place).catch(() => null)
+    if (snapshot !== null) this.pools.spares.need({ place, snapshot, codeImage: null })
+    this.pools.refillSoon()
   }
 
   #buildOf(version: Version): RuntimeBuild {

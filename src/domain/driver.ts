@@ -177,7 +177,7 @@ export interface Prespawned {
   /** It can still be restored to: neither used up nor ended. */
   readonly isAlive: boolean
   /** Resolves once its process has ended, whether it was used or not. */
-  readonly ended: Promise<void>
+  readonly ended: Promise<unknown>
   /** Safe to call twice, and after it was used up, when it does nothing. */
   kill(): Promise<void>
 }

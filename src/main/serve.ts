@@ -36,6 +36,9 @@ const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'j
 const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
 const arch: Arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
 
+const { poolSize, vmPoolSize, vmFunctionPoolSize, vmPrespawn } = config
+const poolSizes = { poolSize, vmPoolSize, vmFunctionPoolSize, vmPrespawn }
+
 /** After this long the end itself is what hangs. */
 const endMsMax = 10_000
 
@@ -81,10 +84,7 @@ async function start(undo: Undo): Promise<void> {
     logger,
     folders: { instances: data('instances'), logs: data('logs'), snapshots: data('snapshots') },
     memoryMib: config.memoryMib === 0 ? Math.floor((machineMemoryMib() * 3) / 4) : config.memoryMib,
-    poolSize: config.poolSize,
-    vmPoolSize: config.vmPoolSize,
-    vmFunctionPoolSize: config.vmFunctionPoolSize,
-    vmPrespawn: config.vmPrespawn,
+    ...poolSizes,
     names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
   })
   undo.add('agent', () => agent.close())

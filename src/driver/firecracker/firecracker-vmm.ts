@@ -203,11 +203,11 @@ function saveFiles(saveTo: SnapshotFiles): readonly JailFile[] {
 
 class FirecrackerSpare implements SpareVmm {
   readonly machine: RunningFirecracker
-  readonly ended: Promise<void>
+  readonly ended: Promise<unknown>
 
   constructor(machine: RunningFirecracker) {
     this.machine = machine
-    this.ended = machine.exited.then(() => {})
+    this.ended = machine.exited
   }
 
   get isAlive(): boolean {

@@ -221,10 +221,10 @@ class QemuSpare implements SpareVmm {
   readonly vm: VmProcess
   readonly qmp: Qmp
   readonly stateFd: number
-  readonly ended: Promise<void>
+  readonly ended: Promise<unknown>
 
   constructor(vm: VmProcess, qmp: Qmp, stateFd: number) {
-    this.ended = vm.exited.then(() => {})
+    this.ended = vm.exited
     this.vm = vm
     this.qmp = qmp
     this.stateFd = stateFd

@@ -312,7 +312,7 @@ export class VmDriver implements Driver {
 /** A VMM started ahead; `take` hands it to the one restore it can serve. */
 class WaitingVmm implements Prespawned {
   readonly snapshotId: string
-  readonly ended: Promise<void>
+  readonly ended: Promise<unknown>
   #spare: SpareVmm | null
 
   constructor(snapshotId: string, spare: SpareVmm) {

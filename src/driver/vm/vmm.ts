@@ -67,7 +67,7 @@ export interface Machine {
 
 export interface SpareVmm {
   readonly isAlive: boolean
-  readonly ended: Promise<void>
+  readonly ended: Promise<unknown>
   kill(): Promise<void>
 }
 
