@@ -4,7 +4,7 @@ import net from 'node:net'
 import { after, before, test } from 'node:test'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { createClient, HearthError, routes, type Route } from '@hearth/sdk'
-import { call, deployFiles, invoke, upload, zipOf, type Target } from '../support/functions.ts'
+import { call, deployFiles, invoke, upload, zipOf, nodeFunction, type Target } from '../support/functions.ts'
 import { startInProcess, type InProcess } from '../support/in-process.ts'
 
 /* The HTTP API as rows: everything but the sandbox is real. */
@@ -231,12 +231,7 @@ test('invoke: more than 6 MB is 413 and the connection survives long enough to s
 test('a client that goes away cancels its invocation', async () => {
   const { faults } = api.driver
   faults.hangOnInvoke = true
-  await deployFiles(api, {
-    name: 'hanging',
-    runtime: 'node',
-    handler: 'index.handler',
-    files: { 'index.js': '// hang' },
-  })
+  await deployFiles(api, nodeFunction('hanging', '// hang'))
   const abort = new AbortController()
   const pending = fetch(`${api.url}/v1/functions/hanging/invoke`, {
     method: 'POST',
@@ -256,12 +251,7 @@ test('a client that goes away cancels its invocation', async () => {
 
 test('POST /v1/invocations/{id}/cancel: the caller of the invocation gets 499', async () => {
   api.driver.faults.hangOnInvoke = true
-  await deployFiles(api, {
-    name: 'stopped',
-    runtime: 'node',
-    handler: 'index.handler',
-    files: { 'index.js': '// stop' },
-  })
+  await deployFiles(api, nodeFunction('stopped', '// stop'))
   const pending = invoke(api, 'stopped')
   let id: string | undefined
   while (id === undefined) {
@@ -341,13 +331,7 @@ test('SDK: uploads once, lists, invokes, follows logs, throws HearthError with i
 })
 
 test('paging: every function once, in order', async () => {
-  for (let n = 0; n < 7; n++)
-    await deployFiles(api, {
-      name: `page-${n}`,
-      runtime: 'node',
-      handler: 'index.handler',
-      files: { 'index.js': '//' },
-    })
+  for (let n = 0; n < 7; n++) await deployFiles(api, nodeFunction(`page-${n}`, '//'))
   const seen: string[] = []
   let cursor: string | null = ''
   while (cursor !== null) {

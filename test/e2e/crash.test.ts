@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
-import { call, deployFiles, invoke } from '../support/functions.ts'
+import { call, deployFiles, invoke, nodeFunction } from '../support/functions.ts'
 import { killAtPoints } from '../support/crash-points.ts'
 import { leftovers } from '../support/leftovers.ts'
 import { seededTest } from '../support/seeded.ts'
@@ -67,12 +67,10 @@ test('kill -9 of the launcher: all of it ends, and nothing is left after the nex
 test('kill -9: versions, aliases, secrets, logs and receipts older than 100 ms are there after the next start', async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-crash-'))
   let platform = await startPlatform({ data: path.join(folder, 'data'), keepData: true })
-  await deployFiles(platform, {
-    name: 'kept',
-    runtime: 'node',
-    handler: 'index.handler',
-    files: { 'index.js': "exports.handler = async () => { console.log('a line to keep'); return 1 }\n" },
-  })
+  await deployFiles(
+    platform,
+    nodeFunction('kept', "exports.handler = async () => { console.log('a line to keep'); return 1 }\n"),
+  )
   assert.ok((await call(platform, 'PUT', '/v1/functions/kept/aliases/live', { version: 1 })).status < 300)
   assert.ok((await call(platform, 'PUT', '/v1/secrets/token', { value: 'never-on-disk-in-clear' })).status < 300)
   const id = (await invoke(platform, 'kept')).headers.get('hearth-invocation-id')

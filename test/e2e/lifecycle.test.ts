@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { after, before, test } from 'node:test'
-import { call, deployFiles, invoke, type Target } from '../support/functions.ts'
+import { call, deployFiles, invoke, nodeFunction, type Target } from '../support/functions.ts'
 import { limitsMissing } from '../support/launcher.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 
@@ -13,19 +13,12 @@ before(async () => {
 })
 after(async () => platform.stop())
 
-const node = (name: string, code: string, config: Record<string, unknown> = {}) => ({
-  name,
-  runtime: 'node',
-  handler: 'index.handler',
-  files: { 'index.js': code },
-  config,
-})
 const pidCode =
   'const started = Date.now()\nexports.handler = async (event) => { await new Promise((r) => setTimeout(r, event.ms ?? 0)); return { started, ticks: globalThis.ticks ?? 0 } }\n'
 const start = (headers: Headers): string => headers.get('hearth-start') ?? ''
 
 test('starts: the first is cold and says why, the next is warm on the same Instance', async () => {
-  await deployFiles(platform, node('starts', pidCode))
+  await deployFiles(platform, nodeFunction('starts', pidCode))
   const first = await invoke(platform, 'starts')
   assert.match(start(first.headers), /^cold;source=(pool|snapshot|boot);cause=first$/)
   const second = await invoke(platform, 'starts')
@@ -34,7 +27,7 @@ test('starts: the first is cold and says why, the next is warm on the same Insta
 })
 
 test('starts: a receipt explains the ready time by its phases', async () => {
-  await deployFiles(platform, node('phases', pidCode))
+  await deployFiles(platform, nodeFunction('phases', pidCode))
   const id = (await invoke(platform, 'phases')).headers.get('hearth-invocation-id')
   const receipt = (await call(platform, 'GET', `/v1/invocations/${id}`)).json<{
     phases: { phase: string; startMs: number; durationMs: number; source: string; bytes: number }[]
@@ -52,7 +45,7 @@ test('starts: a receipt explains the ready time by its phases', async () => {
 })
 
 test('starts: a new version is cold with cause new_version, and running invocations of the old one finish', async () => {
-  await deployFiles(platform, node('updated', pidCode))
+  await deployFiles(platform, nodeFunction('updated', pidCode))
   await invoke(platform, 'updated')
   const running = invoke(platform, 'updated', { ms: 700 })
   await new Promise((resolve) => setTimeout(resolve, 100))
@@ -67,7 +60,10 @@ test('starts: a new version is cold with cause new_version, and running invocati
 })
 
 test('reuse never: each invocation has an Instance of its own', async () => {
-  await deployFiles(platform, node('once', 'let n = 0\nexports.handler = async () => ++n\n', { reuse: 'never' }))
+  await deployFiles(
+    platform,
+    nodeFunction('once', 'let n = 0\nexports.handler = async () => ++n\n', { reuse: 'never' }),
+  )
   for (let n = 0; n < 5; n++) {
     const reply = await invoke(platform, 'once')
     assert.equal(reply.body.toString(), '1')
@@ -87,7 +83,7 @@ exports.handler = async (event, context) => {
   if (event.work) context.waitUntil(new Promise((r) => setTimeout(r, 600)))
   return ticks
 }`
-    await deployFiles(platform, node('frozen', code, { freezeAfterMs: 50 }))
+    await deployFiles(platform, nodeFunction('frozen', code, { freezeAfterMs: 50 }))
     const ticks = async (event = {}): Promise<number> =>
       Number((await invoke(platform, 'frozen', event)).body.toString())
     await ticks()
@@ -104,7 +100,7 @@ exports.handler = async (event, context) => {
 )
 
 test('keep-alive: an idle Instance is reaped, and the next start says idle', async () => {
-  await deployFiles(platform, node('brief', pidCode, { keepAliveMs: 300 }))
+  await deployFiles(platform, nodeFunction('brief', pidCode, { keepAliveMs: 300 }))
   await invoke(platform, 'brief')
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   assert.match(start((await invoke(platform, 'brief')).headers), /cause=idle/)
@@ -113,14 +109,14 @@ test('keep-alive: an idle Instance is reaped, and the next start says idle', asy
 test('crash: the next start says crash', async () => {
   await deployFiles(
     platform,
-    node('fragile', 'exports.handler = async (event) => { if (event.die) process.exit(1); return 1 }\n'),
+    nodeFunction('fragile', 'exports.handler = async (event) => { if (event.die) process.exit(1); return 1 }\n'),
   )
   await invoke(platform, 'fragile', { die: true })
   assert.match(start((await invoke(platform, 'fragile')).headers), /cause=crash/)
 })
 
 test('init: a module that throws answers with init_error and the failing phase', async () => {
-  await deployFiles(platform, node('broken', "throw new Error('cannot come up')\n"))
+  await deployFiles(platform, nodeFunction('broken', "throw new Error('cannot come up')\n"))
   const reply = await invoke(platform, 'broken')
   assert.equal(reply.status, 502)
   assert.equal(reply.headers.get('hearth-effect'), 'never_started')
@@ -132,7 +128,7 @@ test('init: a module that throws answers with init_error and the failing phase',
 })
 
 test('init: a module that never loads answers within the init limit', async () => {
-  await deployFiles(platform, node('stuck', 'while (true) {}\n', { initTimeoutMs: 500 }))
+  await deployFiles(platform, nodeFunction('stuck', 'while (true) {}\n', { initTimeoutMs: 500 }))
   const startedAt = performance.now()
   const reply = await invoke(platform, 'stuck')
   assert.equal(reply.status, 502)
@@ -144,7 +140,7 @@ test('init: a module that never loads answers within the init limit', async () =
 })
 
 test('at capacity: what the queue holds waits its turn, what it cannot hold is 429 with Retry-After', async () => {
-  await deployFiles(platform, node('narrow', pidCode, { concurrency: 1, timeoutMs: 20_000 }))
+  await deployFiles(platform, nodeFunction('narrow', pidCode, { concurrency: 1, timeoutMs: 20_000 }))
   await invoke(platform, 'narrow')
   const replies = await Promise.all(Array.from({ length: 400 }, async () => invoke(platform, 'narrow', { ms: 20 })))
   const statuses = new Map<number, number>()
@@ -158,7 +154,7 @@ test('at capacity: what the queue holds waits its turn, what it cannot hold is 4
 })
 
 test('deadline: what cannot start in time is expired, and says never_started', async () => {
-  await deployFiles(platform, node('late', pidCode, { concurrency: 1 }))
+  await deployFiles(platform, nodeFunction('late', pidCode, { concurrency: 1 }))
   await invoke(platform, 'late')
   const busy = invoke(platform, 'late', { ms: 800 })
   await new Promise((resolve) => setTimeout(resolve, 50))
@@ -174,7 +170,7 @@ test('secrets: handed over at BIND, rotated into new Instances, in no log, view 
   assert.ok((await put('first-value')).status < 300)
   await deployFiles(
     platform,
-    node('secretive', 'exports.handler = async () => process.env.DB_PASSWORD\n', {
+    nodeFunction('secretive', 'exports.handler = async () => process.env.DB_PASSWORD\n', {
       secrets: { DB_PASSWORD: 'db-password' },
     }),
   )
@@ -189,7 +185,7 @@ test('secrets: handed over at BIND, rotated into new Instances, in no log, view 
 })
 
 test('keys: no key 401, a narrow key invokes its function alone and never learns what exists', async () => {
-  await deployFiles(platform, node('public', 'exports.handler = async () => 1\n'))
+  await deployFiles(platform, nodeFunction('public', 'exports.handler = async () => 1\n'))
   assert.equal((await fetch(`${platform.url}/v1/functions/public/invoke`, { method: 'POST' })).status, 401)
   const made = (await call(platform, 'POST', '/v1/keys', { name: 'narrow', scopes: ['invoke:public'] })).json<{
     token: string
@@ -222,8 +218,8 @@ test('projects: the same name in two projects are two functions, and a key sees 
     await call(platform, 'POST', '/v1/keys', { name: 'other-admin', scopes: ['admin'], project: 'other' })
   ).json<{ token: string }>()
   const other: Target = { url: platform.url, apiKey: made.token }
-  await deployFiles(platform, node('shared-name', "exports.handler = async () => 'default'\n"))
-  await deployFiles(other, node('shared-name', "exports.handler = async () => 'other'\n"))
+  await deployFiles(platform, nodeFunction('shared-name', "exports.handler = async () => 'default'\n"))
+  await deployFiles(other, nodeFunction('shared-name', "exports.handler = async () => 'other'\n"))
   assert.equal((await invoke(platform, 'shared-name')).json<string>(), 'default')
   assert.equal((await invoke(other, 'shared-name')).json<string>(), 'other')
   const names = (await call(other, 'GET', '/v1/functions'))
@@ -235,7 +231,7 @@ test('projects: the same name in two projects are two functions, and a key sees 
 test('logs: lines with invocation id and START, END, REPORT are readable within a second; the tail comes with the reply', async () => {
   await deployFiles(
     platform,
-    node('chatty', "exports.handler = async (event) => { console.log('hello from', event.who); return 1 }\n"),
+    nodeFunction('chatty', "exports.handler = async (event) => { console.log('hello from', event.who); return 1 }\n"),
   )
   const reply = await invoke(platform, 'chatty', { who: 'the test' }, { 'hearth-log': 'tail' })
   const id = reply.headers.get('hearth-invocation-id') ?? ''
@@ -247,7 +243,7 @@ test('logs: lines with invocation id and START, END, REPORT are readable within 
 })
 
 test('rollback: repoints $LATEST without a new version, and aliases stay where they are', async () => {
-  await deployFiles(platform, node('rolled', "exports.handler = async () => process.env.WHICH ?? 'one'\n"))
+  await deployFiles(platform, nodeFunction('rolled', "exports.handler = async () => process.env.WHICH ?? 'one'\n"))
   assert.equal((await call(platform, 'PATCH', '/v1/functions/rolled', { env: { WHICH: 'two' } })).status, 200)
   assert.ok((await call(platform, 'PUT', '/v1/functions/rolled/aliases/live', { version: 2 })).status < 300)
   assert.equal((await invoke(platform, 'rolled')).json<string>(), 'two')

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { call, deployFiles, invoke } from '../support/functions.ts'
+import { call, deployFiles, invoke, nodeFunction } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 
 /* Under `network: none` a function reaches the platform's own API, with its Instance's identity, and nothing else. */
@@ -18,12 +18,7 @@ before(async () => {
   const base = { runtime: 'node', handler: 'index.handler', files: { 'index.js': caller } }
   await deployFiles(platform, { ...base, name: 'nobody' })
   await deployFiles(platform, { ...base, name: 'reader', config: { permissions: ['functions:read', 'invoke:target'] } })
-  await deployFiles(platform, {
-    name: 'target',
-    runtime: 'node',
-    handler: 'index.handler',
-    files: { 'index.js': 'exports.handler = async (event) => ({ got: event })\n' },
-  })
+  await deployFiles(platform, nodeFunction('target', 'exports.handler = async (event) => ({ got: event })\n'))
 })
 after(async () => platform.stop())
 

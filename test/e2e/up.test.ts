@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import os from 'node:os'
 import path from 'node:path'
 import { after, test } from 'node:test'
-import { call, deployFiles, invoke } from '../support/functions.ts'
+import { call, deployFiles, invoke, nodeFunction } from '../support/functions.ts'
 import { runCli, startPlatform } from '../support/platform.ts'
 
 /* hearth up: what it refuses, what it leaves in files, how it ends. */
@@ -44,12 +44,7 @@ test('ready file and server.json: url, key file, the pid of the platform itself,
 test('restart: functions answer again, the key stays and is not shown again', async () => {
   const data = fresh('restart')
   const first = await startPlatform({ data, keepData: true })
-  await deployFiles(first, {
-    name: 'kept',
-    runtime: 'node',
-    handler: 'index.handler',
-    files: { 'index.js': 'exports.handler = async () => 42\n' },
-  })
+  await deployFiles(first, nodeFunction('kept', 'exports.handler = async () => 42\n'))
   assert.equal(await first.stop(), 0)
   const second = await startPlatform({ data })
   try {
@@ -64,12 +59,7 @@ test('restart: functions answer again, the key stays and is not shown again', as
 test('SIGTERM: what runs ends with its answer, then exit code 0', async () => {
   const platform = await startPlatform({ data: fresh('drain') })
   const source = 'exports.handler = async () => { await new Promise((r) => setTimeout(r, 1500)); return "finished" }\n'
-  await deployFiles(platform, {
-    name: 'slow',
-    runtime: 'node',
-    handler: 'index.handler',
-    files: { 'index.js': source },
-  })
+  await deployFiles(platform, nodeFunction('slow', source))
   const running = invoke(platform, 'slow')
   await new Promise((resolve) => setTimeout(resolve, 500))
   const stopped = platform.stop()
@@ -190,12 +180,7 @@ test('up: a second Ctrl-C ends it at once, running work or not', async () => {
   const data = fresh('twice')
   const platform = await startPlatform({ data, keepData: true })
   const source = 'exports.handler = () => new Promise(() => setInterval(() => {}, 1000))\n'
-  await deployFiles(platform, {
-    name: 'stuck',
-    runtime: 'node',
-    handler: 'index.handler',
-    files: { 'index.js': source },
-  })
+  await deployFiles(platform, nodeFunction('stuck', source))
   void call(platform, 'POST', '/v1/functions/stuck/invoke', {}).catch(() => {})
   await new Promise((resolve) => setTimeout(resolve, 300))
   process.kill(platform.pid, 'SIGINT')

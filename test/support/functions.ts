@@ -17,6 +17,11 @@ export interface Deployment {
   readonly config?: Readonly<Record<string, unknown>>
 }
 
+/** A function in Node whose code is one file. */
+export function nodeFunction(name: string, code: string, config: Deployment['config'] = {}): Deployment {
+  return { name, runtime: 'node', handler: 'index.handler', files: { 'index.js': code }, config }
+}
+
 export interface Reply {
   readonly status: number
   readonly headers: Headers

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { call, deployFiles, invoke } from '../support/functions.ts'
+import { call, deployFiles, invoke, nodeFunction } from '../support/functions.ts'
 import { heldAtRest, leftovers, untilHeld, type Held } from '../support/leftovers.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 import { seededTest, type Random } from '../support/seeded.ts'
@@ -53,13 +53,10 @@ seededTest(
     const platform = await startPlatform()
     try {
       for (let n = 0; n < functions; n++)
-        await deployFiles(platform, {
-          name: `flood-${n}`,
-          runtime: 'node',
-          handler: 'index.handler',
-          files: { 'index.js': source },
-          config: { memoryMib: 128, timeoutMs: 30_000, keepAliveMs: 2_000 },
-        })
+        await deployFiles(
+          platform,
+          nodeFunction(`flood-${n}`, source, { memoryMib: 128, timeoutMs: 30_000, keepAliveMs: 2_000 }),
+        )
       const before = await heldAtRest(platform)
       const seen = await flood(platform, random)
       const counts = Object.fromEntries(seen.counts)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { deployFiles, invoke } from '../support/functions.ts'
+import { deployFiles, invoke, nodeFunction } from '../support/functions.ts'
 import { heldAtRest, heldBy, leftovers, untilHeld } from '../support/leftovers.ts'
 import { startPlatform } from '../support/platform.ts'
 import { seededTest } from '../support/seeded.ts'
@@ -22,13 +22,7 @@ exports.handler = async (event) => {
 seededTest(`${minutes} minutes of fresh Instances: what the platform holds stays level`, async (random, t) => {
   const platform = await startPlatform()
   try {
-    await deployFiles(platform, {
-      name: 'soak',
-      runtime: 'node',
-      handler: 'index.handler',
-      files: { 'index.js': source },
-      config: { reuse: 'never', memoryMib: 128 },
-    })
+    await deployFiles(platform, nodeFunction('soak', source, { reuse: 'never', memoryMib: 128 }))
     const before = await heldAtRest(platform)
     const startedMs = performance.now()
     const share = (): number => (performance.now() - startedMs) / (minutes * 60_000)
