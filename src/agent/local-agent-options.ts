@@ -1,7 +1,7 @@
 import type { HostServices, OutcomeSink, SecretSource } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { Driver } from '../domain/driver.ts'
+import type { Driver, IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
 import type { ImageStore } from '../domain/image.ts'
 import type { Logger } from '../domain/logger.ts'
@@ -13,6 +13,7 @@ export interface LocalAgentOptions {
   readonly arch: Arch
   /** In the operator's order of preference; `auto` takes the first that works. */
   readonly drivers: readonly Driver[]
+  readonly isolation?: IsolationPolicy
   /** Root and code images for drivers that take them; null where there is none such. */
   readonly images: Pick<ImageStore, 'codeImage' | 'codeOwners' | 'forgetCode'> | null
   readonly runtimes: RuntimeCatalog

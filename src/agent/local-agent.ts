@@ -8,6 +8,7 @@ import type {
   OutcomeSink,
 } from '../domain/agent.ts'
 import { systemClock, type Clock } from '../domain/clock.ts'
+import { defaultIsolation } from '../domain/driver.ts'
 import { parseVersionKey, versionKey, type Version, type VersionRef } from '../domain/function.ts'
 import type { InstanceInfo } from '../domain/instance.ts'
 import type { Logger } from '../domain/logger.ts'
@@ -83,7 +84,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       ...{ drivers: options.drivers, runtimes: options.runtimes, names: options.names, budget: this.#budget },
       ...{ poolSize: options.poolSize, vmPoolSize: options.vmPoolSize, clock: this.clock, logger: this.logger },
       ...{ vmFunctionPoolSize: options.vmFunctionPoolSize, vmPrespawn: options.vmPrespawn },
-      snapshotsFolder: options.folders.snapshots,
+      ...{ isolation: options.isolation ?? defaultIsolation, snapshotsFolder: options.folders.snapshots },
       isStarting: () => this.#groups.isStarting(),
       code: (version) => this.#code.get(version),
     })

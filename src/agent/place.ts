@@ -1,4 +1,4 @@
-import type { Driver } from '../domain/driver.ts'
+import type { Driver, IsolationPolicy } from '../domain/driver.ts'
 import { AppError } from '../domain/error.ts'
 import type { FunctionConfig } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
@@ -25,10 +25,12 @@ export function placeOf(driver: Driver, build: RuntimeBuild, memoryMib: number):
 /** Drivers in the operator's order of preference, without those whose probe failed. */
 export class DriverChoice {
   readonly #drivers: readonly Driver[]
+  readonly #policy: IsolationPolicy
   #working: readonly Driver[]
 
-  constructor(drivers: readonly Driver[]) {
+  constructor(drivers: readonly Driver[], policy: IsolationPolicy) {
     this.#drivers = drivers
+    this.#policy = policy
     this.#working = drivers
   }
 
@@ -40,14 +42,28 @@ export class DriverChoice {
     this.#working = working
   }
 
-  /** For `auto` the first that works; `vm` is never downgraded, `process` never upgraded.
-   *  Throws driver_failed when none of the wanted kind works. */
+  /** For `auto` the first that works, never an emulated machine unless the operator wants that; `vm` is never downgraded, `process` never upgraded.
+   *  Throws driver_failed when none of the wanted kind works, or the operator's policy has none of that kind. */
   of(isolation: FunctionConfig['isolation']): Driver {
-    const found = this.#working.find(
-      ({ capabilities }) => isolation === 'auto' || capabilities.isVm === (isolation === 'vm'),
-    )
+    const { demand } = this.#policy
+    if (demand === 'vm' && isolation === 'process')
+      throw new AppError(
+        'driver_failed',
+        'This platform runs functions in microVMs alone (its setting isolation is "vm"), and this version asks for a process: update it with isolation "auto" or "vm".',
+      )
+    const wantsVm = demand === 'vm' || isolation === 'vm'
+    const found = this.#working.find((driver) => {
+      const { isVm } = driver.capabilities
+      if (isolation === 'process') return !isVm
+      if (isolation === 'auto' && !this.#policy.autoMayEmulate && isEmulated(driver)) return false
+      return isVm || !wantsVm
+    })
     if (found !== undefined) return found
-    const wanted = isolation === 'vm' ? 'microVM driver' : isolation === 'process' ? 'process driver' : 'driver'
+    const wanted = wantsVm ? 'microVM driver' : isolation === 'process' ? 'process driver' : 'driver'
     throw new AppError('driver_failed', `No ${wanted} works on this node: "hearth doctor" says why.`)
   }
+}
+
+function isEmulated({ capabilities: { vmm } }: Driver): boolean {
+  return vmm?.accelerator === 'tcg'
 }

@@ -139,9 +139,16 @@ export class Pool implements InstanceOwner {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
     for (const claim of this.#claims.splice(0)) claim.onFailed(new Error('The agent is closing.'))
-    await Promise.all(this.#ready.splice(0).map((instance) => instance.kill()))
+    await this.retire()
+  }
+
+  /** Keeps none ready any more; who waits is still served. */
+  async retire(): Promise<void> {
+    this.#isClosed = true
+    const ready = this.#ready.splice(0)
+    this.#options.budget.give(ready.length * unboundMib)
+    await Promise.all(ready.map((instance) => instance.kill()))
   }
 
   onDead(instance: Instance): void {

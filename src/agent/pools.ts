@@ -76,7 +76,7 @@ export class Pools {
     for (const [key, pool] of this.#pools) {
       if (!key.startsWith(`${owner} `)) continue
       this.#pools.delete(key)
-      void pool.close()
+      void pool.retire()
     }
   }
 

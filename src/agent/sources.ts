@@ -1,6 +1,6 @@
 import { notProbed, type AgentStatus } from '../domain/agent.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { Driver, ProbeResult } from '../domain/driver.ts'
+import type { Driver, IsolationPolicy, ProbeResult } from '../domain/driver.ts'
 import { AppError, toAppError } from '../domain/error.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import type { Logger } from '../domain/logger.ts'
@@ -22,6 +22,7 @@ import { join } from 'node:path'
 export interface SourcesOptions {
   readonly boot: BootContext
   readonly drivers: readonly Driver[]
+  readonly isolation: IsolationPolicy
   readonly runtimes: RuntimeCatalog
   readonly snapshotsFolder: string
   readonly names: PlaceNames
@@ -55,7 +56,7 @@ export class Sources {
   constructor(options: SourcesOptions) {
     this.#options = options
     const { clock, logger, budget, isStarting, names } = options
-    this.#drivers = new DriverChoice(options.drivers)
+    this.#drivers = new DriverChoice(options.drivers, options.isolation)
     this.#snapshots = new Snapshots({
       folder: options.snapshotsFolder,
       boot: (place, origin) => this.#boot(place, origin),

@@ -2,6 +2,7 @@ import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Control } from '../domain/control.ts'
+import type { IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
@@ -34,6 +35,7 @@ export interface ControlOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly arch: Arch
+  readonly isolation?: IsolationPolicy
   readonly version: string
 }
 

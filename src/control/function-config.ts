@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Digest } from '../domain/artifact.ts'
 import type { Caller } from '../domain/control.ts'
 import { defaultConfig } from '../domain/default-config.ts'
+import type { IsolationPolicy } from '../domain/driver.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, FunctionConfig } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
@@ -22,6 +23,8 @@ export interface ConfigContext {
   readonly hasVm: boolean
   /** What came of trying, for the message; empty where nothing was tried. */
   readonly vmDetail: string
+  /** The operator's: `vm` refuses every other isolation. */
+  readonly demand: IsolationPolicy['demand']
 }
 
 type Input = Partial<FunctionConfig>
@@ -135,8 +138,15 @@ function parseSecrets(
   return value
 }
 
-function parseIsolation(value: unknown, { hasVm, vmDetail }: ConfigContext): FunctionConfig['isolation'] {
+function parseIsolation(value: unknown, { hasVm, vmDetail, demand }: ConfigContext): FunctionConfig['isolation'] {
   const isolation = oneOf('isolation', value, ['auto', 'process', 'vm'])
+  if (isolation === 'process' && demand === 'vm')
+    throw invalid(
+      'isolation',
+      value,
+      'auto or vm',
+      'Isolation "process" is not allowed here: the operator demands a microVM for every function (setting isolation: vm).',
+    )
   if (isolation === 'vm' && !hasVm)
     throw new AppError(
       'invalid',

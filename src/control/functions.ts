@@ -2,6 +2,7 @@ import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Caller, Control, CreateFunction, DeployOptions, FunctionView, UpdateFunction } from '../domain/control.ts'
+import { defaultIsolation, type IsolationPolicy } from '../domain/driver.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, DeployedVersion, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
 import type { Logger } from '../domain/logger.ts'
@@ -28,6 +29,7 @@ export interface FunctionsOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly arch: Arch
+  readonly isolation?: IsolationPolicy
 }
 
 const waiting: DeployOptions = { wait: true, mustLoad: false }
@@ -282,7 +284,8 @@ export class Functions {
     const { drivers } = await this.#options.agent.status({ mustProbe: isolation === 'vm' })
     const vms = drivers.filter(({ isVm }) => isVm)
     const vmDetail = vms.map(({ name, detail }) => `${name}: ${detail}`).join('\n')
-    return { caller, arch: this.#options.arch, hasVm: vms.some(({ works }) => works), vmDetail }
+    const { arch, isolation: policy = defaultIsolation } = this.#options
+    return { caller, arch, hasVm: vms.some(({ works }) => works), vmDetail, demand: policy.demand }
   }
 
   async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {

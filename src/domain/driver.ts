@@ -34,6 +34,17 @@ export interface VmmFacts {
   readonly accelerator: 'kvm' | 'tcg'
 }
 
+/** The operator's word on isolation, over what each Function asks for. */
+export interface IsolationPolicy {
+  /** `vm`: every Instance is a microVM; a Function that asks for a process is refused, at deploy and when it is called. */
+  readonly demand: 'any' | 'vm'
+  /** Functions that ask for nothing may run in emulated machines, which are no security boundary. */
+  readonly autoMayEmulate: boolean
+}
+
+/** Isolation as each Function asks for it, by the strongest that works. */
+export const defaultIsolation: IsolationPolicy = { demand: 'any', autoMayEmulate: false }
+
 export interface EnforcedFeature {
   readonly feature: string
   readonly enforced: boolean

@@ -43,6 +43,26 @@ export const configKeys = {
     allowed: ['auto', 'process', 'firecracker', 'qemu'],
     about: 'How Instances are isolated; auto takes the strongest that works here and says what is lost.',
   },
+  isolation: {
+    type: 'choice',
+    default: 'any',
+    allowed: ['any', 'vm'],
+    about:
+      'What functions may be isolated by; vm demands a microVM for each Instance: those that ask for a process are refused, and without a driver that makes microVMs the platform does not start.',
+  },
+  multiTenant: {
+    type: 'boolean',
+    default: false,
+    about:
+      'The functions here belong to people who do not trust one another: emulated machines (QEMU without KVM), which are no boundary between them, run none unless emulation is allow.',
+  },
+  emulation: {
+    type: 'choice',
+    default: 'auto',
+    allowed: ['auto', 'allow', 'refuse'],
+    about:
+      'Whether emulated machines, which are no security boundary, count as microVMs; auto: for functions that ask for isolation vm, but not with multiTenant or where isolation vm is demanded of all.',
+  },
   qemu: {
     type: 'path',
     value: 'FILE',

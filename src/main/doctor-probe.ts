@@ -1,7 +1,9 @@
 import { runtimeCatalog } from '../image/runtimes.ts'
 import { openDrivers } from './drivers.ts'
+import { verdictFolder } from './images.ts'
 import { openLauncher } from './launcher.ts'
 import { createLogger } from './logger.ts'
+import { ProbeVerdicts } from './probe-verdicts.ts'
 import type { ServeOptions } from './serve-options.ts'
 
 /* What `hearth doctor` runs under a launcher of its own: tries every driver and prints, as JSON, what came of it. */
@@ -10,16 +12,21 @@ const { config, user, runtimes: builds, vmms } = JSON.parse(process.argv[2] ?? '
 const write = (line: string): void => void process.stderr.write(line)
 const logger = createLogger({ level: 'error', format: 'json', hasColors: false, write })
 const runtimes = runtimeCatalog(builds)
+// Everything is tried anew, and platforms know the outcome.
+const verdicts = new ProbeVerdicts(verdictFolder(config.cache), logger)
+verdicts.clear()
 const opened = await openDrivers(config, openLauncher(), {
   logger,
   vmms,
   hasServiceUser: user !== null,
   probeBuild: () => runtimes.list()[0] ?? null,
+  verdicts,
 })
 const findings = []
 for (const driver of opened.drivers) {
   const { works, detail, fix, capabilities } = await driver.probe()
-  findings.push({ name: driver.name, works, detail, fix, enforced: capabilities.enforced })
+  const { enforced, isVm, vmm } = capabilities
+  findings.push({ name: driver.name, works, detail, fix, isVm, accelerator: vmm?.accelerator ?? null, enforced })
 }
 process.stdout.write(JSON.stringify(findings))
 await opened.close()

@@ -8,15 +8,18 @@ import { promisify } from 'node:util'
 import type { Context } from '../cli/context.ts'
 import { fieldList, table } from '../cli/output.ts'
 import { findServer } from '../cli/server.ts'
-import type { EnforcedFeature } from '../domain/driver.ts'
+import type { EnforcedFeature, VmmFacts } from '../domain/driver.ts'
+import { toAppError } from '../domain/error.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, appVersion, guestProgram } from './app.ts'
 import { configKeys } from './config-keys.ts'
-import { readConfig } from './config.ts'
-import { cacheFolder } from './images.ts'
+import { readConfig, type Config } from './config.ts'
+import { cacheFolder, makeVerdictFolder } from './images.ts'
+import { emulationRefusal, refuseLess } from './isolation.ts'
 import { findRuntimes } from './runtimes.ts'
 import { findServiceUser } from './service-user.ts'
 import { launcherArguments } from './up.ts'
+import { missingVmms } from './vm-drivers.ts'
 import { findVmmPrograms } from './vmm-programs.ts'
 
 interface DriverFinding {
@@ -24,10 +27,15 @@ interface DriverFinding {
   readonly works: boolean
   readonly detail: string
   readonly fix?: string
+  readonly isVm?: boolean
+  /** `tcg`: emulated, which is no security boundary. */
+  readonly accelerator?: VmmFacts['accelerator'] | null
   readonly enforced: readonly EnforcedFeature[]
 }
 
 interface Findings {
+  /** Why a platform with the settings found here does not start; null when it does. */
+  readonly refusal: string | null
   readonly machine: Readonly<Record<string, string>>
   readonly drivers: readonly DriverFinding[]
   readonly runtimes: readonly RuntimeBuild[]
@@ -58,7 +66,7 @@ export async function doctor(context: Context): Promise<number> {
   const findings = await examine(context).finally(() => output.status(''))
   if (output.isJson) output.json(findings)
   else print(findings, context)
-  return findings.drivers.some(({ works }) => works) ? 0 : 9
+  return findings.refusal === null && findings.drivers.some(({ works }) => works) ? 0 : 9
 }
 
 async function examine({ env, cwd }: Context): Promise<Findings> {
@@ -72,7 +80,8 @@ async function examine({ env, cwd }: Context): Promise<Findings> {
       () => null,
     ),
   ])
-  return { machine: machineFacts(), drivers, runtimes, platform, port: { port, isFree } }
+  const refusal = refusalOf(readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] }), drivers)
+  return { machine: machineFacts(), refusal, drivers, runtimes, platform, port: { port, isFree } }
 }
 
 function machineFacts(): Record<string, string> {
@@ -89,26 +98,42 @@ function machineFacts(): Record<string, string> {
   }
 }
 
+/** Whether what works is enough for what the operator demands. */
+function refusalOf(config: Config, drivers: readonly DriverFinding[]): string | null {
+  const emulation = emulationRefusal(config)
+  const counted = drivers.map(({ name, isVm = true, works, detail, accelerator }) =>
+    accelerator === 'tcg' && emulation !== null
+      ? { name, isVm, works: false, detail: `emulated: ${emulation}.` }
+      : { name, isVm, works, detail },
+  )
+  try {
+    refuseLess(config, { drivers: counted, lost: [] })
+    return null
+  } catch (error) {
+    return toAppError(error).message
+  }
+}
+
 /** Under a launcher of its own, in a folder of its own: a running platform is not touched. */
 async function probeDrivers(
   of: Pick<Context, 'env' | 'cwd'> & { runtimes: readonly RuntimeBuild[] },
 ): Promise<DriverFinding[]> {
   if (process.platform !== 'linux') {
     const detail = `No isolation on ${process.platform}: functions run as plain processes.`
-    return [{ name: 'process', works: true, detail, enforced: [] }]
+    return [{ name: 'process', isVm: false, works: true, detail, enforced: [] }]
   }
   if (!existsSync(guestProgram)) {
     const detail = 'The sandbox program is not built.'
-    return [{ name: 'process', works: false, detail, fix: 'npm run setup', enforced: [] }]
+    return [{ name: 'process', isVm: false, works: false, detail, fix: 'npm run setup', enforced: [] }]
   }
   const data = await mkdtemp(path.join(os.tmpdir(), 'hearth-doctor-'))
   try {
-    return [...(await probeIn(data, of)), ...missingVmms(of)]
+    return [...(await probeIn(data, of)), ...absentDrivers(of)]
   } catch (error) {
     const text =
       error instanceof Error && 'stderr' in error && error.stderr !== '' ? String(error.stderr).trim() : String(error)
     const fix = 'the message names the step that failed'
-    return [{ name: 'process', works: false, detail: text, fix, enforced: [] }]
+    return [{ name: 'process', isVm: false, works: false, detail: text, fix, enforced: [] }]
   } finally {
     await rm(data, { recursive: true, force: true })
   }
@@ -119,10 +144,13 @@ async function probeIn(
   { env, cwd, runtimes }: Pick<Context, 'env' | 'cwd'> & { runtimes: readonly RuntimeBuild[] },
 ): Promise<DriverFinding[]> {
   const given = readConfig({ flags: { data, driver: 'auto' }, env, cwd, file: env['HEARTH_CONFIG'] })
-  const config = { ...given, readyFile: '', cache: cacheFolder(given.cache, env) }
+  // Everything that could be is tried; what the settings make of it is told apart.
+  const all = { isolation: 'any', emulation: 'allow' } as const
+  const config = { ...given, ...all, readyFile: '', cache: cacheFolder(given.cache, env) }
   await mkdir(config.cache, { recursive: true, mode: 0o755 })
   const user = process.getuid?.() === 0 ? findServiceUser() : null
   if (user !== null) chownSync(data, user.uid, user.gid)
+  if (user !== null) makeVerdictFolder(config, user)
   const options = { config, user, runtimes, vmms: findVmmPrograms(config, env) }
   const script = path.join(appRoot, 'src/main/doctor-probe.ts')
   const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
@@ -132,22 +160,9 @@ async function probeIn(
 }
 
 /** What cannot even be tried, and why. */
-function missingVmms({ env, cwd }: Pick<Context, 'env' | 'cwd'>): DriverFinding[] {
-  const found = findVmmPrograms(readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] }), env)
-  const missing = (name: string, detail: string, fix: string): DriverFinding => {
-    return { name, works: false, detail, fix, enforced: [] }
-  }
-  const findings: DriverFinding[] = []
-  const install = 'put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
-  if (found.firecracker === '') findings.push(missing('firecracker', 'Its program is not on this machine.', install))
-  else if (found.jailer === '') findings.push(missing('firecracker', 'Its jailer is not on this machine.', install))
-  else if (!existsSync('/dev/kvm'))
-    findings.push(
-      missing('firecracker', 'This machine has no /dev/kvm.', 'a machine with KVM, or nested virtualisation'),
-    )
-  if (found.qemu === '')
-    findings.push(missing('qemu', 'Its program is not on this machine.', 'apt-get install qemu-system-x86'))
-  return findings
+function absentDrivers({ env, cwd }: Pick<Context, 'env' | 'cwd'>): DriverFinding[] {
+  const vmms = findVmmPrograms(readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] }), env)
+  return missingVmms(vmms).map((missing) => ({ ...missing, works: false, enforced: [] }))
 }
 
 async function isPortFree(port: number): Promise<boolean> {
@@ -158,7 +173,7 @@ async function isPortFree(port: number): Promise<boolean> {
   })
 }
 
-function print({ machine, drivers, runtimes, platform, port }: Findings, { output }: Context): void {
+function print({ machine, refusal, drivers, runtimes, platform, port }: Findings, { output }: Context): void {
   const mark = (holds: boolean): string => (holds ? output.paint('green', 'yes') : output.paint('yellow', 'no'))
   output.line(fieldList(Object.entries(machine)))
   for (const { name, works, detail, fix, enforced } of drivers) {
@@ -177,6 +192,7 @@ function print({ machine, drivers, runtimes, platform, port }: Findings, { outpu
     output.line(table(['FEATURE', 'ENFORCED', 'WHY', 'FIX'], rows))
   }
   output.line()
+  if (refusal !== null) output.line(`${output.paint('red', refusal)}\n`)
   if (runtimes.length === 0) output.line('No runtime found: install Node or Python.')
   else
     output.line(

@@ -13,6 +13,7 @@ import { LauncherClient } from '../driver/launcher-client.ts'
 import { PlainDriver } from '../driver/process/plain-driver.ts'
 import { UidRange } from '../driver/uid-range.ts'
 import type { Config } from './config.ts'
+import type { ProbeVerdicts } from './probe-verdicts.ts'
 import { openProcessDriver } from './process-driver.ts'
 import { shimFolder } from './runtimes.ts'
 import { openVmDrivers } from './vm-drivers.ts'
@@ -22,6 +23,8 @@ export interface OpenedDrivers {
   /** Strongest first, as the operator wants it: `auto` functions run on the first that works. */
   readonly drivers: readonly Driver[]
   readonly images: ImageStore | null
+  /** Why functions that ask for nothing do not run in microVMs, a sentence for each driver; empty when they do, or nobody asked. */
+  readonly lost: readonly string[]
   close(): Promise<void>
 }
 
@@ -31,6 +34,7 @@ export interface DriverMachine {
   /** The platform gave up root's privileges. */
   readonly hasServiceUser: boolean
   readonly probeBuild: () => RuntimeBuild | null
+  readonly verdicts: ProbeVerdicts
 }
 
 /** What every driver needs of this machine. */
@@ -54,7 +58,7 @@ export async function openDrivers(
   channel: Socket | null,
   { logger, ...machine }: DriverMachine & { readonly logger: Logger },
 ): Promise<OpenedDrivers> {
-  if (channel === null) return plain()
+  if (channel === null) return plain(config)
   const undo = new Undo()
   try {
     const launcher = new LauncherClient(channel, logger)
@@ -62,11 +66,13 @@ export async function openDrivers(
     const resolver = await startResolver({ logger })
     undo.add('resolver', () => resolver.close())
     const context = { ...machine, config, launcher, uids: uidsOf(config.data), resolverPort: resolver.port, logger }
-    const process = await openProcessDriver(context)
-    undo.add('process driver', () => process.close())
+    // Where microVMs are demanded there is nothing less to fall back to.
+    const process = config.isolation === 'vm' ? null : await openProcessDriver(context)
+    if (process !== null) undo.add('process driver', () => process.close())
     const vms = await openVmDrivers(context)
     undo.add('vm drivers', () => vms.close())
-    return { drivers: inOrder(process.driver, vms.drivers), images: vms.images, close: () => undo.run() }
+    const drivers = inOrder(process === null ? [] : [process.driver], vms.drivers)
+    return { drivers, images: vms.images, lost: vms.lost, close: () => undo.run() }
   } catch (error) {
     await undo.run()
     throw error
@@ -74,16 +80,17 @@ export async function openDrivers(
 }
 
 /** A machine is the stronger boundary where it is one: emulated ones only for functions that ask for them. */
-function inOrder(process: Driver, vms: readonly { driver: Driver; isPreferred: boolean }[]): Driver[] {
+function inOrder(processes: readonly Driver[], vms: readonly { driver: Driver; isPreferred: boolean }[]): Driver[] {
   const preferred = vms.filter(({ isPreferred }) => isPreferred)
   const others = vms.filter(({ isPreferred }) => !isPreferred)
-  return [...preferred.map(({ driver }) => driver), process, ...others.map(({ driver }) => driver)]
+  return [...preferred.map(({ driver }) => driver), ...processes, ...others.map(({ driver }) => driver)]
 }
 
 /** No launcher on this system: no isolation, and the start report says so. */
-function plain(): OpenedDrivers {
+function plain({ isolation }: Config): OpenedDrivers {
   const driver = new PlainDriver({ shimFolder })
-  return { drivers: [driver], images: null, close: async () => driver.close() }
+  const drivers = isolation === 'vm' ? [] : [driver]
+  return { drivers, images: null, lost: ['Only Linux has microVMs.'], close: async () => driver.close() }
 }
 
 function uidsOf(data: string): UidRange {

@@ -1,4 +1,4 @@
-import { accessSync, constants, mkdirSync } from 'node:fs'
+import { accessSync, constants, lchownSync, mkdirSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { Context } from '../cli/context.ts'
@@ -9,6 +9,7 @@ import { openImageStore } from '../image/image-store.ts'
 import { guestProgram } from './app.ts'
 import { readConfig, type Config } from './config.ts'
 import { shimFolder } from './runtimes.ts'
+import type { ServiceUser } from './service-user.ts'
 
 /** The machine's own cache: what root builds serves every platform on it, and no platform can write what root reads. */
 const rootCache = '/var/cache/hearth'
@@ -37,6 +38,22 @@ export function makeCacheFolder(
     const why = cause instanceof Error ? cause.message : String(cause)
     const message = `Cannot use ${cache} as the cache folder: ${why}.`
     throw new AppError('invalid', message, { field: 'cache', value: cache, cause })
+  }
+}
+
+/** Where platforms write down what failed on this machine. */
+export function verdictFolder(cache: string): string {
+  return path.join(cache, 'verdicts')
+}
+
+/** Made by root for platforms that give up root; others make their own. Below a data folder, which is the platform's, root makes nothing. */
+export function makeVerdictFolder({ cache, data }: Pick<Config, 'cache' | 'data'>, { uid, gid }: ServiceUser): void {
+  if (cache.startsWith(`${data}/`)) return
+  try {
+    mkdirSync(verdictFolder(cache), { mode: 0o700 })
+    lchownSync(verdictFolder(cache), uid, gid)
+  } catch {
+    // There already, or not to be made: then each start tries what is slow to fail.
   }
 }
 

@@ -7,10 +7,10 @@ import { createControl } from '../control/control.ts'
 import { openReceiptLog } from '../control/receipts.ts'
 import { secretSource } from '../control/secrets.ts'
 import { openVault } from '../control/vault.ts'
-import type { AgentStatus, HostServices } from '../domain/agent.ts'
+import type { Agent, AgentStatus, HostServices } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import { systemClock as clock } from '../domain/clock.ts'
-import { AppError, toAppError } from '../domain/error.ts'
+import { toAppError } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
 import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
@@ -18,11 +18,14 @@ import { createHttpServer } from '../http/server.ts'
 import { openSqliteStore } from '../store/sqlite/store.ts'
 import { ensureAdminKey } from './admin-key.ts'
 import { appVersion } from './app.ts'
-import { openDrivers } from './drivers.ts'
+import { openDrivers, type OpenedDrivers } from './drivers.ts'
+import { verdictFolder } from './images.ts'
+import { isolationPolicy, refuseLess } from './isolation.ts'
 import { openLauncher, publish } from './launcher.ts'
 import { releaseLock } from './lock.ts'
 import { createLogger } from './logger.ts'
 import { apiKeyFile, removeServerFile, serverFile, writeByRename, type ServerFacts } from './platform-files.ts'
+import { ProbeVerdicts } from './probe-verdicts.ts'
 import { liveCatalog } from './runtimes.ts'
 import { onShutdown } from './shutdown.ts'
 import { startReport, type StartFacts } from './start-report.ts'
@@ -64,6 +67,7 @@ async function start(undo: Undo): Promise<void> {
     vmms,
     hasServiceUser: user !== null,
     probeBuild: () => runtimes.list()[0] ?? null,
+    verdicts: new ProbeVerdicts(verdictFolder(config.cache), logger),
   })
   undo.add('drivers', () => opened.close())
   // Before anybody asks for an image. A cache that other platforms of this user share is left to `hearth image prune`.
@@ -75,6 +79,7 @@ async function start(undo: Undo): Promise<void> {
     node: os.hostname(),
     arch,
     drivers: opened.drivers,
+    isolation: isolationPolicy(config),
     images: opened.images,
     runtimes,
     artifacts,
@@ -88,10 +93,9 @@ async function start(undo: Undo): Promise<void> {
     names: { apiUrl: 'http://127.0.0.1:9010', region: 'local', accountId: '000000000000' },
   })
   undo.add('agent', () => agent.close())
-  const status = await agent.register()
-  refuseLess(status)
+  const status = await registered(agent, opened)
 
-  const about = { arch, version: appVersion }
+  const about = { arch, version: appVersion, isolation: isolationPolicy(config) }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
   const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })
@@ -110,15 +114,16 @@ async function start(undo: Undo): Promise<void> {
     'SIGHUP',
     () => void runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error })),
   )
-  await announce({ url, newKey, status }, { launcher, undo })
+  await announce({ url, newKey, status, lost: config.isolation === 'vm' ? [] : opened.lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
 }
 
-/** A fallback never isolates less than what was asked for. */
-function refuseLess({ drivers }: AgentStatus): void {
-  const asked = drivers.find(({ name }) => name === config.driver)
-  if (asked?.works === false)
-    throw new AppError('driver_failed', `Cannot start with driver "${config.driver}": ${asked.detail}`)
+/** Throws driver_failed where less would isolate than the operator asked for. */
+async function registered(agent: Agent, { lost }: OpenedDrivers): Promise<AgentStatus> {
+  const first = await agent.register()
+  const status = config.isolation === 'vm' ? await agent.status({ mustProbe: true }) : first
+  refuseLess(config, { drivers: status.drivers, lost })
+  return status
 }
 
 /** What this process may count on: the machine's memory, or less where a container has a limit. */
@@ -130,7 +135,7 @@ function machineMemoryMib(): number {
 
 /** Tells everybody who waits or looks for the platform that it serves: server.json, the ready file, the log, the terminal. */
 async function announce(
-  { url, newKey, status }: Pick<StartFacts, 'url' | 'newKey' | 'status'>,
+  { url, newKey, status, lost }: Pick<StartFacts, 'url' | 'newKey' | 'status' | 'lost'>,
   { launcher, undo }: { launcher: net.Socket | null; undo: Undo },
 ): Promise<void> {
   const facts: ServerFacts = { url, apiKeyFile: apiKeyFile(config.data), pid: process.pid, version: appVersion }
@@ -142,7 +147,7 @@ async function announce(
   const [dataFolder, runsAs] = [config.data, user?.name ?? null]
   // On a terminal the report says all of it.
   if (format === 'json') logger.info('platform.start', { url, dataFolder, startMs, version: appVersion, user: runsAs })
-  const report = { url, data: dataFolder, apiKeyFile: facts.apiKeyFile, newKey, user: runsAs, status, startMs }
+  const report = { url, data: dataFolder, apiKeyFile: facts.apiKeyFile, newKey, user: runsAs, status, lost, startMs }
   process.stderr.write(startReport(report, hasColors))
 }
 

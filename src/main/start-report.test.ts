@@ -11,6 +11,7 @@ const facts: StartFacts = {
   newKey: null,
   user: 'hearth',
   startMs: 1234,
+  lost: [],
   status: {
     node: 'n',
     arch: 'x86_64',
@@ -49,5 +50,14 @@ test('startReport: what is lost is grouped by its reason; a key is shown only wh
   assert.match(
     startReport({ ...facts, newKey: 'hth_new' }, false),
     /hth_new {2}\(shown once; kept in \/srv\/hearth\/admin\.key\)/,
+  )
+})
+
+test('startReport: says why functions do not run in microVMs by themselves, driver by driver', () => {
+  assert.doesNotMatch(startReport(facts, false), /not chosen/)
+  const lost = ['firecracker: Its program is not on this machine.', 'qemu: this machine has no /dev/kvm; emulated: no.']
+  assert.match(
+    startReport({ ...facts, lost }, false),
+    /\n {2}not chosen {3}no microVMs by default:\n {4}firecracker: Its program is not on this machine\.\n {4}qemu: this machine/,
   )
 })

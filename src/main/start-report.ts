@@ -10,6 +10,8 @@ export interface StartFacts {
   readonly newKey: string | null
   readonly user: string | null
   readonly status: AgentStatus
+  /** Why functions that ask for nothing do not run in microVMs, a sentence for each driver. */
+  readonly lost: readonly string[]
   readonly startMs: number
 }
 
@@ -37,6 +39,10 @@ export function startReport(facts: StartFacts, hasColors: boolean): string {
   const losses = byReason(lost).map(
     ([reason, features]) => `  ${paint('yellow', 'not enforced')} ${features.join(', ')}: ${reason}`,
   )
+  if (facts.lost.length > 0) {
+    const [head, ...rest] = ['no microVMs by default', ...facts.lost.map((why) => `    ${why}`)]
+    losses.push(`  ${paint('yellow', 'not chosen')}   ${head}:`, ...rest)
+  }
   if (losses.length > 0) losses.push('  "hearth doctor" says what helps.')
   const head = `Hearth is ready at ${paint('bold', facts.url)} after ${(facts.startMs / 1000).toFixed(2)} s`
   return `${[head, ...lines, ...losses].join('\n')}\n`

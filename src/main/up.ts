@@ -6,7 +6,7 @@ import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, guestProgram } from './app.ts'
 import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
-import { makeCacheFolder } from './images.ts'
+import { makeCacheFolder, makeVerdictFolder } from './images.ts'
 import { findRuntimes } from './runtimes.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
 import { ensureServiceUser, type ServiceUser } from './service-user.ts'
@@ -26,6 +26,7 @@ export async function up(options: UpOptions): Promise<number> {
   const user = process.getuid?.() === 0 ? ensureServiceUser() : null
   prepareFolder(given.data, user)
   const config = { ...given, cache: makeCacheFolder(given, options.env) }
+  if (user !== null) makeVerdictFolder(config, user)
   takeLock(config.data)
   const runtimes = await findRuntimes(options.env)
   const vmms = findVmmPrograms(config, options.env)

@@ -8,38 +8,42 @@ import { qemuFacts } from '../driver/qemu/find-qemu.ts'
 import { QemuVmm } from '../driver/qemu/qemu-vmm.ts'
 import { VmDriver } from '../driver/vm/vm-driver.ts'
 import { VmHost } from '../driver/vm/vm-host.ts'
+import type { Vmm } from '../driver/vm/vmm.ts'
 import { makeRunFolder, type DriverContext } from './drivers.ts'
 import { platformImages } from './images.ts'
+import { emulationRefusal } from './isolation.ts'
+import type { VmmPrograms } from './vmm-programs.ts'
 
 export interface OpenedVms {
   readonly drivers: readonly { readonly driver: Driver; readonly isPreferred: boolean }[]
   readonly images: ImageStore | null
+  /** Why functions that ask for nothing do not run in microVMs, a sentence for each driver; empty when they do. */
+  readonly lost: readonly string[]
   close(): Promise<void>
 }
 
 /** Traffic of one VM in each direction: 1 Gbit/s. */
 const bytesPerSecond = 125_000_000
 
-/** The microVM drivers that this machine may have; whether one works is known once it was probed.
+type VmName = 'firecracker' | 'qemu'
+const openers = { firecracker: openFirecracker, qemu: openQemu }
+
+/** The microVM drivers that this machine may have; on KVM they have booted a guest, whether an emulated one works is known once it was probed.
  *  Throws invalid when the configuration names one that it lacks the program for. */
 export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> {
   const { config, vmms } = context
-  if (config.driver === 'process') return none
+  if (config.driver === 'process') return none([])
   if (config.driver !== 'auto' && vmms[config.driver] === '')
     throw new AppError('invalid', `Cannot use driver "${config.driver}": its program is not on this machine.`, {
       field: 'driver',
       value: config.driver,
       allowed: 'auto, process, or one whose program is installed: "hearth doctor" names the fix',
     })
-  const openers = [
-    {
-      name: 'firecracker',
-      open: openFirecracker,
-      isThere: vmms.firecracker !== '' && vmms.jailer !== '' && mayUseKvm(),
-    },
-    { name: 'qemu', open: openQemu, isThere: vmms.qemu !== '' },
-  ].filter(({ name, isThere }) => isThere && (config.driver === 'auto' || config.driver === name))
-  if (openers.length === 0) return none
+  const wanted = (['firecracker', 'qemu'] as const).filter((name) => config.driver === 'auto' || config.driver === name)
+  const missing = missingVmms(vmms).filter(({ name }) => wanted.includes(name))
+  const lost = missing.map(({ name, detail }) => `${name}: ${detail}`)
+  const names = wanted.filter((name) => !missing.some((each) => each.name === name))
+  if (names.length === 0) return none(lost)
   const images = platformImages(config, context)
   const host = new VmHost({
     launcher: context.launcher,
@@ -57,41 +61,82 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
     for (const { driver } of drivers) await driver.close()
     await images.close()
   }
-  for (const { name, open } of openers) {
+  for (const name of names) {
     try {
-      const driver = await open(context, { images, host })
-      // An emulated machine is for functions that ask for one; Firecracker needs KVM, and there it is the stronger boundary.
-      drivers.push({ driver, isPreferred: config.driver === name || name === 'firecracker' })
+      const { driver, why } = await openDriver(name, context, { images, host })
+      const isPreferred = config.driver === name || why === null
+      drivers.push({ driver, isPreferred })
+      if (!isPreferred) lost.push(`${name}: ${why}`)
     } catch (error) {
       if (config.driver === name) {
         await close()
         throw error
       }
-      context.logger.warn('driver.skipped', { driver: name, error: toAppError(error).message })
+      lost.push(`${name}: ${toAppError(error).message}`)
     }
   }
-  return { drivers, images, close }
+  return { drivers, images, lost: drivers.some(({ isPreferred }) => isPreferred) ? [] : lost, close }
 }
 
-const none: OpenedVms = { drivers: [], images: null, close: async () => {} }
+function none(lost: readonly string[]): OpenedVms {
+  return { drivers: [], images: null, lost, close: async () => {} }
+}
 
-async function openQemu(
-  { vmms, logger, probeBuild }: DriverContext,
-  { images, host }: { images: ImageStore; host: VmHost },
-): Promise<VmDriver> {
+/** What cannot even be tried, and what helps. */
+export function missingVmms(vmms: VmmPrograms): { name: VmName; detail: string; fix: string }[] {
+  const missing: { name: VmName; detail: string; fix: string }[] = []
+  const install = 'put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
+  const kvm = 'a machine with KVM, or nested virtualisation'
+  if (vmms.firecracker === '')
+    missing.push({ name: 'firecracker', detail: 'Its program is not on this machine.', fix: install })
+  else if (vmms.jailer === '')
+    missing.push({ name: 'firecracker', detail: 'Its jailer is not on this machine.', fix: install })
+  else if (!mayUseKvm()) missing.push({ name: 'firecracker', detail: 'This machine has no /dev/kvm.', fix: kvm })
+  if (vmms.qemu === '')
+    missing.push({
+      name: 'qemu',
+      detail: 'Its program is not on this machine.',
+      fix: 'apt-get install qemu-system-x86',
+    })
+  return missing
+}
+
+/** The driver, and why it is none for functions that did not ask for it: KVM did not boot a guest, and an emulated one is for those that do. */
+async function openDriver(
+  name: VmName,
+  context: DriverContext,
+  parts: { images: ImageStore; host: VmHost },
+): Promise<{ driver: VmDriver; why: string | null }> {
+  const { config, verdicts, logger, probeBuild, hasServiceUser } = context
+  const { vmm } = await openers[name](context, parts)
+  const isNamed = config.driver === name
+  const tested = `${name} ${vmm.version} on kvm`
+  const before = isNamed ? null : verdicts.failureOf(tested)
+  const emulation = emulationRefusal(config)
+  const refused = { ...(emulation !== null && { tcg: emulation }), ...(before !== null && { kvm: before }) }
+  const driver = new VmDriver({ vmm, images: parts.images, logger, enforced: vmFeatures, probeBuild, refused })
+  // It is tried when the agent registers, on everything it can.
+  if (isNamed) return { driver, why: null }
+  const emulated = emulation ?? 'no security boundary, and for functions that ask for isolation vm'
+  const without = (why: string): string => (name === 'qemu' ? `${why}; emulated: ${emulated}.` : `${why}.`)
+  if (!mayUseKvm()) return { driver, why: without('this machine has no /dev/kvm') }
+  if (!hasServiceUser) return { driver, why: without('microVMs need a platform that is started as root') }
+  const tried = await driver.try('kvm').catch((error: unknown) => ({ error: toAppError(error) }))
+  if ('error' in tried) return { driver, why: tried.error.message }
+  if (!('failure' in tried)) return { driver, why: null }
+  if (before === null) verdicts.failed(tested, tried.failure)
+  return { driver, why: without(`KVM boots no guest here (${tried.failure.replace(/\.$/, '')})`) }
+}
+
+async function openQemu({ vmms }: DriverContext, { host }: { host: VmHost }): Promise<{ vmm: Vmm }> {
   const { version, tscKhz } = await qemuFacts(vmms.qemu)
   const accelerators = mayUseKvm() ? (['kvm', 'tcg'] as const) : (['tcg'] as const)
-  const vmm = new QemuVmm({ host, program: vmms.qemu, version, tscKhz, accelerators })
-  return new VmDriver({ vmm, images, logger, enforced: vmFeatures, probeBuild })
+  return { vmm: new QemuVmm({ host, program: vmms.qemu, version, tscKhz, accelerators }) }
 }
 
-async function openFirecracker(
-  { vmms, logger, probeBuild }: DriverContext,
-  { images, host }: { images: ImageStore; host: VmHost },
-): Promise<VmDriver> {
+async function openFirecracker({ vmms }: DriverContext, { host }: { host: VmHost }): Promise<{ vmm: Vmm }> {
   const version = await firecrackerVersion(vmms.firecracker)
-  const vmm = new FirecrackerVmm({ host, jailer: vmms.jailer, program: vmms.firecracker, version })
-  return new VmDriver({ vmm, images, logger, enforced: vmFeatures, probeBuild })
+  return { vmm: new FirecrackerVmm({ host, jailer: vmms.jailer, program: vmms.firecracker, version }) }
 }
 
 /** What holds whatever the accelerator; an emulated machine is no boundary against a guest that attacks its VMM. */

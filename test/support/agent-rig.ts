@@ -15,7 +15,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 
-export type { FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
+export { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
 export type { FakeMeta } from '../../src/driver/fake/fake-runtime.ts'
 
 /** What came of one execution. */

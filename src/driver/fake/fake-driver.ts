@@ -13,6 +13,7 @@ import type {
   RestoreSpec,
   Sandbox,
   SnapshotSpec,
+  VmmFacts,
 } from '../../domain/driver.ts'
 import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.ts'
 import { AppError } from '../../domain/error.ts'
@@ -31,13 +32,14 @@ export interface FakeDriverOptions {
   readonly memoryMib?: number
   /** It makes machines: fixed sizes of memory, snapshots. */
   readonly isVm?: boolean
+  /** What they run on; default kvm. */
+  readonly accelerator?: VmmFacts['accelerator']
 }
 
 const machines = {
   snapshots: true,
   isVm: true,
   memoryClassesMib: [128, 256, 512, 1024, 2048],
-  vmm: { name: 'fake', version: '1', accelerator: 'kvm' },
 } as const satisfies Partial<Capabilities>
 
 /** Sandboxes that exist only in this process, with runtimes that are functions; they speak the real guest protocol over an
@@ -64,7 +66,10 @@ export class FakeDriver implements Driver {
     this.#random = seeded(options.seed ?? 1)
     this.capabilities = {
       ...folderBound,
-      ...(options.isVm === true && machines),
+      ...(options.isVm === true && {
+        ...machines,
+        vmm: { name: 'fake', version: '1', accelerator: options.accelerator ?? 'kvm' },
+      }),
       pause: true,
       enforced: [{ feature: 'isolation', enforced: false, detail: 'functions run inside the platform process' }],
     }

@@ -23,7 +23,8 @@ import { Undo } from '../../domain/undo.ts'
 import { greet, resume } from './handshake.ts'
 import { inTime } from '../in-time.ts'
 import { VmSandbox } from './vm-sandbox.ts'
-import { vmOverheadMib, type Accelerator, type SpareVmm, type Vmm } from './vmm.ts'
+import { WaitingVmm } from './waiting-vmm.ts'
+import { vmOverheadMib, type Accelerator, type Vmm } from './vmm.ts'
 
 export interface VmDriverOptions {
   readonly vmm: Vmm
@@ -33,7 +34,12 @@ export interface VmDriverOptions {
   readonly enforced: readonly EnforcedFeature[]
   /** The runtime whose image a probe boots; null when this node has none. */
   readonly probeBuild: () => RuntimeBuild | null
+  /** Accelerators that are not to be tried, and why: the operator refuses them, or they failed a moment ago. */
+  readonly refused?: Readonly<Partial<Record<Accelerator, string>>>
 }
+
+/** What came of booting a guest. */
+type Tried = { readonly bootMs: number } | { readonly failure: string }
 
 /** A guest is up in 0.3 s on KVM and in 1 to 2 s emulated, on a machine that does nothing else. */
 const probeMsMax: Readonly<Record<Accelerator, number>> = { kvm: 5_000, tcg: 60_000 }
@@ -48,11 +54,19 @@ export class VmDriver implements Driver {
   readonly #alive = new Map<string, VmSandbox>()
   readonly #waiting = new Set<WaitingVmm>()
   readonly #loaded = new Map<string, Promise<void>>()
+  readonly #tried: Map<Accelerator, Tried>
   #facts: VmmFacts | null = null
 
   constructor(options: VmDriverOptions) {
     this.#options = options
     this.name = options.vmm.name
+    const refused = options.refused ?? {}
+    this.#tried = new Map(
+      options.vmm.accelerators.flatMap((accelerator): [Accelerator, Tried][] => {
+        const failure = refused[accelerator]
+        return failure === undefined ? [] : [[accelerator, { failure }]]
+      }),
+    )
   }
 
   get capabilities(): Capabilities {
@@ -69,27 +83,37 @@ export class VmDriver implements Driver {
 
   /** Boots a guest on each accelerator until one answers: /dev/kvm can be there and hang. */
   async probe(): Promise<ProbeResult> {
-    const { vmm, probeBuild } = this.#options
-    const runtime = probeBuild()
+    const { vmm } = this.#options
     const failures: string[] = []
-    if (runtime === null) failures.push('there is no runtime to boot a guest with')
-    else await this.#prepareFiles(runtime)
-    for (const accelerator of runtime === null ? [] : vmm.accelerators) {
-      vmm.use(accelerator)
-      const startedMs = performance.now()
-      const failure = await this.#tryBoot(runtime, accelerator)
-      if (failure !== null) {
-        failures.push(`${accelerator}: ${failure}`)
+    for (const accelerator of vmm.accelerators) {
+      const tried = await this.try(accelerator)
+      if ('failure' in tried) {
+        failures.push(`${accelerator}: ${tried.failure}`)
         continue
       }
-      this.#facts = { name: vmm.name, version: vmm.version, accelerator }
-      const bootMs = Math.round(performance.now() - startedMs)
       const lost = failures.length === 0 ? '' : ` Not on ${failures.join('; ')}`
-      const detail = `A guest booted in ${bootMs} ms on ${vmm.name} ${vmm.version} (${accelerator}).${lost}`
+      const detail = `A guest booted in ${tried.bootMs} ms on ${vmm.name} ${vmm.version} (${accelerator}).${lost}`
       return { works: true, detail, capabilities: this.capabilities }
     }
     const detail = `No guest booted on ${vmm.name} ${vmm.version}: ${failures.join('; ')}`
     return { works: false, detail, capabilities: this.capabilities }
+  }
+
+  /** Boots a guest on `accelerator`, once; the driver stays with the one that worked. Throws driver_failed and capacity when there is nothing to boot. */
+  async try(accelerator: Accelerator): Promise<Tried> {
+    const known = this.#tried.get(accelerator)
+    if (known !== undefined) return known
+    const { vmm, probeBuild } = this.#options
+    const runtime = probeBuild()
+    if (runtime === null) return { failure: 'there is no runtime to boot a guest with' }
+    await this.#prepareFiles(runtime)
+    vmm.use(accelerator)
+    const startedMs = performance.now()
+    const failure = await this.#tryBoot(runtime, accelerator)
+    const tried = failure === null ? { bootMs: Math.round(performance.now() - startedMs) } : { failure }
+    this.#tried.set(accelerator, tried)
+    if (failure === null) this.#facts = { name: vmm.name, version: vmm.version, accelerator }
+    return tried
   }
 
   async boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox> {
@@ -249,8 +273,7 @@ export class VmDriver implements Driver {
   }
 
   /** Null when a guest's init and runtime spoke in time, else why not. */
-  async #tryBoot(runtime: RuntimeBuild | null, accelerator: Accelerator): Promise<string | null> {
-    if (runtime === null) return 'no runtime'
+  async #tryBoot(runtime: RuntimeBuild, accelerator: Accelerator): Promise<string | null> {
     const instanceId = `probe-${randomBytes(6).toString('hex')}`
     const folder = await mkdtemp(join(tmpdir(), 'hearth-probe-'))
     const spec = { instanceId, epoch: randomBytes(16).toString('hex'), runtime, folder, isForSnapshot: false }
@@ -306,32 +329,5 @@ export class VmDriver implements Driver {
     this.#alive.set(instanceId, sandbox)
     void sandbox.exited.then(() => this.#alive.delete(instanceId))
     return sandbox
-  }
-}
-
-/** A VMM started ahead; `take` hands it to the one restore it can serve. */
-class WaitingVmm implements Prespawned {
-  readonly snapshotId: string
-  readonly ended: Promise<unknown>
-  #spare: SpareVmm | null
-
-  constructor(snapshotId: string, spare: SpareVmm) {
-    this.snapshotId = snapshotId
-    this.ended = spare.ended
-    this.#spare = spare
-  }
-
-  get isAlive(): boolean {
-    return this.#spare?.isAlive === true
-  }
-
-  take(): SpareVmm | null {
-    const spare = this.#spare
-    this.#spare = null
-    return spare
-  }
-
-  async kill(): Promise<void> {
-    await this.take()?.kill()
   }
 }
