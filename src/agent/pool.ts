@@ -147,7 +147,7 @@ export class Pool implements InstanceOwner {
   async retire(): Promise<void> {
     this.#isClosed = true
     const ready = this.#ready.splice(0)
-    this.#options.budget.give(ready.length * unboundMib)
+    this.#options.budget.give(ready.length * unboundMib(this.place))
     await Promise.all(ready.map((instance) => instance.kill()))
   }
 
