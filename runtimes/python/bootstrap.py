@@ -23,6 +23,7 @@ for name, code in modules:
     module.__file__ = f"{folder}/{name}.py"
     exec(code, module.__dict__)
 
+del modules, name, code, module, file
 from hearth_runtime import main  # noqa: E402
 
 main()

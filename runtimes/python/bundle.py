@@ -15,7 +15,7 @@ def main(name):
     bundle = []
     for module in modules:
         with open(f"{folder}/{module}.py", "rb") as file:
-            bundle.append((module, compile(file.read(), f"/var/runtime/{module}.py", "exec", dont_inherit=True)))
+            bundle.append((module, compile(file.read(), f"/var/runtime/{module}.py", "exec", dont_inherit=True, optimize=2)))
     target = f"{folder}/.bundle/{name}"
     os.makedirs(os.path.dirname(target), exist_ok=True)
     # Others may read it meanwhile, or make it too.
