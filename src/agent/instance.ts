@@ -83,6 +83,8 @@ export class Instance {
   isRetired = false
   /** Ran since the usage was sampled. */
   isTouched = false
+  /** The freeze that holds, under way or done. */
+  freeze: Promise<void> | null = null
   chargedMib = 0
   memoryMib = 0
   memoryPeakMib = 0

@@ -209,15 +209,20 @@ export class VersionGroup implements InstanceOwner {
   }
 
   #thaw(instance: Instance): void {
-    const limit = this.version.config.memoryMib
-    this.#host.charge(limit - instance.chargedMib)
-    instance.chargedMib = limit
+    instance.freeze = null
+    this.#chargeWhole(instance)
     instance.sandbox.resume().catch((error: unknown) => {
       this.#host.logger.error('instance.thaw.failed', { instanceId: instance.id, error: String(error) })
       if (instance.isDead) return
       instance.current?.onInstanceDead({ exit: null, breach: 'it could not be resumed' })
       this.discard(instance, 'crash')
     })
+  }
+
+  #chargeWhole(instance: Instance): void {
+    const limit = this.version.config.memoryMib
+    this.#host.charge(limit - instance.chargedMib)
+    instance.chargedMib = limit
   }
 
   #beginStart(): void {
@@ -331,11 +336,14 @@ export class VersionGroup implements InstanceOwner {
       instance.chargedMib = mib
     }
     this.#host.onInstanceChanged(instance)
-    instance.sandbox.pause().catch((error: unknown) => {
-      // An invocation that came meanwhile has thawed it: then nothing failed.
-      if (instance.state !== 'frozen' || instance.isDead) return
+    const freeze = instance.sandbox.pause()
+    instance.freeze = freeze
+    freeze.catch((error: unknown) => {
+      // An invocation that came meanwhile has thawed it, and it may even be frozen again since: then nothing failed.
+      if (instance.freeze !== freeze || instance.isDead) return
       this.#host.logger.warn('instance.freeze.failed', { instanceId: instance.id, error: String(error) })
       instance.state = 'ready'
+      this.#chargeWhole(instance)
     })
   }
 

@@ -26,6 +26,33 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       )
     })
 
+    test('freeze: the late failure of one that was overtaken does not touch the next', async () => {
+      const rig = open({ faults: { pauseMs: 150 } })
+      const version = versionOf({ freezeAfterMs: 100 })
+      await rig.run(version)
+      await rig.advance(110)
+      await rig.run(version)
+      await rig.advance(100)
+      const [sandbox] = rig.driver.alive.values()
+      const asked = (): readonly string[] => sandbox?.calls.filter((call) => /pause|resume/.test(call)) ?? []
+      assert.deepEqual(asked(), ['pause', 'resume', 'pause'])
+      // Now the first one is said to have failed.
+      await rig.advance(50)
+      assert.equal((await rig.agent.status()).instances.frozen, 1)
+      assert.equal((await rig.run(version)).result.outcome, 'succeeded')
+      assert.deepEqual(asked(), ['pause', 'resume', 'pause', 'resume'])
+    })
+
+    test('freeze: one that fails leaves the Instance ready, with all of its memory counted', async () => {
+      const rig = open({ faults: { failPause: true, memoryBytes: 32 * 2 ** 20 } }, { memoryMib: 512 })
+      const version = versionOf({ memoryMib: 512, freezeAfterMs: 10 })
+      await rig.run(version)
+      await rig.advance(10)
+      assert.equal((await rig.agent.status()).instances.ready, 1)
+      assert.equal((await rig.agent.status()).freeMib, 0)
+      assert.equal((await rig.run(version)).result.outcome, 'succeeded')
+    })
+
     test('freeze: never while invocations keep coming', async () => {
       const rig = open()
       const version = versionOf({ freezeAfterMs: 100 })

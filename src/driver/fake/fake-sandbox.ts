@@ -34,6 +34,7 @@ export class FakeSandbox implements Sandbox {
   #end: (exit: Exit) => void = () => {}
   #exit: Exit | null = null
   #crash: Timer | null = null
+  #resumes = 0
 
   constructor(options: FakeSandboxOptions) {
     this.#options = options
@@ -83,11 +84,17 @@ export class FakeSandbox implements Sandbox {
       throw new AppError('driver_failed', `Cannot pause instance "${this.#id}".`)
     this.isPaused = true
     this.#options.guest.runtime.pause()
+    const resumes = this.#resumes
+    const { pauseMs = 0 } = this.#options.faults
+    if (pauseMs > 0) await new Promise<void>((resolve) => this.#options.clock.schedule(pauseMs, resolve))
+    if (this.#resumes !== resumes)
+      throw new AppError('driver_failed', `Instance "${this.#id}" was resumed before it was paused.`)
   }
 
   async resume(): Promise<void> {
     this.calls.push('resume')
     this.isPaused = false
+    this.#resumes++
     this.#options.guest.runtime.resume()
   }
 

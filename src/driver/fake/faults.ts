@@ -32,6 +32,8 @@ export interface FakeFaults {
   memoryBytes?: number
   ephemeralFull?: boolean
   failPause?: boolean
+  /** Time from `pause` to its answer; it fails if it was overtaken by `resume`, as a slow freezer's does. */
+  pauseMs?: number
   /** Time from `restore` to a sandbox. */
   restoreMs?: number
   /** The same from a process that was started ahead. */
