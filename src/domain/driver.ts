@@ -100,6 +100,8 @@ export interface Exit {
   readonly code: number | null
   readonly signal: string | null
   readonly oom: boolean
+  /** It may live on: who held it is gone. Only a machine can, and its next platform finds it by its handle. */
+  readonly isLost?: true
 }
 
 export interface Usage {
@@ -158,8 +160,14 @@ export interface Driver {
   prespawn?(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned' | 'epoch'>): Promise<Prespawned>
   /** Forgets what it holds in memory of a snapshot that will not be restored again. */
   forgetSnapshot?(snapshot: Snapshot): Promise<void>
-  /** The sandbox of a handle if it is still alive, else null; what is left of a dead one is removed. */
-  recover(handle: Sandbox['handle']): Promise<Sandbox | null>
+  /** Takes over what an earlier agent left: HELLO with `spec.epoch` comes over `channels.runtime` as after a restore. Null when it is gone; what is left of it
+   *  is removed. One that cannot go on is killed. It is held before this first waits: machines that nobody asked for by then may be swept.
+   *  Throws driver_failed (another VMM or image: named; it does not answer), timeout. */
+  recover(
+    handle: Sandbox['handle'],
+    spec: RecoverSpec,
+    options: { signal?: AbortSignal; deadlineMs: number },
+  ): Promise<Sandbox | null>
   close(): Promise<void>
 }
 
@@ -180,6 +188,12 @@ export interface RestoreSpec {
   readonly codeImage: string | null
   /** Of this snapshot and of this `instanceId`; used up. */
   readonly prespawned?: Prespawned
+}
+
+export interface RecoverSpec {
+  readonly epoch: string
+  /** What its root image must be of. */
+  readonly runtime: RuntimeBuild
 }
 
 /** Belongs to nobody: no handle, no channels. `restore` makes it a Sandbox, `kill` ends it. */

@@ -11,6 +11,7 @@ export interface GuestPeerOptions {
   readonly role: 'runtime' | 'supervisor'
   readonly runtime: string
   readonly version: string
+  readonly isBusy?: boolean
   readonly handlers: GuestPeerHandlers
 }
 
@@ -39,8 +40,8 @@ export class GuestPeer {
     const decoder = new FrameDecoder((type, _flags, stream, payload) => this.#receive(type, _flags, stream, payload))
     channel.on('data', (chunk: Buffer) => decoder.push(chunk))
     channel.on('error', () => channel.destroy())
-    const { epoch, role, runtime, version } = options
-    this.#json(FrameType.hello, 0, { protocol: 1, role, epoch, runtime, version, pid: 1 })
+    const { epoch, role, runtime, version, isBusy } = options
+    this.#json(FrameType.hello, 0, { protocol: 1, role, epoch, runtime, version, pid: 1, isBusy })
   }
 
   ready(loadMs: number): void {

@@ -1,19 +1,20 @@
 import type { Sandbox } from '../domain/driver.ts'
 import { AppError } from '../domain/error.ts'
 
-/** `booting`, or timeout as soon as `deadlineMs` (epoch ms) has passed or `signal` aborts. What comes up later is for the caller to end. */
-export async function inTime(
-  booting: Promise<Sandbox>,
+/** `coming`, or timeout as soon as `deadlineMs` (epoch ms) has passed or `signal` aborts. What comes up later is for the caller to end. */
+export async function inTime<T extends Sandbox | null>(
+  coming: Promise<T>,
   instanceId: string,
-  { signal, deadlineMs }: { signal?: AbortSignal; deadlineMs: number },
-): Promise<Sandbox> {
+  { signal, deadlineMs, verb = 'boot' }: { signal?: AbortSignal; deadlineMs: number; verb?: string },
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const fail = (why: string): void => reject(new AppError('timeout', `Cannot boot instance "${instanceId}": ${why}.`))
+    const fail = (why: string): void =>
+      reject(new AppError('timeout', `Cannot ${verb} instance "${instanceId}": ${why}.`))
     const timer = setTimeout(() => fail('the deadline passed'), Math.max(0, deadlineMs - Date.now()))
     const onAbort = (): void => fail('it was called off')
     signal?.addEventListener('abort', onAbort)
     if (signal?.aborted === true) onAbort()
-    booting.then(resolve, reject).finally(() => {
+    coming.then(resolve, reject).finally(() => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
     })

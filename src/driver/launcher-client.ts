@@ -20,7 +20,7 @@ export type ExitReceiver = (exit: Exit, stderr: string) => void
 export type Reply = Readonly<Record<string, unknown>>
 
 /** The privileged launcher's other end: requests by id, events by instance (docs/reference/launcher-protocol.md). When the channel
- *  ends, every request fails and every sandbox counts as exited: the launcher kills them before it goes, or the kernel does. */
+ *  ends, every request fails and every sandbox counts as exited: the launcher kills them before it goes, or the kernel does. VMs alone may live on. */
 export class LauncherClient {
   readonly #channel: Duplex
   readonly #logger: Logger
@@ -107,7 +107,7 @@ export class LauncherClient {
     this.#waiting.clear()
     const exits = [...this.#exits.values()]
     this.#exits.clear()
-    for (const receive of exits) receive({ code: null, signal: 'SIGKILL', oom: false }, '')
+    for (const receive of exits) receive({ code: null, signal: 'SIGKILL', oom: false, isLost: true }, '')
   }
 }
 

@@ -25,9 +25,12 @@ export class UidRange {
     throw new AppError('capacity', `All ${this.#count} sandbox uids are taken.`)
   }
 
-  /** Marks a uid as taken that something of an earlier platform still runs as. */
-  claim(uid: number): void {
+  /** Takes the very uid that something of an earlier platform still runs as; false when it is none of these, or taken. */
+  claim(uid: number): boolean {
+    if (!Number.isInteger(uid) || uid < this.#first || uid >= this.#first + this.#count) return false
+    if (this.#taken.has(uid)) return false
     this.#taken.add(uid)
+    return true
   }
 
   give(uid: number): void {

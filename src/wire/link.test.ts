@@ -3,7 +3,7 @@ import { beforeEach, describe, test } from 'node:test'
 import { setImmediate as tick } from 'node:timers/promises'
 import * as fc from 'fast-check'
 import type { FunctionError } from '../domain/invocation.ts'
-import { encodeFrame, FrameType } from './frame.ts'
+import { encodeFrame, Flag, FrameType } from './frame.ts'
 import { GuestPeer } from './guest-peer.ts'
 import type { InvokeStream } from './link.ts'
 import { WireError, type WireErrorKind } from './wire-error.ts'
@@ -21,7 +21,7 @@ describe('HostLink phases', () => {
     bench.peer.json(FrameType.ready, 0, { loadMs: 2.5, unknown: 'ignored' })
     await tick()
     assert.deepEqual(bench.calls, [
-      ['hello', { protocol: 1, role: 'runtime', epoch: 'e1', runtime: 'fake', version: '1', pid: 1 }],
+      ['hello', { protocol: 1, role: 'runtime', epoch: 'e1', runtime: 'fake', version: '1', pid: 1, isBusy: false }],
       ['ready', { loadMs: 2.5 }],
     ])
     assert.deepEqual(
@@ -427,4 +427,45 @@ test('HostLink survives any sequence of well-formed frames: a WireError or nothi
     }),
     { numRuns: 500 },
   )
+})
+
+describe('HostLink that takes over', () => {
+  test('what was said to the host before is dropped until HELLO with the own epoch, which may come twice', async () => {
+    const bench = new LinkBench({ isTakenOver: true })
+    bench.peer.hello('e0')
+    bench.peer.json(FrameType.ready, 0, { loadMs: 1 })
+    bench.peer.send(FrameType.data, Flag.fin, 1, '"a late result"')
+    await tick()
+    assert.equal(bench.calls.length, 0)
+    await bench.greet()
+    bench.peer.hello('e1')
+    bench.peer.json(FrameType.ready, 0, { loadMs: 2 })
+    await tick()
+    assert.deepEqual(
+      bench.calls.map(([name]) => name),
+      ['hello', 'ready'],
+    )
+  })
+
+  test('after its HELLO one with another epoch ends the link', async () => {
+    const bench = new LinkBench({ isTakenOver: true })
+    await bench.greet()
+    bench.clear()
+    bench.peer.hello('e0')
+    await tick()
+    assert.deepEqual(
+      bench.calls.map(([name]) => name),
+      ['closed'],
+    )
+  })
+
+  test('more than a guest can hold for an earlier host ends the link', async () => {
+    const bench = new LinkBench({ isTakenOver: true })
+    for (let count = 0; count < 17; count++) bench.peer.send(FrameType.log, Flag.stdout, 0, 'x'.repeat(65_536))
+    for (let count = 0; count < 40; count++) await tick()
+    assert.deepEqual(
+      bench.calls.map(([name]) => name),
+      ['closed'],
+    )
+  })
 })

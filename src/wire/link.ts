@@ -24,6 +24,16 @@ export interface HostLinkHandlers {
   onClosed(error: WireError | Error | null): void
 }
 
+export interface HostLinkOptions {
+  readonly epoch: string
+  readonly role: 'runtime' | 'supervisor'
+  readonly handlers: HostLinkHandlers
+  /** An earlier host spoke over this channel: what was said to it, until HELLO with `epoch`, is dropped unread. */
+  readonly isTakenOver?: boolean
+}
+
+/** What may lie in a channel of what was said to an earlier host: what PID 1 of a guest holds at most, and a socket's buffer. */
+const staleBytesMax = 1024 * 1024
 /** Streams to host services that one Instance may hold; each can pin two windows of memory. */
 const serviceStreamsMax = 64
 /** While a guest leaves this much unread, nothing more is read from it: so its pings and opens cannot pile up answers here. */
@@ -39,7 +49,7 @@ type LinkPhase = 'fresh' | 'greeted' | 'configured' | 'bound' | 'ready' | 'faile
  *  Callbacks run inside the channel's `data` event, frames sent in one tick leave in one write. */
 export class HostLink {
   readonly #channel: Duplex
-  readonly #options: { epoch: string; role: 'runtime' | 'supervisor'; handlers: HostLinkHandlers }
+  readonly #options: HostLinkOptions
   readonly #writer: FrameWriter
   readonly #decoder = new FrameDecoder((type, flags, stream, payload) => this.#receive(type, flags, stream, payload))
   readonly #invocations = new Map<number, Invocation>()
@@ -51,8 +61,9 @@ export class HostLink {
   #lastService = 0
   #isPausedByOwner = false
   #isPausedByBacklog = false
+  #staleBytes = 0
 
-  constructor(channel: Duplex, options: { epoch: string; role: 'runtime' | 'supervisor'; handlers: HostLinkHandlers }) {
+  constructor(channel: Duplex, options: HostLinkOptions) {
     this.#channel = channel
     this.#options = options
     this.#writer = new FrameWriter(channel)
@@ -165,6 +176,10 @@ export class HostLink {
         return this.#receiveOpen(stream, payload)
       case FrameType.fail:
         if (stream === 0) return this.#receiveInitFail(payload)
+        break
+      case FrameType.hello:
+        // A guest that saw its host change only later greets it again.
+        if (this.#options.isTakenOver === true && parseHello(payload).epoch === this.#options.epoch) return
     }
     if ((stream & 1) === 1) return this.#receiveOnInvocation(type, flags, stream, payload)
     if (stream !== 0) return this.#receiveOnService(type, flags, stream, payload)
@@ -172,6 +187,7 @@ export class HostLink {
   }
 
   #receiveHello(type: FrameType, payload: Buffer): void {
+    if (this.#options.isTakenOver === true && this.#isStale(type, payload)) return
     if (type !== FrameType.hello) throw new WireError('phase', `${frameName(type)} before HELLO.`)
     const hello = parseHello(payload)
     const { epoch, role } = this.#options
@@ -186,6 +202,13 @@ export class HostLink {
     const ready = parseReady(payload)
     this.#phase = 'ready'
     this.#options.handlers.onReady(ready)
+  }
+
+  /** Of an earlier epoch: said to another host. */
+  #isStale(type: FrameType, payload: Buffer): boolean {
+    if (type === FrameType.hello && parseHello(payload).epoch === this.#options.epoch) return false
+    this.#staleBytes += payload.length
+    return this.#staleBytes <= staleBytesMax
   }
 
   #receiveInitFail(payload: Buffer): void {

@@ -152,10 +152,12 @@ function endTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
 
   test('recover: a live handle is found or killed, a dead one is null', async () => {
     const { sandbox } = await boot()
-    const found = await harness.driver.recover(sandbox.handle)
+    const spec = { epoch: 'next', runtime: harness.build }
+    const found = await harness.driver.recover(sandbox.handle, spec, { deadlineMs: Date.now() + 20_000 })
     if (found === null) await sandbox.exited
+    else await found.kill()
     await sandbox.kill()
-    assert.equal(await harness.driver.recover(sandbox.handle), null)
+    assert.equal(await harness.driver.recover(sandbox.handle, spec, { deadlineMs: Date.now() + 20_000 }), null)
   })
 }
 
@@ -209,20 +211,22 @@ async function save(harness: DriverHarness): Promise<Snapshot> {
   return snapshot
 }
 
+let epochCount = 0
 const bootBasics = { memoryMib: 256, isForSnapshot: false }
 
 export interface Booted {
   readonly id: string
   readonly sandbox: Sandbox
   readonly link: HostLink
-  readonly hello: { role: string }
+  readonly hello: { role: string; isBusy: boolean }
   readonly ready: Promise<void>
 }
 
 export type Start = (spec: BootSpec, options: { deadlineMs: number }) => Promise<Sandbox>
 
-export async function bootOne(harness: DriverHarness, id: string, start?: Start): Promise<Booted> {
-  const epoch = `epoch-${id}`
+export async function bootOne(harness: DriverHarness, id: string, start?: Start, isTakenOver = false): Promise<Booted> {
+  // Another each time: one that is taken over must not be believed under its old one.
+  const epoch = `epoch-${id}-${epochCount++}`
   const { driver, build, folder } = harness
   const sandbox = await (start ?? driver.boot.bind(driver))(
     { ...bootBasics, instanceId: id, epoch, runtime: build, folder: join(folder, id) },
@@ -242,6 +246,7 @@ export async function bootOne(harness: DriverHarness, id: string, start?: Start)
     const link: HostLink = new HostLink(sandbox.channels.runtime, {
       epoch,
       role: 'runtime',
+      isTakenOver,
       handlers: {
         onHello: (hello) => {
           link.configure(configure)

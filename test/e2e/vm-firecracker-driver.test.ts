@@ -3,14 +3,17 @@ import { randomBytes } from 'node:crypto'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
 import { driverContract } from '../contract/driver.contract.ts'
+import { driverRecoverContract } from '../contract/driver-recover.contract.ts'
 import { firecrackerMissing, openFirecrackerRig, type FirecrackerRig } from '../support/firecracker-rig.ts'
-import { vmHarness } from '../support/vm-harness.ts'
+import { vmHarness, vmSuccession } from '../support/vm-harness.ts'
 import type { Sandbox } from '../../src/domain/driver.ts'
 import { FirecrackerApi } from '../../src/driver/firecracker/api.ts'
 
 /* On the simulator in test/fc-sim; with FIRECRACKER_BIN and JAILER_BIN set, the same on the real programs. */
 
 driverContract('firecracker', async () => firecrackerMissing() ?? vmHarness(await openFirecrackerRig()))
+
+driverRecoverContract('firecracker', async () => firecrackerMissing() ?? vmSuccession(await openFirecrackerRig()))
 
 describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false }, () => {
   let rig: FirecrackerRig | null = null

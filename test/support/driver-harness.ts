@@ -13,9 +13,12 @@ export interface DriverHarnessParts extends Pick<DriverHarness, 'driver' | 'left
 }
 
 const source = `
+let calls = 0
 exports.handler = async (event) => {
   if (event.throw) throw new Error(event.throw)
   if (event.exit) process.exit(event.exit)
+  if (event.count) return ++calls
+  if (event.hang) await new Promise((resolve) => setTimeout(resolve, 600_000))
   return event
 }
 `

@@ -29,6 +29,10 @@ export interface DriverRig<V extends Vmm = Vmm> {
   readonly folder: string
   /** What is left of machines: run folders, launcher's files, jails. */
   leftovers(): Promise<string[]>
+  /** Ends machines of the rig before this one that were not taken over. */
+  sweep(): Promise<readonly string[]>
+  /** kill -9 of what stands for the platform, and the rig of its next start: to be closed instead of this. */
+  crash(): Promise<DriverRig<V>>
   close(): Promise<void>
 }
 
@@ -44,14 +48,22 @@ export interface DriverRigOptions<V extends Vmm> {
 }
 
 export async function openDriverRig<V extends Vmm>(options: DriverRigOptions<V>): Promise<DriverRig<V>> {
+  return openOn(options, await mkdtemp(path.join(os.tmpdir(), options.prefix)))
+}
+
+/** `former`: of a launcher that crashed. */
+async function openOn<V extends Vmm>(
+  options: DriverRigOptions<V>,
+  scratch: string,
+  former?: string,
+): Promise<DriverRig<V>> {
   const { logger = silentLogger } = options
-  const scratch = await mkdtemp(path.join(os.tmpdir(), options.prefix))
   const builds = await machineRuntimes(scratch)
   const runFolder = path.join(scratch, 'vm')
-  await mkdir(runFolder, { mode: 0o700 })
+  await mkdir(runFolder, { mode: 0o700, recursive: true })
   await mkdir(imageCache, { recursive: true })
   const programs = options.programs.flatMap((program) => ['--vmm', program])
-  const launcher = await startLauncher(['--keep', scratch, '--keep', imageCache, ...programs])
+  const launcher = await startLauncher(['--keep', scratch, '--keep', imageCache, ...programs], former)
   const client = new LauncherClient(launcher.channel, logger)
   const images = openImageStore({
     folder: imageCache,
@@ -71,6 +83,13 @@ export async function openDriverRig<V extends Vmm>(options: DriverRigOptions<V>)
     async leftovers() {
       const jails = path.join(launcher.folder, 'jails')
       return [...(await readdir(runFolder)), ...(existsSync(jails) ? await readdir(jails) : [])]
+    },
+    sweep: () => host.sweep(),
+    async crash() {
+      await launcher.crash()
+      client.close()
+      await images.close()
+      return openOn(options, scratch, launcher.folder)
     },
     async close() {
       await driver.close()

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -39,14 +39,18 @@ export interface TestLauncher {
   readonly folder: string
   readonly pid: number
   output(): string
+  /** SIGKILL to the process that stands for the platform; resolves when the launcher has ended. The folder stays. */
+  crash(): Promise<void>
   close(): Promise<void>
 }
 
-/** A real launcher whose control socket ends in this process. It runs as this process's user; `options` go to `hearth-guest up`. */
-export async function startLauncher(options: readonly string[] = []): Promise<TestLauncher> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'hl-'))
+/** A real launcher whose control socket ends in this process. It runs as this process's user; `options` go to `hearth-guest up`.
+ *  `former`: the folder of one that crashed. */
+export async function startLauncher(options: readonly string[] = [], former?: string): Promise<TestLauncher> {
+  const folder = former ?? (await mkdtemp(path.join(os.tmpdir(), 'hl-')))
   await mkdir(path.join(folder, 'instances'), { recursive: true })
   const socketPath = path.join(folder, 'control')
+  await rm(socketPath, { force: true })
   const server = net.createServer()
   server.listen(socketPath)
   await once(server, 'listening')
@@ -75,6 +79,13 @@ export async function startLauncher(options: readonly string[] = []): Promise<Te
     folder,
     pid: child.pid ?? 0,
     output: () => output,
+    async crash() {
+      const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
+      for (const pid of children.trim().split(' '))
+        if ((await readFile(`/proc/${pid}/cmdline`, 'utf8')).includes(relay)) process.kill(Number(pid), 'SIGKILL')
+      await ended
+      channel.destroy()
+    },
     async close() {
       channel.destroy()
       await ended

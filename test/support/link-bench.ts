@@ -21,11 +21,12 @@ export class LinkBench extends PeerBench {
   opened: Duplex[] = []
   isServiceOffered = true
 
-  constructor() {
+  constructor({ isTakenOver = false } = {}) {
     super()
     this.link = new HostLink(this.host, {
       epoch: 'e1',
       role: 'runtime',
+      isTakenOver,
       handlers: {
         onHello: this.note('hello'),
         onReady: this.note('ready'),

@@ -10,6 +10,7 @@ import type {
   Driver,
   Prespawned,
   ProbeResult,
+  RecoverSpec,
   RestoreSpec,
   Sandbox,
   SnapshotSpec,
@@ -157,9 +158,24 @@ export class FakeDriver implements Driver {
     return waiting
   }
 
-  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
+  /** The same runtime over new channels; to whoever held it before it looks as if its host were gone. */
+  async recover(
+    handle: Sandbox['handle'],
+    { epoch }: RecoverSpec,
+    options: { signal?: AbortSignal; deadlineMs: number },
+  ): Promise<Sandbox | null> {
     const id = handle.state['instance']
-    return typeof id === 'string' ? (this.#alive.get(id) ?? null) : null
+    const held = typeof id === 'string' ? this.#alive.get(id) : undefined
+    if (held === undefined) return null
+    const { failRecover, hangOnRecover } = this.faults
+    try {
+      if (hangOnRecover === true) await this.#delay(Number.MAX_SAFE_INTEGER, options)
+      if (failRecover !== undefined) throw new AppError('driver_failed', failRecover)
+    } catch (error) {
+      await held.kill()
+      throw error
+    }
+    return this.#make({ ...held.leave(), epoch }, held.isBusy)
   }
 
   /** False when it is used up, ended, or another snapshot's. */
@@ -170,11 +186,12 @@ export class FakeDriver implements Driver {
     return isUsable
   }
 
-  #make(spec: BootSpec): FakeSandbox {
+  #make(spec: BootSpec, isBusy = false): FakeSandbox {
     const [host, guest] = duplexPair()
     const [hostSupervisor, guestSupervisor] = duplexPair()
     const sandbox = new FakeSandbox({
       spec,
+      isBusy,
       faults: this.faults,
       clock: this.#clock,
       handler: this.#handler,
@@ -184,7 +201,8 @@ export class FakeDriver implements Driver {
       reserve: (bind) => this.#reserve(spec.instanceId, bind),
     })
     this.#alive.set(spec.instanceId, sandbox)
-    void sandbox.exited.then(() => this.#alive.delete(spec.instanceId))
+    // One that was taken over has a successor under its name.
+    void sandbox.exited.then(() => this.#alive.get(spec.instanceId) === sandbox && this.#alive.delete(spec.instanceId))
     return sandbox
   }
 

@@ -30,6 +30,8 @@ export interface FakeRuntimeOptions {
   readonly runtime: string
   readonly version: string
   readonly instanceId: string
+  /** An earlier host's invocation still runs. */
+  readonly isBusy: boolean
   readonly clock: Clock
   readonly faults: FakeFaults
   readonly handler: FakeHandler
@@ -46,17 +48,23 @@ export class FakeRuntime {
   #isReady = false
   #early: GuestInvocation[] = []
   #isStopped = false
+  #running = 0
 
   constructor(channel: Duplex, options: FakeRuntimeOptions) {
     this.#options = options
-    const { epoch, runtime, version } = options
+    const { epoch, runtime, version, isBusy } = options
     this.peer = new GuestPeer(channel, {
       epoch,
       role: 'runtime',
       runtime,
       version,
+      isBusy,
       handlers: { onBind: (message) => this.#load(message), onInvoke: (invocation) => this.#take(invocation) },
     })
+  }
+
+  get isBusy(): boolean {
+    return this.#running > 0 || this.#options.isBusy
   }
 
   stop(): void {
@@ -93,10 +101,11 @@ export class FakeRuntime {
     if (invocation.message.kind === 'identity') return this.#sayIdentity(invocation)
     if (faults.protocolGarbage === true) return this.peer.raw(Buffer.from('not a frame, and long enough for one'))
     if (faults.exitOnInvoke !== undefined) return this.#options.exit(faults.exitOnInvoke)
-    if (faults.hangOnInvoke === true) return
+    if (faults.hangOnInvoke === true) return void this.#running++
     if (faults.crashRate !== undefined && this.#options.random() < faults.crashRate)
       return this.#options.exit({ code: null, signal: 'SIGSEGV', oom: false })
-    void this.#run(invocation)
+    this.#running++
+    void this.#run(invocation).finally(() => this.#running--)
   }
 
   #sayIdentity(invocation: GuestInvocation): void {

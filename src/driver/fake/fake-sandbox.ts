@@ -9,6 +9,8 @@ import { FakeRuntime, type FakeHandler } from './fake-runtime.ts'
 
 export interface FakeSandboxOptions {
   readonly spec: BootSpec
+  /** An earlier host's invocation still runs in it. */
+  readonly isBusy: boolean
   readonly faults: FakeFaults
   readonly clock: Clock
   readonly handler: FakeHandler
@@ -51,6 +53,7 @@ export class FakeSandbox implements Sandbox {
         : new FakeRuntime(guest.runtime, {
             ...about,
             instanceId: spec.instanceId,
+            isBusy: options.isBusy,
             clock,
             faults,
             handler: options.handler,
@@ -64,6 +67,19 @@ export class FakeSandbox implements Sandbox {
   get peer(): GuestPeer {
     assert(this.#runtime !== null, 'a mute runtime has no peer')
     return this.#runtime.peer
+  }
+
+  get isBusy(): boolean {
+    return this.#runtime?.isBusy === true
+  }
+
+  /** Its host is gone, it is not: what it was made from. */
+  leave(): BootSpec {
+    this.#runtime?.stop()
+    this.#crash?.cancel()
+    this.#exit = { code: null, signal: 'SIGKILL', oom: false, isLost: true }
+    this.#end(this.#exit)
+    return this.#options.spec
   }
 
   async bind(spec: BindSpec): Promise<BoundFiles> {

@@ -44,6 +44,9 @@ export interface FakeFaults {
   failSnapshot?: string
   /** Restores that fail; a number of them, or all. */
   failRestore?: { times: number }
+  /** A sandbox that an earlier agent left cannot be taken over, for this reason / does not answer. */
+  failRecover?: string
+  hangOnRecover?: boolean
   /** Clones draw the same values of this name, or have a clock this much off. */
   clonesShare?: 'randomBytes' | 'uuid' | 'mathRandom' | 'hostname'
   clockSkewMs?: number

@@ -148,11 +148,13 @@ export class FirecrackerVmm implements Vmm {
 
   async forget(): Promise<void> {}
 
-  async recover(state: Readonly<Record<string, unknown>>): Promise<Machine | null> {
-    const { root } = state
-    if (typeof root !== 'string') return null
-    const vm = await this.#options.host.adopt(state)
-    return vm === null ? null : new RunningFirecracker(vm, { root, log: await openLog(vm), saveTo: null })
+  async recover(state: Readonly<Record<string, unknown>>, undo: Undo): Promise<Machine | null> {
+    const adopted = await this.#options.host.adopt(state)
+    if (adopted === null) return null
+    const { vm, root } = adopted
+    undo('vmm', async () => void (await vm.kill()))
+    if (root === null) throw new AppError('driver_failed', `Instance "${vm.instanceId}" has no jail.`)
+    return new RunningFirecracker(vm, { root, log: await openLog(vm), saveTo: null })
   }
 
   async #prepare(spec: CloneSpec, undo: Undo): Promise<RunningFirecracker> {
@@ -220,6 +222,8 @@ class FirecrackerSpare implements SpareVmm {
 }
 
 class RunningFirecracker implements Machine {
+  /** The guest itself accepts a connection. */
+  readonly connectsPaused = false
   readonly api: FirecrackerApi
   readonly state: Readonly<Record<string, unknown>>
   readonly exited: Promise<Exit>
@@ -242,7 +246,7 @@ class RunningFirecracker implements Machine {
     this.#root = root
     this.api = new FirecrackerApi(join(root, names.api))
     this.exited = vm.exited
-    this.state = { instance: vm.instanceId, uid: vm.uid, folder: vm.folder, root }
+    this.state = { instance: vm.instanceId, uid: vm.uid, root }
     this.#lastLog = this.#end()
   }
 

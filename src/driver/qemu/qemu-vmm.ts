@@ -134,9 +134,11 @@ export class QemuVmm implements Vmm {
     await this.#options.host.forgetTemplate(snapshot)
   }
 
-  async recover(state: Readonly<Record<string, unknown>>): Promise<Machine | null> {
-    const vm = await this.#options.host.adopt(state)
-    if (vm === null) return null
+  async recover(state: Readonly<Record<string, unknown>>, undo: Undo): Promise<Machine | null> {
+    const adopted = await this.#options.host.adopt(state)
+    if (adopted === null) return null
+    const { vm } = adopted
+    undo('vmm', async () => void (await vm.kill()))
     return new RunningQemu(vm, await this.#monitor(vm), null)
   }
 
@@ -241,6 +243,7 @@ class QemuSpare implements SpareVmm {
 }
 
 class RunningQemu implements Machine {
+  readonly connectsPaused = true
   readonly state: Readonly<Record<string, unknown>>
   readonly exited: Promise<Exit>
   readonly #vm: VmProcess
@@ -254,7 +257,7 @@ class RunningQemu implements Machine {
     this.#qmp = qmp
     this.#saving = saving
     this.exited = vm.exited
-    this.state = { instance: vm.instanceId, uid: vm.uid, folder: vm.folder }
+    this.state = { instance: vm.instanceId, uid: vm.uid }
     const closed = async (): Promise<void> => {
       qmp.close()
       await saving?.receiver.close()

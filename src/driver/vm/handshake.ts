@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { SandboxChannels } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { RuntimeBuild } from '../../domain/runtime.ts'
-import type { InitFailure } from '../../wire/init-messages.ts'
+import type { InitFailure, InitResume } from '../../wire/init-messages.ts'
 import { InitLink } from '../../wire/init-link.ts'
 import { runtimeArgv, runtimeEnv, shimMount } from '../runtime-command.ts'
 import type { Machine } from './vmm.ts'
@@ -44,14 +44,28 @@ export async function greet(
   return guest
 }
 
-/** First words to a machine that was restored, or left by an earlier platform: clock, randomness and name become its own.
- *  Throws driver_failed with the guest's own reason. */
+/** First words to a machine that was restored: clock, randomness and name become its own. Throws driver_failed with the guest's own reason. */
 export async function resume(machine: Machine, of: { instanceId: string; epoch: string }): Promise<Guest> {
-  const { instanceId, epoch } = of
-  const { guest } = await open(machine, { epoch, isRestored: true })
-  await guest.init.resume({ nowMs: Date.now(), seed: newSeed(), epoch, instance: instanceId, hostname: instanceId })
+  const { guest } = await open(machine, { epoch: of.epoch, isRestored: true })
+  await guest.init.resume(resumeMessage(of, false))
   await guest.init.syncClock()
   return guest
+}
+
+/** First words to a machine that an earlier platform left, paused or not: only its host is another. What it said to that one may still come over the
+ *  channels, before HELLO with `epoch`. Throws driver_failed with the guest's own reason. */
+export async function takeOver(machine: Machine, of: { instanceId: string; epoch: string }): Promise<Guest> {
+  const options = { epoch: of.epoch, isRestored: true }
+  if (!machine.connectsPaused) await machine.resume()
+  const { guest } = await open(machine, options)
+  if (machine.connectsPaused) await machine.resume()
+  await guest.init.resume(resumeMessage(of, true))
+  await guest.init.syncClock()
+  return guest
+}
+
+function resumeMessage({ instanceId, epoch }: { instanceId: string; epoch: string }, isTakenOver: boolean): InitResume {
+  return { nowMs: Date.now(), seed: newSeed(), epoch, instance: instanceId, hostname: instanceId, isTakenOver }
 }
 
 async function open(

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type {
   BootSpec,
@@ -9,6 +9,7 @@ import type {
   EnforcedFeature,
   Prespawned,
   ProbeResult,
+  RecoverSpec,
   RestoreSpec,
   Sandbox,
   SnapshotSpec,
@@ -20,11 +21,13 @@ import type { Logger } from '../../domain/logger.ts'
 import type { RuntimeBuild } from '../../domain/runtime.ts'
 import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.ts'
 import { Undo } from '../../domain/undo.ts'
-import { greet, resume } from './handshake.ts'
+import { greet, resume, takeOver, type Guest } from './handshake.ts'
 import { inTime } from '../in-time.ts'
+import { Turns } from './turns.ts'
 import { VmSandbox } from './vm-sandbox.ts'
+import { parseVmState, type VmState } from './vm-state.ts'
 import { WaitingVmm } from './waiting-vmm.ts'
-import { vmOverheadMib, type Accelerator, type Vmm } from './vmm.ts'
+import { vmOverheadMib, type Accelerator, type Machine, type Vmm } from './vmm.ts'
 
 export interface VmDriverOptions {
   readonly vmm: Vmm
@@ -44,6 +47,9 @@ type Tried = { readonly bootMs: number } | { readonly failure: string }
 /** A guest is up in 0.3 s on KVM and in 1 to 2 s emulated, on a machine that does nothing else. */
 const probeMsMax: Readonly<Record<Accelerator, number>> = { kvm: 5_000, tcg: 60_000 }
 
+/** A guest answers in 10 to 100 ms; emulated, beside others on a busy machine, in a second or two. */
+const wakeMsMax = 10_000
+
 export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
 
 /** Instances as microVMs: `vmm` makes machines, this boots a guest in them and speaks to its init.
@@ -55,6 +61,8 @@ export class VmDriver implements Driver {
   readonly #waiting = new Set<WaitingVmm>()
   readonly #loaded = new Map<string, Promise<void>>()
   readonly #tried: Map<Accelerator, Tried>
+  /** A guest that wakes keeps a core busy: with all at once, none would answer in time. */
+  readonly #wakings = new Turns(availableParallelism() + 1)
   #facts: VmmFacts | null = null
 
   constructor(options: VmDriverOptions) {
@@ -191,29 +199,45 @@ export class VmDriver implements Driver {
     await this.#options.vmm.forget(snapshot)
   }
 
-  async recover(handle: Sandbox['handle']): Promise<Sandbox | null> {
-    const held = this.#alive.get(String(handle.state['instance']))
+  async recover(
+    handle: Sandbox['handle'],
+    spec: RecoverSpec,
+    options: { signal?: AbortSignal; deadlineMs: number },
+  ): Promise<Sandbox | null> {
+    const state = parseVmState(handle.state)
+    if (state.vmm !== this.#vmm)
+      throw new AppError('driver_failed', `It was made by ${state.vmm.slice(0, 100)}, here is ${this.#vmm}.`)
+    const held = this.#alive.get(state.instance)
     if (held !== undefined) return held
-    const machine = await this.#options.vmm.recover(handle.state)
-    if (machine === null) return null
-    const { instance, memoryMib } = handle.state
-    try {
-      if (typeof instance !== 'string' || typeof memoryMib !== 'number')
-        throw new AppError('driver_failed', 'The handle of the machine is incomplete.')
-      const epoch = randomBytes(16).toString('hex')
-      const link = await resume(machine, { instanceId: instance, epoch })
-      const sandbox = { machine, driver: this.name, memoryMib, hasCode: true, folder: null }
-      return this.#adopt(instance, new VmSandbox({ ...sandbox, ...link, instanceId: instance }))
-    } catch (error) {
-      this.#options.logger.warn('vm.recover.failed', { instanceId: instance, error: String(error) })
-      await machine.kill()
-      return null
-    }
+    return this.#inTime(state.instance, { ...options, verb: 'take over' }, (undo) => this.#recover(state, spec, undo))
   }
 
   async close(): Promise<void> {
     const all = [...this.#alive.values(), ...this.#waiting]
     await Promise.all(all.map((machine) => machine.kill().catch(() => {})))
+  }
+
+  get #vmm(): string {
+    const { vmm } = this.#options
+    return `${vmm.name} ${vmm.version}`
+  }
+
+  async #recover(state: VmState, { epoch, runtime }: RecoverSpec, undo: Undo): Promise<VmSandbox | null> {
+    const { vmm, images } = this.#options
+    const { instance: instanceId, memoryMib, hasCode, image } = state
+    // First of all, so that no sweep takes it and no other machine gets its uid.
+    const machine = await vmm.recover(state, (name, step) => undo.add(name, step))
+    if (machine === null) return null
+    const own = await images.runtimeImage(runtime)
+    if (own.digest !== image)
+      throw new AppError(
+        'driver_failed',
+        `Its root image is ${image.slice(0, 80)}, that of ${runtime.id} is ${own.digest}.`,
+      )
+    const link = await this.#wakings.run(() => wake(machine, { instanceId, epoch }))
+    const made = { vmm: state.vmm, image }
+    const sandbox = { machine, driver: this.name, made, memoryMib, hasCode, folder: null }
+    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
   }
 
   async #boot(spec: BootSpec, undo: Undo): Promise<VmSandbox> {
@@ -244,7 +268,9 @@ export class VmDriver implements Driver {
     )
     // 3. Its init, which starts the runtime.
     const link = await greet(machine, { instanceId, epoch, runtime: image.runtime, memoryMib })
-    const sandbox = { machine, driver: this.name, memoryMib, hasCode: false, folder: isForSnapshot ? null : folder }
+    const made = { vmm: this.#vmm, image: image.digest }
+    const kept = isForSnapshot ? null : folder
+    const sandbox = { machine, driver: this.name, made, memoryMib, hasCode: false, folder: kept }
     return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
   }
 
@@ -252,17 +278,18 @@ export class VmDriver implements Driver {
     const { vmm, images } = this.#options
     const { instanceId, epoch, folder, runtime, codeImage, prespawned } = spec
     await this.#load(snapshot)
-    const rootImage = (await images.runtimeImage(runtime)).path
+    const image = await images.runtimeImage(runtime)
     const code = codeImage ?? (await images.placeholder()).path
     const spare = prespawned instanceof WaitingVmm && prespawned.snapshotId === snapshot.id ? prespawned.take() : null
     const machine = await vmm.restore(
-      { instanceId, folder, rootImage, codeImage: code, snapshot },
+      { instanceId, folder, rootImage: image.path, codeImage: code, snapshot },
       spare,
       (name, step) => undo.add(name, step),
     )
     const link = await resume(machine, { instanceId, epoch })
     const { memoryMib } = snapshot
-    const sandbox = { machine, driver: this.name, memoryMib, hasCode: codeImage !== null, folder: null }
+    const made = { vmm: this.#vmm, image: image.digest }
+    const sandbox = { machine, driver: this.name, made, memoryMib, hasCode: codeImage !== null, folder: null }
     return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
   }
 
@@ -298,13 +325,13 @@ export class VmDriver implements Driver {
     return loading
   }
 
-  async #inTime(
+  async #inTime<T extends VmSandbox | null>(
     instanceId: string,
-    options: { signal?: AbortSignal; deadlineMs: number },
-    make: (undo: Undo) => Promise<VmSandbox>,
-  ): Promise<Sandbox> {
+    options: { signal?: AbortSignal; deadlineMs: number; verb?: string },
+    make: (undo: Undo) => Promise<T>,
+  ): Promise<T> {
     if (options.deadlineMs <= Date.now() || options.signal?.aborted === true)
-      throw new AppError('timeout', `Cannot boot instance "${instanceId}": the deadline passed.`)
+      throw new AppError('timeout', `Cannot ${options.verb ?? 'boot'} instance "${instanceId}": the deadline passed.`)
     const undo = new Undo()
     const making = make(undo)
     try {
@@ -314,7 +341,7 @@ export class VmDriver implements Driver {
     } catch (error) {
       await this.#undo(undo, instanceId)
       // What still comes up after the deadline must go as well.
-      void making.then((late) => late.kill()).catch(() => this.#undo(undo, instanceId))
+      void making.then((late) => late?.kill()).catch(() => this.#undo(undo, instanceId))
       throw error
     }
   }
@@ -329,5 +356,21 @@ export class VmDriver implements Driver {
     this.#alive.set(instanceId, sandbox)
     void sandbox.exited.then(() => this.#alive.delete(instanceId))
     return sandbox
+  }
+}
+
+/** Lets a machine of an earlier platform go on. Throws timeout when its guest does not answer. */
+async function wake(machine: Machine, of: { instanceId: string; epoch: string }): Promise<Guest> {
+  let isLate = false
+  const timer = setTimeout(() => {
+    isLate = true
+    void machine.kill().catch(() => {})
+  }, wakeMsMax)
+  try {
+    return await takeOver(machine, of)
+  } catch (cause) {
+    throw isLate ? new AppError('timeout', `Its guest did not answer within ${wakeMsMax} ms.`, { cause }) : cause
+  } finally {
+    clearTimeout(timer)
   }
 }

@@ -56,6 +56,8 @@ const pidsMax = 64
 /** VMM heap and, under TCG, translated code: measured 20-31 MiB at rest, translation buffers grow with the guest's code. */
 const vmmOverheadMib = 384
 const connectMsMax = 2_000
+/** As the launcher takes it. Twin: `is_instance` in guest/src/request. */
+const instancePattern = /^[a-z0-9-]{1,64}$/
 
 /** Machines' processes by way of the privileged launcher (docs/reference/launcher-protocol.md). */
 export class VmHost {
@@ -82,30 +84,40 @@ export class VmHost {
     }
   }
 
-  /** Takes over a machine that an earlier platform started; null when it is gone. */
-  async adopt(state: Readonly<Record<string, unknown>>): Promise<VmProcess | null> {
-    const { launcher, uids } = this.#options
-    const { instance, uid, folder } = state
-    if (typeof instance !== 'string' || typeof uid !== 'number' || typeof folder !== 'string') return null
-    uids.claim(uid)
-    const vm = new VmProcess({ ...this.#options, instanceId: instance, uid, folder })
+  /** Takes over a machine that an earlier platform started, held from before this first waits; null when it is gone. `root`: of its jail, if it has one.
+   *  Throws driver_failed for what cannot be a machine of this platform; it is killed if it is one. */
+  async adopt(state: Readonly<Record<string, unknown>>): Promise<{ vm: VmProcess; root: string | null } | null> {
+    const { launcher, uids, runFolder } = this.#options
+    const { instance, uid } = state
+    if (typeof instance !== 'string' || !instancePattern.test(instance) || this.#own.has(instance))
+      throw new AppError('driver_failed', 'Its handle names no instance of an earlier platform.')
+    if (typeof uid !== 'number' || !uids.claim(uid))
+      throw new AppError(
+        'driver_failed',
+        `Its handle names uid ${String(uid)}, which is not one of this platform's, or in use.`,
+      )
+    const vm = new VmProcess({ ...this.#options, instanceId: instance, uid, folder: join(runFolder, instance) })
     this.#hold(vm)
     try {
-      await launcher.request('vm_adopt', { instance })
-      return vm
-    } catch {
+      const reply = await launcher.request('vm_adopt', { instance })
+      if (reply['uid'] === uid) return { vm, root: typeof reply['root'] === 'string' ? reply['root'] : null }
+    } catch (error) {
+      if (launcher.isClosed) throw error
       // The launcher does not know it: it has ended, and what was left of it is freed.
       await vm.abandon()
       return null
     }
+    await vm.kill()
+    throw new AppError('driver_failed', `Its handle names uid ${uid}, it runs as another.`)
   }
 
-  /** Ends every machine of an earlier platform that was not adopted, and removes what is left of its sockets. */
-  async sweep(): Promise<void> {
+  /** Ends every machine of an earlier platform that was not adopted, and removes what is left of its sockets. Returns their names. */
+  async sweep(): Promise<readonly string[]> {
     const { launcher, runFolder } = this.#options
-    await launcher.request('vm_sweep')
+    const { instances } = await launcher.request('vm_sweep')
     for (const name of await readdir(runFolder))
       if (!this.#own.has(name)) await rm(join(runFolder, name), { recursive: true, force: true })
+    return Array.isArray(instances) ? instances.map(String) : []
   }
 
   #hold(vm: VmProcess): void {
@@ -260,7 +272,8 @@ export class VmProcess {
     if (this.#hasEnded) return
     this.#hasEnded = true
     this.#options.uids.give(this.uid)
-    this.#removed = rm(this.folder, { recursive: true, force: true })
+    // A machine that lives on is found again by its sockets.
+    if (exit.isLost !== true) this.#removed = rm(this.folder, { recursive: true, force: true })
     this.#end(exit)
   }
 }

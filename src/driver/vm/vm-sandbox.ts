@@ -5,10 +5,18 @@ import type { InitLink } from '../../wire/init-link.ts'
 import { pidsMax, type Guest } from './handshake.ts'
 import type { Machine } from './vmm.ts'
 
+/** VMM and version, and the digest of the root image, which holds init and runtime. */
+export interface MadeWith {
+  readonly vmm: string
+  readonly image: string
+}
+
 export interface VmSandboxOptions extends Guest {
   readonly instanceId: string
   readonly machine: Machine
   readonly driver: string
+  /** What an agent that recovers it must have as well. */
+  readonly made: MadeWith
   /** Size class. */
   readonly memoryMib: number
   /** The snapshot it comes from had its code mounted. */
@@ -23,7 +31,6 @@ const powerOffMsMax = 2_000
 /** One microVM with a runtime in it. */
 export class VmSandbox implements Sandbox {
   readonly channels: SandboxChannels
-  readonly handle: Sandbox['handle']
   readonly exited: Promise<Exit>
   readonly memoryMib: number
   readonly #options: VmSandboxOptions
@@ -34,15 +41,20 @@ export class VmSandbox implements Sandbox {
   #killing: Promise<Exit> | null = null
 
   constructor(options: VmSandboxOptions) {
-    const { machine, init, channels, instanceId, driver, memoryMib } = options
+    const { machine, init, channels, memoryMib } = options
     this.#options = options
     this.#machine = machine
     this.#init = init
     this.#hasCode = options.hasCode
     this.channels = channels
     this.memoryMib = memoryMib
-    this.handle = { driver, version: 1, state: { ...machine.state, instance: instanceId, memoryMib } }
     this.exited = this.#watch()
+  }
+
+  get handle(): Sandbox['handle'] {
+    const { machine, instanceId, driver, memoryMib, made } = this.#options
+    const state = { ...machine.state, instance: instanceId, memoryMib, ...made, hasCode: this.#hasCode }
+    return { driver, version: 1, state }
   }
 
   async bind(spec: BindSpec): Promise<BoundFiles> {
@@ -116,6 +128,7 @@ export class VmSandbox implements Sandbox {
     const own = await machine.exited
     this.#init.close()
     for (const channel of [this.channels.runtime, this.channels.supervisor]) channel?.destroy()
+    if (own.isLost === true) return own
     if (folder !== null) await rm(folder, { recursive: true, force: true })
     if (said !== null) return { code: said.code, signal: said.signal, oom: said.oom }
     // Not a word from the guest: it was killed, its kernel died (the VMM then exits with 0), or the VMM did.

@@ -52,10 +52,12 @@ export interface Machine {
   /** The VMM's own end: exit code or signal of its process, which says little of the guest. */
   readonly exited: Promise<Exit>
   connect(port: PortName): Promise<Duplex>
+  /** Ports can be connected to while it is paused. Whoever takes it over must do so then: a guest that runs between two hosts may see neither go nor come. */
+  readonly connectsPaused: boolean
   /** Puts the code image in place of the placeholder. Only while the guest has not mounted it. */
   setCode(image: string): Promise<void>
   connectNetwork(): Promise<GuestNetwork>
-  /** Stops the processors; they do nothing until `resume`. */
+  /** Stops the processors; they do nothing until `resume`, which does nothing to a machine that runs. */
   pause(): Promise<void>
   resume(): Promise<void>
   /** Writes state and memory to the files named at boot, and ends the machine. */
@@ -93,7 +95,11 @@ export interface Vmm {
   /** Makes `snapshot` ready to be restored on this node (memory loaded, files checked). */
   load(snapshot: Snapshot): Promise<void>
   forget(snapshot: Snapshot): Promise<void>
-  recover(state: Readonly<Record<string, unknown>>): Promise<Machine | null>
+  /** A machine of an earlier platform, held from before this first waits; null when it is gone. Throws driver_failed. */
+  recover(
+    state: Readonly<Record<string, unknown>>,
+    undo: (name: string, step: () => Promise<void>) => void,
+  ): Promise<Machine | null>
 }
 
 /** What kernel, init and page tables take beside the runtime: measured 18-24 MiB. */

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict'
+import { after, describe, test } from 'node:test'
+import type { Sandbox } from '../../src/domain/driver.ts'
+import { bind, bootOne, invoke, type Booted, type DriverHarness } from './driver.contract.ts'
+
+/** A driver whose platform is killed, and the drivers of the platforms after it. */
+export interface Succession {
+  readonly harness: DriverHarness
+  /** kill -9; `harness` is the next platform's from then on. */
+  crash(): Promise<void>
+  /** Ends what was not taken over; resolves with the Instances' names. */
+  sweep(): Promise<readonly string[]>
+}
+
+/** As an agent finds it on disk. */
+type Handle = Sandbox['handle']
+
+/** What a Driver must do whose sandboxes outlive the platform. */
+export function driverRecoverContract(name: string, open: () => Promise<Succession | string>): void {
+  describe(`driver contract, recover: ${name}`, async () => {
+    const opened = await open()
+    if (typeof opened === 'string') return test(`skipped: ${opened}`, { skip: opened }, () => {})
+    after(() => opened.harness.close())
+    recoverTests(opened)
+  })
+}
+
+function recoverTests(of: Succession): void {
+  let count = 0
+  const boot = (): Promise<Booted> => bootOne(of.harness, `r-${process.pid}-${count++}`)
+  const bound = async (): Promise<Booted> => {
+    const booted = await boot()
+    await bind(of.harness, booted)
+    return booted
+  }
+  const onDisk = ({ sandbox }: Booted): Handle => JSON.parse(JSON.stringify(sandbox.handle))
+  const recover = (handle: Handle, id: string): Promise<Booted> =>
+    bootOne(
+      of.harness,
+      id,
+      async ({ epoch, runtime }, options) => {
+        const sandbox = await of.harness.driver.recover(handle, { epoch, runtime }, options)
+        assert.ok(sandbox, 'it is gone')
+        return sandbox
+      },
+      true,
+    )
+  const refuses = async (handle: Handle, reason: RegExp): Promise<void> => {
+    const spec = { epoch: 'refused', runtime: of.harness.build }
+    const recovering = of.harness.driver.recover(handle, spec, { deadlineMs: Date.now() + 20_000 })
+    await assert.rejects(recovering, { code: 'driver_failed', message: reason })
+  }
+
+  test('recover: after a kill -9 the next platform goes on with the same process, paused or not, bound or not', async () => {
+    const [paused, running, unbound] = await Promise.all([bound(), bound(), boot()])
+    for (const each of [paused, running]) assert.equal(await invoke(each, { count: true }), '1')
+    await paused.sandbox.pause()
+    const handles = [paused, running, unbound].map(onDisk)
+    await of.crash()
+    for (const [at, before] of [paused, running, unbound].entries()) {
+      const handle = handles[at]
+      assert.ok(handle)
+      const next = await recover(handle, before.id)
+      assert.equal(next.hello.isBusy, false)
+      await bind(of.harness, next)
+      assert.equal(await invoke(next, { count: true }), before === unbound ? '1' : '2')
+      assert.deepEqual(next.sandbox.handle.state['instance'], before.id)
+      await next.sandbox.kill()
+      const spec = { epoch: 'late', runtime: of.harness.build }
+      assert.equal(await of.harness.driver.recover(handle, spec, { deadlineMs: Date.now() + 20_000 }), null)
+    }
+    assert.deepEqual(await of.harness.leftovers(), [])
+  })
+
+  test('recover: one that worked says so; of another VMM, image or uid it is refused; what nobody asked for is swept', async () => {
+    const [busy, other, unasked] = await Promise.all([bound(), boot(), boot()])
+    invoke(busy, { hang: true }).catch(() => {})
+    await busy.link.ping()
+    const [busyHandle, otherHandle] = [onDisk(busy), onDisk(other)]
+    await of.crash()
+    const found = await recover(busyHandle, busy.id)
+    assert.equal(found.hello.isBusy, true)
+    await found.sandbox.kill()
+    const otherWith = (change: Record<string, unknown>): Handle => ({
+      ...otherHandle,
+      state: { ...otherHandle.state, ...change },
+    })
+    await refuses(otherWith({ vmm: 'qemu 0.1' }), /^It was made by qemu 0.1, here is \w+ [\d.]+\.$/)
+    await refuses(otherWith({ hasCode: 'yes' }), /"hasCode" must be true or false/)
+    await refuses(otherWith({ instance: '../../etc' }), /names no instance/)
+    await refuses(otherWith({ uid: 0 }), /names uid 0, which is not one of this platform's/)
+    // This one is held by then: it is killed.
+    await refuses(otherWith({ image: `sha256:${'0'.repeat(64)}` }), /^Its root image is sha256:0+, that of node/)
+    assert.deepEqual(await of.sweep(), [unasked.id])
+    for (let tries = 0; tries < 40 && (await of.harness.leftovers()).length > 0; tries++)
+      await new Promise((resolve) => void setTimeout(resolve, 50))
+    assert.deepEqual(await of.harness.leftovers(), [])
+  })
+}
