@@ -201,6 +201,27 @@ describe('InitLink', () => {
     )
   })
 
+  test('a guest that does not answer BIND or RESUME in 20 s loses its link; to STATS it may be as slow as it likes', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const asks = {
+      BIND: (link: InitLink) => link.bind(bind),
+      RESUME: (link: InitLink) => link.setClock(1),
+    }
+    for (const [what, ask] of Object.entries(asks)) {
+      const slow = await new Bench().running()
+      const counted = assert.rejects(slow.link.stats(), /does not answer/)
+      t.mock.timers.tick(60_000)
+      const asked = assert.rejects(ask(slow.link), new RegExp(`does not answer: No answer to ${what} within 20 s`))
+      t.mock.timers.tick(19_999)
+      await tick()
+      assert.deepEqual(slow.calls, [])
+      t.mock.timers.tick(1)
+      await asked
+      await counted
+      await slow.breach('phase', new RegExp(`No answer to ${what}`))
+    }
+  })
+
   test('stats are answered in the order asked', async () => {
     const both = Promise.all([bench.link.stats(), bench.link.stats({ resetPeak: true })])
     await tick()

@@ -34,6 +34,9 @@ interface Waiter<T> {
 /** The guest's clock is behind by what its frame took to come, at most by what the answer took. */
 const clockMsMax = 25
 const clockRoundsMax = 5
+/** BIND and RESUME take PID 1 milliseconds, a second or two while fifty machines start at once on two cores. One that says nothing for this
+ *  long has been taken over, or hangs. What may be asked of a paused machine has no limit: it answers when it goes on. */
+const answerMsMax = 20_000
 /** While the guest leaves this much unread, it may not ask for more: an honest one has nothing to ask. */
 const unreadBytesMax = 65_536
 
@@ -80,10 +83,11 @@ export class InitLink {
   /** Files, limits and network of the Version. Rejects with driver_failed, naming the guest's step. */
   bind(message: InitBind): Promise<{ loadMs: number }> {
     assert(this.#bind === null, 'bind while one is under way')
-    return this.#ask((waiter) => {
+    const answer = this.#ask<{ loadMs: number }>((waiter) => {
       this.#bind = waiter
       this.#json(FrameType.bind, message)
     })
+    return this.#inTime(answer, 'BIND')
   }
 
   /** Resolves when the guest will say nothing more: everything it sent before has been read. The agent has made the runtime quiet before. */
@@ -148,10 +152,21 @@ export class InitLink {
 
   #sendResume(message: object, epoch: string | null): Promise<void> {
     assert(this.#resume === null, 'resume while one is under way')
-    return this.#ask((waiter) => {
+    const answer = this.#ask<void>((waiter) => {
       this.#resume = { ...waiter, epoch }
       this.#json(FrameType.resume, message)
     })
+    return this.#inTime(answer, 'RESUME')
+  }
+
+  async #inTime<T>(answer: Promise<T>, what: string): Promise<T> {
+    const late = (): void => this.#close(new WireError('phase', `No answer to ${what} within ${answerMsMax / 1000} s.`))
+    const timer = setTimeout(late, answerMsMax)
+    try {
+      return await answer
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   #json(type: FrameType, message: object): void {

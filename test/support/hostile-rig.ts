@@ -5,7 +5,7 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { TestContext } from 'node:test'
 import type { ClosedWorld } from './closed-world.ts'
-import { deployFiles, invoke, type Reply, type Target } from './functions.ts'
+import { call, deployFiles, invoke, type Reply, type Target } from './functions.ts'
 import { makeHostileCache } from './hostile-guest.ts'
 import { leftovers } from './leftovers.ts'
 import { startPlatform, type Platform } from './platform.ts'
@@ -33,10 +33,13 @@ const besideCode = `exports.handler = async () => 'beside'`
 export class HostileRig {
   readonly platform: Platform
   readonly target: Target
+  /** Kernels and images of the machine, the hostile one among them. */
+  readonly cache: string
   readonly #folder: string
 
   private constructor(folder: string, platform: Platform, target: Target) {
     this.#folder = folder
+    this.cache = path.join(folder, 'cache')
     this.platform = platform
     this.target = target
   }
@@ -81,6 +84,11 @@ export class HostileRig {
     const { result, error } = reply.json<{ result?: unknown; error?: string }>()
     assert.equal(error, undefined)
     return result
+  }
+
+  /** The function's own log, as its owner reads it. */
+  async log(name: string): Promise<string> {
+    return (await call(this.target, 'GET', `/v1/functions/${name}/logs?tail=10000`)).body.toString()
   }
 
   async victim(event: Record<string, unknown> = {}): Promise<string> {

@@ -4,7 +4,7 @@ import type { Platform } from './platform.ts'
 import { until } from './until.ts'
 
 /** Everything (but the launcher's empty mount point) that a platform on `data` could have left on this machine: processes, mounts, cgroups,
- *  interfaces, folders of Instances and drafts of the artifact store. */
+ *  interfaces, folders of Instances and of VMs' sockets, drafts of the artifact store. */
 export function leftovers(data: string): string[] {
   return [...processesOf(data), ...mountsOf(data), ...cgroupsOf(data), ...interfacesOf(data), ...foldersOf(data)]
 }
@@ -146,7 +146,7 @@ function groupsBelow(folder: string, levels: number): string[] {
 }
 
 function foldersOf(data: string): string[] {
-  return ['instances', 'tmp'].flatMap((name) => {
+  return ['instances', 'vm', 'tmp'].flatMap((name) => {
     const folder = path.join(data, name)
     if (!existsSync(folder)) return []
     return readdirSync(folder)

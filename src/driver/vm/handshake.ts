@@ -4,6 +4,7 @@ import { AppError } from '../../domain/error.ts'
 import type { RuntimeBuild } from '../../domain/runtime.ts'
 import type { InitFailure, InitResume } from '../../wire/init-messages.ts'
 import { InitLink } from '../../wire/init-link.ts'
+import { WireError } from '../../wire/wire-error.ts'
 import { runtimeArgv, runtimeEnv, shimMount } from '../runtime-command.ts'
 import type { Machine } from './vmm.ts'
 
@@ -97,6 +98,10 @@ async function open(
           new AppError('driver_failed', `The microVM ended before it spoke: ${error?.message ?? 'no reason given'}.`),
         )
         ending.resolve(null)
+        // A guest whose PID 1 breaks the protocol is not to be trusted on the other channels either: whoever holds them ends it.
+        if (!(error instanceof WireError)) return
+        const breach = new WireError(error.kind, `PID 1: ${error.message}`)
+        for (const channel of [supervisor, runtime]) channel.destroy(breach)
       },
     },
   })
