@@ -298,8 +298,12 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
     assert.equal(await vm.vm.exited, 0)
   })
 
-  test('BIND gives eth0 an address, takes it away, and gives another', async () => {
+  test('BIND gives eth0 an address, takes it away, and gives another', async (t) => {
     const server = createServer((_request, response) => response.end('from the host')).listen(0, '127.0.0.1')
+    t.after(() => {
+      server.closeAllConnections()
+      server.close()
+    })
     await once(server, 'listening')
     const address = server.address()
     assert.ok(typeof address === 'object' && address !== null)
@@ -319,8 +323,6 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
     await bindNetwork({ ...network, address: '10.0.2.16' })
     assert.deepEqual((await vm.json({}, 'identity'))['addresses'], ['10.0.2.16'])
     assert.equal(JSON.parse((await vm.call({ act: 'get', url })).toString()), 'from the host')
-    server.closeAllConnections()
-    server.close()
   })
 
   test('SHUTDOWN ends a runtime within its grace and powers off', async () => {
