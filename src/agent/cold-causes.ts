@@ -23,6 +23,11 @@ export class ColdCauses {
     this.#lastGone = null
   }
 
+  /** Of an Instance that has to go though nothing is wrong with it. */
+  ofLeaving({ isRetired }: { isRetired: boolean }): ColdCause {
+    return isRetired && this.#reuse !== 'never' ? 'evicted' : 'reuse_never'
+  }
+
   gone(cause: ColdCause): void {
     this.#lastGone = cause
   }

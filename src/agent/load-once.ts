@@ -30,6 +30,7 @@ async function startAndEnd(version: Version, host: StartHost): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const start = host.makeStart(version, {
       cause: 'first',
+      group: { live: { size: 0 }, dueMs: Infinity },
       takeEarly: () => null,
       onStarted: (_start, instance) => {
         instance.owner = null

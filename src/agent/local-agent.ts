@@ -13,11 +13,10 @@ import { parseVersionKey, versionKey, type Version, type VersionRef } from '../d
 import type { InstanceInfo } from '../domain/instance.ts'
 import type { Logger } from '../domain/logger.ts'
 import { Alarm } from './alarm.ts'
-import type { BootContext } from './boot.ts'
+import { bootContextOf } from './boot-context.ts'
 import { CodeCache, type Code } from './code-cache.ts'
 import { makeBytecode } from './compile.ts'
 import { Execution, type ExecutionHost, type Fate } from './execution.ts'
-import { openHostService } from './host-service.ts'
 import type { Instance } from './instance.ts'
 import { FunctionLogs } from './logs/function-logs.ts'
 import { loadOnce } from './load-once.ts'
@@ -25,12 +24,11 @@ import type { LocalAgentOptions } from './local-agent-options.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { Sources } from './sources.ts'
 import { Start, type StartHooks } from './start.ts'
+import { StartGate } from './start-gate.ts'
 import { UsageSampler } from './usage-sampler.ts'
 import type { GroupHost } from './version-group.ts'
 import { VersionGroups, type EvictFilter } from './version-groups.ts'
-import { randomBytes } from 'node:crypto'
 
-const logBytesPerSecondDefault = 4 * 1024 * 1024
 const drainPollMs = 20
 
 /** The Agent of the machine it runs on: sole authority on its Instances, memory and logs. */
@@ -56,6 +54,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   readonly #watchers = new Set<(event: AgentEvent) => void>()
   readonly #deadlines: Alarm
   readonly #sweeps: Alarm
+  readonly #gate: StartGate
   readonly #sampler: UsageSampler
   #isClosed = false
 
@@ -80,7 +79,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       },
     })
     this.#sources = new Sources({
-      boot: this.#bootContext(),
+      boot: bootContextOf(options, this.clock),
       ...{ drivers: options.drivers, runtimes: options.runtimes, names: options.names, budget: this.#budget },
       ...{ poolSize: options.poolSize, vmPoolSize: options.vmPoolSize, clock: this.clock, logger: this.logger },
       ...{ vmFunctionPoolSize: options.vmFunctionPoolSize, vmPrespawn: options.vmPrespawn },
@@ -88,6 +87,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       isStarting: () => this.#groups.isStarting(),
       code: (version) => this.#code.get(version),
     })
+    this.#gate = new StartGate({ clock: this.clock })
     this.#sampler = new UsageSampler(this.clock, () => this.#groups.instances())
   }
 
@@ -283,6 +283,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       version,
       log: this.#functionLogs.of(version.project, version.functionName),
       pool: this.#sources.poolOf(version),
+      gate: this.#gate,
       clock: this.clock,
       logger: this.logger,
       secrets: this.#options.secrets,
@@ -309,24 +310,6 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     if (images === null || this.#sources.placeOf(version).driver.capabilities.codeForm !== 'image') return null
     const { folder: codeFolder, cacheFolder } = trees
     return (await images.codeImage({ codeFolder, cacheFolder, layerFolders: [] }, versionKey(version))).path
-  }
-
-  #bootContext(): BootContext {
-    const {
-      folders,
-      hostServices,
-      logBytesPerSecond = logBytesPerSecondDefault,
-      newToken = () => randomBytes(16).toString('hex'),
-    } = this.#options
-    return {
-      node: this.node,
-      clock: this.clock,
-      logger: this.logger,
-      instancesFolder: folders.instances,
-      logBytesPerSecond,
-      openService: (service, instance, stream) => openHostService(hostServices, service, { instance, stream }),
-      newToken,
-    }
   }
 
   #refuseStale(execution: Execution, epoch: number): void {

@@ -69,7 +69,7 @@ export class Pool implements InstanceOwner {
   readonly place: Place
   readonly #options: PoolOptions
   #ready: Instance[] = []
-  #claims: Claim[] = []
+  #claims: (Claim & { readonly sinceMs: number })[] = []
   #booting = 0
   #failures = 0
   #refillNotBeforeMs = 0
@@ -80,6 +80,10 @@ export class Pool implements InstanceOwner {
     this.#options = options
     this.place = options.place
     this.#keptUntilMs = options.clock.monotonicMs() + options.keepMs
+  }
+
+  get slots(): BootSlots {
+    return this.#options.slots
   }
 
   get ready(): readonly Instance[] {
@@ -108,16 +112,25 @@ export class Pool implements InstanceOwner {
       claim.onInstance(instance, 'pool')
       return () => {}
     }
-    this.#claims.push(claim)
-    this.bootForClaims()
+    const waiting = { ...claim, sinceMs: this.#options.clock.monotonicMs() }
+    this.#claims.push(waiting)
+    this.bootForClaim()
     return () => {
-      this.#claims = this.#claims.filter((other) => other !== claim)
+      this.#claims = this.#claims.filter((other) => other !== waiting)
     }
   }
 
-  /** Boots for those who wait, as far as there are slots. */
-  bootForClaims(): void {
-    while (this.#claims.length > this.#booting && this.#options.slots.tryTake()) this.#boot('claim')
+  /** Since when somebody waits for whom nothing boots (monotonic ms); Infinity when nobody does. */
+  get waitingSinceMs(): number {
+    return this.#claims[this.#booting]?.sinceMs ?? Infinity
+  }
+
+  /** Boots for one of those who wait; false when there is no slot. */
+  bootForClaim(): boolean {
+    if (this.#claims.length <= this.#booting) return true
+    if (!this.#options.slots.tryTake()) return false
+    this.#boot('claim')
+    return true
   }
 
   /** Boots one towards `size` if nothing speaks against it: background work. */

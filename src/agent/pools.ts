@@ -47,7 +47,7 @@ export class Pools {
     this.spares = new Spares({ size, keepMs: demandMs, prespawn, onShort, slots: this.#vmSlots, budget, clock, logger })
     for (const slots of [this.#slots, this.#vmSlots])
       slots.onFree = () => {
-        for (const pool of this.#pools.values()) pool.bootForClaims()
+        this.#bootForClaims(slots)
         this.refillSoon()
       }
   }
@@ -117,6 +117,15 @@ export class Pools {
     for (const pool of pools) if (this.#isIdle) pool.refill()
     if (this.#isIdle) this.spares.refill()
     return nowMs + refillPauseMs
+  }
+
+  /** First for whoever waits longest, whichever pool that is of. */
+  #bootForClaims(slots: BootSlots): void {
+    const all = [...this.#pools.values()].filter((pool) => pool.slots === slots)
+    for (;;) {
+      const pool = all.reduce<Pool | null>((a, b) => (a !== null && a.waitingSinceMs <= b.waitingSinceMs ? a : b), null)
+      if (pool === null || pool.waitingSinceMs === Infinity || !pool.bootForClaim()) return
+    }
   }
 
   get #isIdle(): boolean {

@@ -12,11 +12,17 @@ import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { unpark } from './parking.ts'
 import type { Pool } from './pool.ts'
+import type { Pass, StartGate, StartGroup } from './start-gate.ts'
 import { timedPhase, type TimedPhase } from './start-phases.ts'
+
+/** A shorter wait is none. */
+const waitMsMin = 1
 
 /** What whoever wants an Instance decides and is told. */
 export interface StartHooks {
   readonly cause: ColdCause
+  /** Whose turn it takes at the gate. */
+  readonly group: StartGroup
   /** Whom to give the INVOKE together with BIND, if anyone. */
   readonly takeEarly: () => Execution | null
   readonly onStarted: (start: Start, instance: Instance) => void
@@ -26,6 +32,7 @@ export interface StartHooks {
 export interface StartOptions extends StartHooks {
   readonly version: Version
   readonly pool: Pick<Pool, 'claim'>
+  readonly gate: StartGate
   readonly clock: Clock
   readonly logger: Logger
   readonly log: FunctionLog
@@ -37,6 +44,7 @@ export interface StartOptions extends StartHooks {
 
 /** Bringing up one Instance for a Version. Each numbered step is a phase; it owns the Instance until READY, and kills it if a step fails.
  *
+ *    0 place                            its turn on this node, and a slot to boot in: left out when there is no wait
  *    1 sandbox, network, runtime_boot   from the pool, or the first that comes up
  *    2 code_fetch                       unpacked tree and caches, usually known
  *    3 alloc (network with egress)      read-only mounts and limits of the Version (driver)
@@ -55,6 +63,8 @@ export class Start implements InstanceOwner {
   readonly #options: StartOptions
   readonly #fromMs: number
   #isOver = false
+  #pass: Pass | null = null
+  #turnMs = 0
   #unclaim: () => void = () => {}
   #initTimer: Timer | null = null
   #bindSentMs = 0
@@ -72,6 +82,13 @@ export class Start implements InstanceOwner {
   }
 
   begin(): void {
+    this.#pass = this.#options.gate.enter({ group: this.#options.group, begin: () => this.#claim() })
+    // It may have come to its end by then.
+    if (this.#isOver) this.#pass.leave()
+  }
+
+  #claim(): void {
+    this.#turnMs = this.#options.clock.monotonicMs()
     this.#unclaim = this.#options.pool.claim({
       onInstance: (instance, source) => this.#onInstance(instance, source),
       onFailed: (error) => this.#fail(startFailed(error)),
@@ -81,16 +98,20 @@ export class Start implements InstanceOwner {
   /** Nobody needs it any more. */
   cancel(): void {
     if (this.#isOver) return
-    this.#isOver = true
+    this.#end()
     this.#unclaim()
-    this.#initTimer?.cancel()
     void this.instance?.kill()
+  }
+
+  #end(): void {
+    this.#isOver = true
+    this.#initTimer?.cancel()
+    this.#pass?.leave()
   }
 
   onLoaded(instance: Instance): void {
     if (this.#isOver) return
-    this.#isOver = true
-    this.#initTimer?.cancel()
+    this.#end()
     const { clock } = this.#options
     const nowMs = clock.monotonicMs()
     this.initMs = nowMs - this.#bindSentMs
@@ -122,6 +143,9 @@ export class Start implements InstanceOwner {
     if (source !== 'pool' && instance.from.isRefused) this.cause = 'snapshot_refused'
     instance.owner = this
     const nowMs = clock.monotonicMs()
+    const placedMs = source === 'pool' ? this.#turnMs : Math.max(this.#turnMs, instance.bootPhases[0]?.fromMs ?? 0)
+    if (placedMs - this.#fromMs >= waitMsMin)
+      this.phases.push(timedPhase('place', { fromMs: this.#fromMs, toMs: placedMs }))
     if (source === 'pool')
       for (const { phase } of instance.bootPhases)
         this.phases.push(timedPhase(phase, { fromMs: nowMs, toMs: nowMs, source: 'pool' }))
@@ -188,13 +212,12 @@ export class Start implements InstanceOwner {
     this.#options.logger.warn('instance.bind.retried', { instanceId: instance.id, error: error.message })
     this.instance = null
     this.phases = []
-    this.begin()
+    this.#claim()
   }
 
   #fail(failure: Failure): void {
     if (this.#isOver) return
-    this.#isOver = true
-    this.#initTimer?.cancel()
+    this.#end()
     const { logger, version } = this.#options
     logger.warn('instance.start.failed', {
       function: version.functionName,

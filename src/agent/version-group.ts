@@ -11,6 +11,7 @@ import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { frozenMib, restAction } from './rest-policy.ts'
 import type { Start, StartHooks } from './start.ts'
+import type { StartGroup } from './start-gate.ts'
 
 /** What a group needs of the agent around it. */
 export interface GroupHost {
@@ -29,7 +30,7 @@ export interface GroupHost {
 
 /** The Instances of one Version and the executions that wait for one. Late binding: a waiting execution takes whichever comes first,
  *  an Instance that became free or one that came up. */
-export class VersionGroup implements InstanceOwner {
+export class VersionGroup implements InstanceOwner, StartGroup {
   readonly version: Version
   readonly key: string
   readonly log: FunctionLog
@@ -59,6 +60,11 @@ export class VersionGroup implements InstanceOwner {
 
   get isStarting(): boolean {
     return this.#starts.size > 0
+  }
+
+  /** Of whoever waits longest: executions of one Version have deadlines much alike. */
+  get dueMs(): number {
+    return this.#waiting[0]?.dueMs ?? Infinity
   }
 
   get isEmpty(): boolean {
@@ -155,7 +161,8 @@ export class VersionGroup implements InstanceOwner {
 
   onQuiet(instance: Instance): void {
     if (instance.current !== null) return
-    if (instance.isRetired || this.version.config.reuse === 'never') this.discard(instance, this.#leaveCause(instance))
+    if (instance.isRetired || this.version.config.reuse === 'never')
+      this.discard(instance, this.#causes.ofLeaving(instance))
     else this.#sweepSoon(instance)
   }
 
@@ -173,7 +180,7 @@ export class VersionGroup implements InstanceOwner {
   /** An Instance has nothing to do: the oldest waiter gets it, or it rests. */
   #free(instance: Instance): void {
     if (instance.isRetired || this.version.config.reuse === 'never') {
-      if (instance.openWork === 0) return this.discard(instance, this.#leaveCause(instance))
+      if (instance.openWork === 0) return this.discard(instance, this.#causes.ofLeaving(instance))
       instance.isRetired = true
       instance.state = 'ready'
       return this.#sweepSoon(instance)
@@ -204,10 +211,6 @@ export class VersionGroup implements InstanceOwner {
     this.#host.sweepAt(instance.idleSinceMs + Math.min(freezeAfterMs, keepAliveMs))
   }
 
-  #leaveCause(instance: Instance): ColdCause {
-    return instance.isRetired && this.version.config.reuse !== 'never' ? 'evicted' : 'reuse_never'
-  }
-
   #thaw(instance: Instance): void {
     instance.freeze = null
     this.#chargeWhole(instance)
@@ -228,6 +231,7 @@ export class VersionGroup implements InstanceOwner {
   #beginStart(): void {
     const start = this.#host.makeStart(this.version, {
       cause: this.#causes.begin(this.live.size + this.#starts.size, this.#waiting[0]?.request.coldHint ?? null),
+      group: this,
       takeEarly: () => this.#takeEarly(),
       onStarted: (started, instance) => this.#onStarted(started, instance),
       onFailed: (failed, failure) => this.#onStartFailed(failed, failure),
@@ -330,11 +334,9 @@ export class VersionGroup implements InstanceOwner {
 
   #freeze(instance: Instance): void {
     instance.state = 'frozen'
-    const mib = frozenMib(instance)
-    if (mib < instance.chargedMib) {
-      this.#host.release(instance.chargedMib - mib)
-      instance.chargedMib = mib
-    }
+    const mib = Math.min(instance.chargedMib, frozenMib(instance))
+    this.#host.release(instance.chargedMib - mib)
+    instance.chargedMib = mib
     this.#host.onInstanceChanged(instance)
     const freeze = instance.sandbox.pause()
     instance.freeze = freeze
