@@ -42,12 +42,26 @@ const up = defineCommand({
 const doctor = defineCommand({
   name: 'doctor',
   summary: 'Show what this machine can enforce, what it cannot, and why',
+  notes: [
+    'Tries each driver as a platform would: a sandbox is made, a guest is booted. Exit code 9 when none works, or none that the settings found here demand.',
+    "--fix installs what microVMs need first: Debian's QEMU by apt and a pinned Firecracker release, checked by its digest, both as root; a kernel and the images of the newest Node and Python.",
+  ],
   args: {},
-  flags: {},
-  examples: ['hearth doctor', 'sudo hearth doctor --json'],
-  async run(context) {
-    const { doctor: examine } = await import('./doctor.ts')
-    return asCliError(async () => examine(context))
+  flags: {
+    fix: { type: 'boolean', about: 'install what is missing and can be installed' },
+    mirror: {
+      type: 'text',
+      value: 'URL',
+      about: "where --fix downloads Firecracker, below which v<version>/ lies (default: the project's own releases)",
+    },
+  },
+  examples: ['hearth doctor', 'sudo hearth doctor --json', 'sudo hearth doctor --fix'],
+  async run(context, { flags }) {
+    const [{ doctor: examine }, { releaseMirror }] = await Promise.all([
+      import('./doctor.ts'),
+      import('../image/firecracker-release.ts'),
+    ])
+    return asCliError(async () => examine(context, { fix: flags.fix, mirror: flags.mirror ?? releaseMirror }))
   },
 })
 

@@ -15,6 +15,7 @@ import { appRoot, appVersion, guestProgram } from './app.ts'
 import { configKeys } from './config-keys.ts'
 import { readConfig, type Config } from './config.ts'
 import { cacheFolder, makeVerdictFolder } from './images.ts'
+import { fixMachine, type Fix } from './doctor-fix.ts'
 import { emulationRefusal, refuseLess } from './isolation.ts'
 import { findRuntimes } from './runtimes.ts'
 import { findServiceUser } from './service-user.ts'
@@ -41,6 +42,8 @@ interface Findings {
   readonly runtimes: readonly RuntimeBuild[]
   readonly platform: { readonly url: string; readonly data: string | null } | null
   readonly port: { readonly port: number; readonly isFree: boolean }
+  /** What was installed; only with --fix. */
+  readonly fixes?: readonly Fix[]
 }
 
 /** What to do about a feature that is not enforced. Most need root, or a kernel that has them. */
@@ -59,11 +62,13 @@ const fixes: Readonly<Record<string, string>> = {
 /** Guests are booted, and the first time their kernel and image are made. */
 const probeMsMax = 180_000
 
-/** `hearth doctor`: tries what the platform would do on this machine and says what holds, what does not, why, and what helps. */
-export async function doctor(context: Context): Promise<number> {
+/** `hearth doctor`: tries what the platform would do on this machine and says what holds, what does not, why, and what helps.
+ *  With `fix` it installs first what can be, Firecracker from `mirror`. */
+export async function doctor(context: Context, { fix, mirror }: { fix: boolean; mirror: string }): Promise<number> {
   const { output } = context
+  const fixes = fix ? await fixMachine(context, { runtimes: await findRuntimes(context.env), mirror }) : []
   output.status('trying a sandbox ...')
-  const findings = await examine(context).finally(() => output.status(''))
+  const findings = { ...(await examine(context).finally(() => output.status(''))), ...(fix && { fixes }) }
   if (output.isJson) output.json(findings)
   else print(findings, context)
   return findings.refusal === null && findings.drivers.some(({ works }) => works) ? 0 : 9
@@ -173,7 +178,13 @@ async function isPortFree(port: number): Promise<boolean> {
   })
 }
 
-function print({ machine, refusal, drivers, runtimes, platform, port }: Findings, { output }: Context): void {
+function print(findings: Findings, { output }: Context): void {
+  const { machine, refusal, drivers, runtimes, platform, port, fixes: installed = [] } = findings
+  for (const { what, isThere, detail, hint } of installed) {
+    output.line(`${isThere ? output.paint('green', 'ok') : output.paint('yellow', 'no')}  ${what}: ${detail}`)
+    if (hint !== undefined) output.line(`    ${hint}`)
+  }
+  if (installed.length > 0) output.line()
   const mark = (holds: boolean): string => (holds ? output.paint('green', 'yes') : output.paint('yellow', 'no'))
   output.line(fieldList(Object.entries(machine)))
   for (const { name, works, detail, fix, enforced } of drivers) {

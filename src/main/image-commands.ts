@@ -47,7 +47,8 @@ export async function pruneImages(context: Context): Promise<number> {
   })
 }
 
-async function withStore(context: Context, work: (store: ImageStore) => Promise<void>): Promise<number> {
+/** The store of this machine's cache, as the commands about it use it. */
+export async function withStore(context: Context, work: (store: ImageStore) => Promise<void>): Promise<number> {
   const folder = cacheOf(context)
   const store = openImageStore({
     folder,

@@ -85,7 +85,8 @@ function none(lost: readonly string[]): OpenedVms {
 /** What cannot even be tried, and what helps. */
 export function missingVmms(vmms: VmmPrograms): { name: VmName; detail: string; fix: string }[] {
   const missing: { name: VmName; detail: string; fix: string }[] = []
-  const install = 'put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
+  const install =
+    'sudo hearth doctor --fix (a pinned release), or put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
   const kvm = 'a machine with KVM, or nested virtualisation'
   if (vmms.firecracker === '')
     missing.push({ name: 'firecracker', detail: 'Its program is not on this machine.', fix: install })
@@ -96,7 +97,7 @@ export function missingVmms(vmms: VmmPrograms): { name: VmName; detail: string; 
     missing.push({
       name: 'qemu',
       detail: 'Its program is not on this machine.',
-      fix: 'apt-get install qemu-system-x86',
+      fix: 'apt-get install qemu-system-x86, or sudo hearth doctor --fix',
     })
   return missing
 }
