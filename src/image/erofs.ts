@@ -53,32 +53,34 @@ export interface ErofsOptions {
   readonly mode?: number
 }
 
-/** Writes `tree` as an erofs to the new file `file`, synchronously: call it in a worker thread. Returns the bytes that hold data.
- *  Each source is read once more and must still be what the tree says. Throws driver_failed (a source changed; a file of 4 GiB), invalid (over `imageBytes`). */
-export function writeErofs(tree: Tree, { file, uuid, imageBytes, mode }: ErofsOptions): number {
+/** Where everything of a tree comes in its image. */
+export interface ErofsPlan {
+  /** Without a sparse end. */
+  readonly bytes: number
+  readonly inodes: readonly Inode[]
+}
+
+/** Throws driver_failed (a file of 4 GiB). */
+export function planErofs(tree: Tree): ErofsPlan {
   const inodes = inodesOf(tree)
-  const metaBlocks = placeInodes(inodes)
-  const blocks = placeData(inodes, metaBlocks)
-  const bytes = blocks * blockBytes
+  return { inodes, bytes: placeData(inodes, placeInodes(inodes)) * blockBytes }
+}
+
+/** Writes what `planErofs` made of a tree as an erofs to the new file `file`, synchronously: call it in a worker thread, once for a plan.
+ *  Each source is read once more and must still be what the tree says. Throws driver_failed (a source changed), invalid (over `imageBytes`). */
+export function writeErofs({ inodes, bytes }: ErofsPlan, { file, uuid, imageBytes, mode }: ErofsOptions): void {
   if (imageBytes !== undefined && bytes > imageBytes) throw tooLarge(bytes, imageBytes)
   const byPath = new Map(inodes.map((inode) => [inode.path, inode]))
   const output = new SequentialFile(file, mode ?? 0o644)
   try {
     output.skipTo(superblockAt)
-    output.write(superblock({ inodes, blocks, uuid }))
+    output.write(superblock({ inodes, blocks: bytes / blockBytes, uuid }))
     inodes.forEach((inode, at) => writeInode(output, inode, { number: at + 1, byPath }))
     for (const inode of inodes) writeBlocks(output, inode, byPath)
     output.finish(imageBytes ?? bytes)
   } finally {
     output.close()
   }
-  return bytes
-}
-
-/** What `writeErofs` will write of `tree`, without a sparse end. */
-export function erofsBytes(tree: Tree): number {
-  const inodes = inodesOf(tree)
-  return placeData(inodes, placeInodes(inodes)) * blockBytes
 }
 
 function inodesOf(tree: Tree): Inode[] {
@@ -95,7 +97,7 @@ function inodesOf(tree: Tree): Inode[] {
     ])
   }
   return entries.map(([path, entry]) => {
-    const sorted = (children.get(path) ?? []).sort((a, b) => Buffer.compare(a.name, b.name))
+    const sorted = (children.get(path) ?? []).sort((a, b) => a.name.compare(b.name))
     return {
       entry,
       path,

@@ -4,12 +4,12 @@ import { codeImageBytes, type CodeTrees } from '../domain/image.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { debianKernel } from './kernel/debian-kernel.ts'
 import { shelveKernel, type ShelvedKernel } from './kernel/kernel-shelf.ts'
-import { erofsBytes, writeErofs } from './erofs.ts'
+import { planErofs, writeErofs } from './erofs.ts'
 import { runtimeTree } from './runtime-tree.ts'
 import { Tree } from './tree.ts'
 import { addFolder } from './tree-walk.ts'
 import { randomUUID } from 'node:crypto'
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statfsSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync, statfsSync } from 'node:fs'
 import path from 'node:path'
 
 /* What makes images, synchronously: runs in threads of its own, see image-threads.ts. */
@@ -93,16 +93,17 @@ function publish(tree: Tree, options: { folder: string; mode: number; imageBytes
   const digest = tree.digest()
   const hex = digest.slice('sha256:'.length)
   const target = path.join(folder, `${hex}.erofs`)
-  const bytes = erofsBytes(tree)
+  const plan = planErofs(tree)
+  const { bytes } = plan
   if (existsSync(target)) return { digest, path: target, bytes }
   mkdirSync(path.join(folder, 'tmp'), { recursive: true })
   refuseFullDisk(folder, bytes)
   const draft = path.join(folder, 'tmp', `${randomUUID()}.erofs`)
   try {
     const uuid = Buffer.from(hex.slice(0, 32), 'hex')
-    writeErofs(tree, { file: draft, uuid, mode, ...(imageBytes !== undefined && { imageBytes }) })
+    writeErofs(plan, { file: draft, uuid, mode, ...(imageBytes !== undefined && { imageBytes }) })
+    // The folder is not synced: an image whose name is lost is made again, one that has a name is whole.
     renameSync(draft, target)
-    syncFolder(folder)
   } catch (error) {
     rmSync(draft, { force: true })
     throw error
@@ -121,13 +122,4 @@ function refuseFullDisk(folder: string, bytes: number): void {
     'capacity',
     `Cannot make an image of ${mib(bytes)} MiB: only ${mib(bavail * bsize)} MiB are free for "${folder}". Free space, then retry.`,
   )
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
 }

@@ -1,6 +1,7 @@
 import { AppError } from '../domain/error.ts'
+import { byBytes } from './by-bytes.ts'
 import type { Tree } from './tree.ts'
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync, readSync, type Dirent } from 'node:fs'
 import path from 'node:path'
 
@@ -29,24 +30,26 @@ export function addFolder(tree: Tree, options: WalkOptions): void {
 }
 
 function walk(tree: Tree, options: WalkOptions, below: string): void {
-  for (const entry of entriesOf(path.join(options.source, below))) {
-    const relative = path.posix.join(below, entry.name)
+  const folder = path.join(options.source, below)
+  const inside = [options.target, below].filter((part) => part !== '').join('/')
+  for (const entry of entriesOf(folder)) {
+    const relative = below === '' ? entry.name : `${below}/${entry.name}`
     if (options.wants?.(relative, entry) === false) continue
-    const target = path.posix.join(options.target, relative)
+    const [source, target] = [`${folder}/${entry.name}`, inside === '' ? entry.name : `${inside}/${entry.name}`]
     const problem = problemOf(options.source, relative, entry)
-    if (problem !== null) refuse(problem, path.join(options.source, relative), options.skipped)
+    if (problem !== null) refuse(problem, source, options.skipped)
     else if (entry.isDirectory()) {
       tree.folder(target)
       walk(tree, options, relative)
-    } else if (entry.isSymbolicLink()) tree.link(target, readlinkSync(path.join(options.source, relative)))
-    else addFile(tree, path.join(options.source, relative), target, options.keeping)
+    } else if (entry.isSymbolicLink()) tree.link(target, readlinkSync(source))
+    else addFile(tree, source, target, options.keeping)
   }
 }
 
 function entriesOf(folder: string): Dirent[] {
   try {
     const entries = readdirSync(folder, { withFileTypes: true })
-    return entries.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))
+    return entries.sort((a, b) => byBytes(a.name, b.name))
   } catch (cause) {
     throw unreadable(folder, cause)
   }
@@ -84,7 +87,7 @@ export function addFile(tree: Tree, source: string, target: string, keeping?: Ke
     const found = fstatSync(fd)
     if (!found.isFile()) throw new AppError('driver_failed', `Cannot put "${source}" into an image: it is no file.`)
     const mayKeep = found.size <= Math.min(keptBytesMax, keeping?.bytesLeft ?? 0)
-    const { bytes, sha256, content } = hash(fd, { expectedBytes: found.size, mayKeep })
+    const { bytes, sha256, content } = (mayKeep ? readWhole(fd, found.size) : null) ?? readHash(fd)
     if (keeping !== undefined) keeping.bytesLeft -= content?.length ?? 0
     const isExecutable = (found.mode & 0o111) !== 0
     tree.put(target, { type: 'file', isExecutable, bytes, sha256, source, content })
@@ -95,22 +98,31 @@ export function addFile(tree: Tree, source: string, target: string, keeping?: Ke
 
 const piece = Buffer.alloc(256 * 1024)
 
-function hash(
-  fd: number,
-  { expectedBytes, mayKeep }: { expectedBytes: number; mayKeep: boolean },
-): { bytes: number; sha256: string; content: Uint8Array | null } {
+interface ReadFile {
+  readonly bytes: number
+  readonly sha256: string
+  readonly content: Uint8Array | null
+}
+
+/** Null when the file is not of `bytes` after all. */
+function readWhole(fd: number, bytes: number): ReadFile | null {
+  const content = Buffer.allocUnsafe(bytes)
+  if (bytes > 0 && readSync(fd, content, 0, bytes, 0) !== bytes) return null
+  return { bytes, sha256: hash('sha256', content, 'hex'), content }
+}
+
+function readHash(fd: number): ReadFile {
   const sum = createHash('sha256')
   let bytes = 0
-  let content: Uint8Array | null = null
-  for (let count = readSync(fd, piece); count > 0; count = readSync(fd, piece)) {
+  for (
+    let count = readSync(fd, piece, 0, piece.length, 0);
+    count > 0;
+    count = readSync(fd, piece, 0, piece.length, bytes)
+  ) {
     sum.update(piece.subarray(0, count))
-    if (bytes === 0 && count === expectedBytes && mayKeep) content = Buffer.from(piece.subarray(0, count))
-    else content = null
     bytes += count
-    // A small file is at its end: the read that would say so is half of what it costs.
-    if (bytes === expectedBytes && content !== null) break
   }
-  return { bytes, sha256: sum.digest('hex'), content }
+  return { bytes, sha256: sum.digest('hex'), content: null }
 }
 
 function unreadable(what: string, cause: unknown): AppError {

@@ -1,5 +1,6 @@
 import type { Digest } from '../domain/artifact.ts'
-import { createHash } from 'node:crypto'
+import { byBytes } from './by-bytes.ts'
+import { hash } from 'node:crypto'
 
 export interface FileEntry {
   readonly type: 'file'
@@ -19,6 +20,7 @@ export type TreeEntry = { readonly type: 'folder' } | FileEntry | { readonly typ
 /** What an image holds, as a list: the same list is the same image. Paths are relative and without `.` and `..`. */
 export class Tree {
   readonly #entries = new Map<string, TreeEntry>([['', { type: 'folder' }]])
+  #sorted: readonly (readonly [path: string, entry: TreeEntry])[] | null = null
 
   /** Adds a folder and those it lies in; what was a file or link on the way is replaced. */
   folder(path: string): void {
@@ -36,7 +38,7 @@ export class Tree {
   /** A file whose bytes are `content`. */
   write(path: string, content: Uint8Array | string): void {
     const bytes = Buffer.from(content)
-    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const sha256 = hash('sha256', bytes, 'hex')
     this.put(path, { type: 'file', isExecutable: false, bytes: bytes.length, sha256, source: null, content: bytes })
   }
 
@@ -47,6 +49,7 @@ export class Tree {
   /** Removes a file or link that is there. */
   remove(path: string): void {
     this.#entries.delete(path)
+    this.#sorted = null
   }
 
   get(path: string): TreeEntry | undefined {
@@ -61,8 +64,9 @@ export class Tree {
   }
 
   /** Sorted by path as bytes; the root, which is '', comes first and a folder before what is in it. */
-  entries(): (readonly [path: string, entry: TreeEntry])[] {
-    return [...this.#entries].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+  entries(): readonly (readonly [path: string, entry: TreeEntry])[] {
+    this.#sorted ??= [...this.#entries].sort(([a], [b]) => byBytes(a, b))
+    return this.#sorted
   }
 
   /** A line for each entry. Names are quoted: one may hold a line break. */
@@ -72,10 +76,11 @@ export class Tree {
   }
 
   digest(): Digest {
-    return `sha256:${createHash('sha256').update(this.manifest()).digest('hex')}`
+    return `sha256:${hash('sha256', this.manifest(), 'hex')}`
   }
 
   #makeRoom(path: string): void {
+    this.#sorted = null
     if (this.#entries.get(path)?.type === 'folder')
       for (const other of this.#entries.keys()) if (other.startsWith(`${path}/`)) this.#entries.delete(other)
     const slash = path.lastIndexOf('/')
