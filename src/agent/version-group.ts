@@ -9,7 +9,8 @@ import type { Execution, Fate } from './execution.ts'
 import { noMemory, type Death, type Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
-import { frozenMib, restAction } from './rest-policy.ts'
+import { freeze, thaw } from './freezing.ts'
+import { restAction } from './rest-policy.ts'
 import type { Start, StartHooks } from './start.ts'
 import type { StartGroup } from './start-gate.ts'
 
@@ -212,20 +213,10 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   }
 
   #thaw(instance: Instance): void {
-    instance.freeze = null
-    this.#chargeWhole(instance)
-    instance.sandbox.resume().catch((error: unknown) => {
-      this.#host.logger.error('instance.thaw.failed', { instanceId: instance.id, error: String(error) })
-      if (instance.isDead) return
+    thaw(instance, this.version.config.memoryMib, this.#host, () => {
       instance.current?.onInstanceDead({ exit: null, breach: 'it could not be resumed' })
       this.discard(instance, 'crash')
     })
-  }
-
-  #chargeWhole(instance: Instance): void {
-    const limit = this.version.config.memoryMib
-    this.#host.charge(limit - instance.chargedMib)
-    instance.chargedMib = limit
   }
 
   #beginStart(): void {
@@ -328,25 +319,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
       keepUntilMs: nowMs < untilMs && this.live.size <= min ? untilMs : 0,
     })
     if (action === 'reap') this.discard(instance, 'idle')
-    if (action === 'freeze') this.#freeze(instance)
+    if (action === 'freeze') freeze(instance, this.version.config.memoryMib, this.#host)
     return nextMs
-  }
-
-  #freeze(instance: Instance): void {
-    instance.state = 'frozen'
-    const mib = Math.min(instance.chargedMib, frozenMib(instance))
-    this.#host.release(instance.chargedMib - mib)
-    instance.chargedMib = mib
-    this.#host.onInstanceChanged(instance)
-    const freeze = instance.sandbox.pause()
-    instance.freeze = freeze
-    freeze.catch((error: unknown) => {
-      // An invocation that came meanwhile has thawed it, and it may even be frozen again since: then nothing failed.
-      if (instance.freeze !== freeze || instance.isDead) return
-      this.#host.logger.warn('instance.freeze.failed', { instanceId: instance.id, error: String(error) })
-      instance.state = 'ready'
-      this.#chargeWhole(instance)
-    })
   }
 
   #expel(instance: Instance, what: string): void {
