@@ -8,7 +8,7 @@ const root = path.resolve(import.meta.dirname, '../..')
 const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim()
 const seed = process.env['HEARTH_TEST_SEED'] ?? String(Number.parseInt(commit.slice(0, 8), 16))
 console.log(`torture with seed ${seed} (commit ${commit.slice(0, 8)})`)
-const files = ['kill', 'faults', 'disk', 'flood', 'soak'].map((name) =>
+const files = ['kill', 'faults', 'disk', 'flood', 'soak', 'vm'].map((name) =>
   path.join(import.meta.dirname, `${name}.torture.ts`),
 )
 const { status } = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], {
