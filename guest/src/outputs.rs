@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 
+const READ_BYTES_MAX: usize = 16_384;
+
 struct Pipe {
     fd: RawFd,
     /// LOG flag: 1 stdout, 2 stderr.
@@ -49,9 +51,11 @@ impl Outputs {
         }
     }
 
-    /// Reads at most `bytes_max` from a pipe and passes them on; returns how many.
+    /// Reads at most `bytes_max` from a pipe and passes them on; returns how many. On its own, so that the buffer is no part of the stack of
+    /// who waits: each idle supervisor would hold it.
+    #[inline(never)]
     pub fn read(&mut self, index: usize, bytes_max: usize, out: &mut Vec<u8>) -> usize {
-        let mut buffer = [0u8; wire::PAYLOAD_BYTES_MAX];
+        let mut buffer = [0u8; READ_BYTES_MAX];
         let (fd, flag) = (self.pipes[index].fd, self.pipes[index].flag);
         let bytes_max = bytes_max.min(buffer.len());
         match sys::read(fd, &mut buffer[..bytes_max]) {

@@ -166,6 +166,8 @@ impl Supervisor {
         self.proxy.close_all();
     }
 
+    /// On its own for the sake of its buffer: see `Outputs::read`.
+    #[inline(never)]
     fn receive(&mut self) {
         let mut buffer = [0u8; 16_384];
         match sys::read(self.fds.channel, &mut buffer) {

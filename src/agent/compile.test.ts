@@ -1,6 +1,7 @@
+import type { RuntimeBuild } from '../domain/runtime.ts'
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
-import { AgentRig, foldersAsArtifacts, versionOf } from '../../test/support/agent-rig.ts'
+import { AgentRig, catalogOf, fakeBuild, foldersAsArtifacts, versionOf } from '../../test/support/agent-rig.ts'
 import type { FakeDriverOptions, FakeMeta } from '../../test/support/agent-rig.ts'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -13,13 +14,13 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
 })
 
-/** A rig whose code is `bytes` of JavaScript. */
-function open(bytes: number, options: FakeDriverOptions): AgentRig {
+/** A rig whose code is `bytes` of source. */
+function open(bytes: number, options: FakeDriverOptions, build = fakeBuild): AgentRig {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-code-'))
   folders.push(folder)
-  writeFileSync(path.join(folder, 'index.js'), 'x'.repeat(bytes))
+  writeFileSync(path.join(folder, build.family === 'node' ? 'index.js' : 'main.py'), 'x'.repeat(bytes))
   const artifacts = foldersAsArtifacts(new Map([[versionOf().codeDigest, folder]]), folder)
-  const rig = AgentRig.fake(options, { artifacts })
+  const rig = AgentRig.fake(options, { artifacts, runtimes: catalogOf(build) })
   rigs.push(rig)
   return rig
 }
@@ -52,6 +53,15 @@ test('deploy: little code is not worth a sandbox', async () => {
   const rig = open(1_000, { handler: compiling(packOf('a', 'b')) })
   await rig.agent.deploy(versionOf())
   assert.equal(rig.driver.boots, 0)
+})
+
+test('deploy: any Python is, since its compiler stays in the memory of who used it', async () => {
+  const python: RuntimeBuild = { ...fakeBuild, id: 'python3.13', family: 'python', digest: `sha256:${'b'.repeat(64)}` }
+  const rig = open(10, { handler: compiling(packOf('main.pyc', 'bytecode')) }, python)
+  const lines: string[] = []
+  const version = versionOf({}, { runtimeId: python.id, runtimeDigest: python.digest })
+  await rig.agent.deploy(version, { report: (line) => void lines.push(line) })
+  assert.ok(lines.includes('Compiled 1 files.'), lines.join())
 })
 
 test('deploy: a hostile pack is refused, and the code runs without', async () => {

@@ -105,7 +105,9 @@ mod tests {
         let plan = Plan::new("0123456789ab");
         assert!(plan.rules(5300).contains("dnat ip to 127.0.0.1:5300"));
         assert!(!plan.rules(0).contains("dnat"));
-        for rule in ["ct count over 4096", "169.254.0.0/16", "meta nfproto ipv6 drop", "oifname \"hth*\" drop", "masquerade"] {
+        for rule in
+            ["ct count over 4096", "169.254.0.0/16", "meta nfproto ipv6 drop", "oifname \"hth*\" drop", "masquerade"]
+        {
             assert!(plan.rules(0).contains(rule), "{rule}");
         }
     }
