@@ -12,18 +12,24 @@ sys.path.insert(0, folder)
 if not hasattr(builtins, "exit"):
     # Started without `site`, which costs time and reads folders of the host.
     builtins.exit = builtins.quit = sys.exit
-try:
-    with open(f"{folder}/.bundle/{sys.argv.pop(1)}", "rb") as file:
+
+
+def load_bundle(name):
+    """In a function, so that nothing of it stays in memory."""
+    with open(f"{folder}/.bundle/{name}", "rb") as file:
         modules = marshal.load(file)
+    for name, code in modules:
+        module = sys.modules[name] = type(sys)(name)
+        module.__file__ = f"{folder}/{name}.py"
+        exec(code, module.__dict__)
+
+
+try:
+    load_bundle(sys.argv.pop(1))
 except (IndexError, OSError, EOFError, ValueError, TypeError):
     # Never made, or by somebody who may not write here: only slower.
-    modules = ()
-for name, code in modules:
-    module = sys.modules[name] = type(sys)(name)
-    module.__file__ = f"{folder}/{name}.py"
-    exec(code, module.__dict__)
+    pass
 
-del modules, name, code, module, file
 from hearth_runtime import main  # noqa: E402
 
 main()

@@ -71,6 +71,7 @@ export class Subject {
     const hello = Promise.withResolvers<Hello>()
     const ready = Promise.withResolvers<{ loadMs: number }>()
     const closed = Promise.withResolvers<Error | null>()
+    hello.promise.catch(() => {})
     ready.promise.catch(() => {})
     this.hello = hello.promise
     this.ready = ready.promise
@@ -88,6 +89,7 @@ export class Subject {
         onLog: (stream, fd, text) => this.logs.push({ stream, fd, text: text.toString() }),
         onOpen: () => false,
         onClosed: (error) => {
+          hello.reject(error ?? new Error('closed before HELLO'))
           ready.reject(error ?? new Error('closed before READY'))
           closed.resolve(error)
         },
