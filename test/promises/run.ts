@@ -12,7 +12,9 @@ export type Bench = (folder: string) => Promise<Row[]>
 const benches: Readonly<Record<string, () => Promise<{ default: Bench }>>> = {
   P1: () => import('./p1-warm.ts'),
   P2: () => import('./p2-p3-cold.ts'),
-  P4: () => import('./p4-p5-vm.ts'),
+  'P4-node': async () => ({ default: (await import('./p4-vm-starts.ts')).nodeStarts }),
+  'P4-python': async () => ({ default: (await import('./p4-vm-starts.ts')).pythonStarts }),
+  P5: () => import('./p5-vm-rate.ts'),
   P6: () => import('./p6-memory.ts'),
   stall: () => import('./stall.ts'),
   P10: () => import('./p10-install.ts'),
