@@ -2,7 +2,7 @@ import { anyPython, barePrograms, executableOf, Spawner, type BarePrograms } fro
 import { Client, type TimedReply } from './client.ts'
 import { median, percentile, shuffled, type Row } from './measure.ts'
 import { quietMoment } from './quiet.ts'
-import { body200, deploy, invokeHeaders, invokeUrl, withPlatform, type Language } from './subject.ts'
+import { bareServer, body200, deploy, invokeHeaders, invokeUrl, withPlatform, type Language } from './subject.ts'
 import type { Platform } from '../support/platform.ts'
 
 const rounds = 20
@@ -47,25 +47,34 @@ async function measure(
   await deploy(pooled, folder, { language, name: warm, flags: ['--freeze-after', '3600000'] })
   const executable = await executableOf(pooled, cold, language)
   const spawner = new Spawner(await anyPython(pooled))
-  const clients = [await Client.connect(pooled.url), await Client.connect(unpooled.url)] as const
+  const bare = await bareServer(folder)
+  const clients = [
+    await Client.connect(pooled.url),
+    await Client.connect(unpooled.url),
+    await Client.connect(bare.url),
+  ] as const
   try {
     const programs = await barePrograms(folder, language, executable)
-    return await sampleAll(subjects({ clients, platforms: [pooled, unpooled], cold, warm, spawner, programs }))
+    return await sampleAll(
+      subjects({ clients, platforms: [pooled, unpooled], bareUrl: bare.url, cold, warm, spawner, programs }),
+    )
   } finally {
     spawner.close()
     for (const client of clients) client.close()
+    bare.process.kill('SIGKILL')
   }
 }
 
 function subjects(of: {
-  clients: readonly [Client, Client]
+  clients: readonly [Client, Client, Client]
   platforms: readonly [Platform, Platform]
+  bareUrl: string
   cold: string
   warm: string
   spawner: Spawner
   programs: BarePrograms
 }): Sample[] {
-  const { clients, platforms, cold, warm, spawner, programs } = of
+  const { clients, platforms, bareUrl, cold, warm, spawner, programs } = of
   return [
     async () => {
       const reply = await invokeBy(clients[0], platforms[0], cold)
@@ -79,6 +88,7 @@ function subjects(of: {
       const reply = await invokeBy(clients[1], platforms[1], cold)
       return { unpooled: await decisionToResultMs(platforms[1], reply.headers, 'boot') }
     },
+    async () => ({ bareOverHttp: (await clients[2].post(bareUrl, {}, body200)).ms }),
     async () => ({ bareSpawn: await spawner.time(programs.spawned, false) }),
     async () => ({ bareLoad: await spawner.time(programs.booted, true) }),
   ]
@@ -147,7 +157,7 @@ function rowsOf(language: Language, { samples, ungated }: Samples): Row[] {
       value: of('pooledOverHttp'),
       limit: { what: 'warm call after the same pause', value: of('warmOverHttp') },
       bound: { op: '<=', value: 2.5 },
-      note: `client to client; ${spread('pooledOverHttp')}`,
+      note: `client to client; ${spread('pooledOverHttp')}; a bare node:http server after the same pause: ${of('bareOverHttp').toFixed(2)} ms`,
     },
     {
       ...common,
