@@ -4,7 +4,9 @@ import type { Clock } from '../domain/clock.ts'
 import type { Driver, Prespawned, Sandbox } from '../domain/driver.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Snapshot, SnapshotKind } from '../domain/snapshot.ts'
-import { Instance, type InstanceOptions } from './instance.ts'
+import type { InstanceHandle } from './handles.ts'
+import { Instance } from './instance.ts'
+import type { InstanceOptions } from './instance-options.ts'
 import type { Place } from './place.ts'
 import { timedPhase, type TimedPhase } from './start-phases.ts'
 import { join } from 'node:path'
@@ -146,6 +148,25 @@ function makeInstance(
       isRestored: origin.kind === 'restore',
       isRefused: origin.refused.length > 0,
       mayPause: capabilities.pause,
+      outlivesAgent: capabilities.isVm,
+    },
+  })
+}
+
+/** An Instance around a sandbox that an earlier agent made; HELLO with `epoch` is to come. */
+export function takeOverInstance(
+  { node, clock, logger, logBytesPerSecond, openService }: BootContext,
+  of: { epoch: string; place: Place; sandbox: Sandbox; handle: InstanceHandle },
+): Instance {
+  const { epoch, place, sandbox, handle } = of
+  const { instance: id, createdAt, record } = handle
+  return new Instance({
+    ...{ id, epoch, build: place.build, sandbox, node, clock, logger, logBytesPerSecond, openService },
+    takenOver: { createdAt },
+    from: {
+      ...{ record, isRestored: false, isRefused: false },
+      mayPause: place.driver.capabilities.pause,
+      outlivesAgent: place.driver.capabilities.isVm,
     },
   })
 }
@@ -163,7 +184,7 @@ function originText(origin: Origin): string {
   return whys.length === 0 ? 'none' : whys.join(', ')
 }
 
-async function helloInTime(instance: Instance, clock: Clock, limitMs: number): Promise<void> {
+export async function helloInTime(instance: Instance, clock: Clock, limitMs: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const fail = (why: string): void =>
       reject(

@@ -1,19 +1,17 @@
-import type { Clock } from '../domain/clock.ts'
 import type { Exit, Sandbox, Usage } from '../domain/driver.ts'
 import type { InstanceInfo, InstanceState } from '../domain/instance.ts'
-import type { AttemptRecord, FunctionError } from '../domain/invocation.ts'
-import type { Logger } from '../domain/logger.ts'
+import type { FunctionError } from '../domain/invocation.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import { HostLink, type InvokeStream } from '../wire/link.ts'
 import { WireError } from '../wire/wire-error.ts'
 import type { Death } from './failures.ts'
 import type { Execution } from './execution.ts'
+import type { InstanceFrom, InstanceOptions } from './instance-options.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { LogIntake } from './logs/log-intake.ts'
 import type { StreamCode } from './logs/log-line.ts'
 import type { TimedPhase } from './start-phases.ts'
-import type { Duplex } from 'node:stream'
 
 /** Who an Instance belongs to now: the pool, then a start, then its Version's group. */
 export interface InstanceOwner {
@@ -23,30 +21,6 @@ export interface InstanceOwner {
   onDead(instance: Instance, death: Death): void
   /** waitUntil work came to its end. */
   onQuiet(instance: Instance): void
-}
-
-/** Where an Instance comes from. */
-export interface InstanceFrom {
-  /** What every attempt on it is recorded with. */
-  readonly record: Pick<AttemptRecord, 'driver' | 'vmm' | 'snapshot'>
-  /** It came up from a snapshot. */
-  readonly isRestored: boolean
-  /** A stronger rung of the ladder was refused before. */
-  readonly isRefused: boolean
-  readonly mayPause: boolean
-}
-
-export interface InstanceOptions {
-  readonly id: string
-  readonly epoch: string
-  readonly node: string
-  readonly from: InstanceFrom
-  readonly build: RuntimeBuild
-  readonly sandbox: Sandbox
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly logBytesPerSecond: number
-  readonly openService: (service: string, instance: Instance, stream: Duplex) => boolean
 }
 
 /** A runtime that ended its channel gets this long to end by itself, so that its own exit is reported. */
@@ -83,6 +57,10 @@ export class Instance {
   isRetired = false
   /** Ran since the usage was sampled. */
   isTouched = false
+  /** Of the secrets it was bound with; empty when it has none. */
+  secretsStamp = ''
+  /** Taken over from an earlier agent, whose invocation still ran. */
+  wasBusy = false
   /** The freeze that holds, under way or done. */
   freeze: Promise<void> | null = null
   chargedMib = 0
@@ -110,8 +88,8 @@ export class Instance {
     this.from = options.from
     this.build = build
     this.sandbox = sandbox
-    this.createdAt = clock.nowMs()
-    this.lastUsedAt = this.createdAt
+    this.createdAt = options.takenOver?.createdAt ?? clock.nowMs()
+    this.lastUsedAt = clock.nowMs()
     this.hello = new Promise((resolve, reject) => (this.#greet = { resolve, reject }))
     // Whoever boots it waits for it; after that a rejection has no reader.
     this.hello.catch(() => {})
@@ -121,12 +99,14 @@ export class Instance {
       emit: (code, invocation, text) => this.#emit(code, invocation, text),
       rest: (ms) => this.#rest(ms),
     })
-    this.link = new HostLink(sandbox.channels.runtime, { epoch, role: 'runtime', handlers: this.#runtimeHandlers() })
+    const isTakenOver = options.takenOver !== undefined
+    const link = { epoch, isTakenOver }
+    this.link = new HostLink(sandbox.channels.runtime, { ...link, role: 'runtime', handlers: this.#runtimeHandlers() })
     const { supervisor } = sandbox.channels
     this.#supervisor =
       supervisor === null
         ? null
-        : new HostLink(supervisor, { epoch, role: 'supervisor', handlers: this.#supervisorHandlers() })
+        : new HostLink(supervisor, { ...link, role: 'supervisor', handlers: this.#supervisorHandlers() })
     void sandbox.exited.then((exit) => this.#onExited(exit))
   }
 
@@ -257,7 +237,8 @@ export class Instance {
   #runtimeHandlers(): ConstructorParameters<typeof HostLink>[1]['handlers'] {
     const { id, clock, logBytesPerSecond } = this.#options
     return {
-      onHello: () => {
+      onHello: ({ isBusy }) => {
+        this.wasBusy = isBusy
         this.link.configure({ instance: id, nowMs: clock.nowMs(), logBytesPerSecond })
         this.#greet.resolve()
       },

@@ -6,6 +6,7 @@ import type { Arch } from '../domain/function.ts'
 import type { ImageStore } from '../domain/image.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
+import type { Survivors } from './adoptions.ts'
 import type { PlaceNames } from './binding.ts'
 
 export interface LocalAgentOptions {
@@ -34,6 +35,8 @@ export interface LocalAgentOptions {
   /** VMMs kept waiting for the state of each snapshot that was started from lately. */
   readonly vmPrespawn: number
   readonly names: PlaceNames
+  /** Instances that outlived the agent before this one; without it none is looked for. */
+  readonly survivors?: Survivors
   /** Log output of one Instance; more is dropped. */
   readonly logBytesPerSecond?: number
   readonly clock?: Clock

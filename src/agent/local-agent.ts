@@ -12,6 +12,7 @@ import { defaultIsolation } from '../domain/driver.ts'
 import { parseVersionKey, versionKey, type Version, type VersionRef } from '../domain/function.ts'
 import type { InstanceInfo } from '../domain/instance.ts'
 import type { Logger } from '../domain/logger.ts'
+import { Adoptions } from './adoptions.ts'
 import { Alarm } from './alarm.ts'
 import { bootContextOf } from './boot-context.ts'
 import { CodeCache, type Code } from './code-cache.ts'
@@ -56,6 +57,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   readonly #sweeps: Alarm
   readonly #gate: StartGate
   readonly #sampler: UsageSampler
+  readonly #adoptions: Adoptions
   #isClosed = false
 
   constructor(options: LocalAgentOptions) {
@@ -78,8 +80,9 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
         this.#sources.rest(version)
       },
     })
+    const boot = bootContextOf(options, this.clock)
     this.#sources = new Sources({
-      boot: bootContextOf(options, this.clock),
+      boot,
       ...{ drivers: options.drivers, runtimes: options.runtimes, names: options.names, budget: this.#budget },
       ...{ poolSize: options.poolSize, vmPoolSize: options.vmPoolSize, clock: this.clock, logger: this.logger },
       ...{ vmFunctionPoolSize: options.vmFunctionPoolSize, vmPrespawn: options.vmPrespawn },
@@ -89,10 +92,19 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     })
     this.#gate = new StartGate({ clock: this.clock })
     this.#sampler = new UsageSampler(this.clock, () => this.#groups.instances())
+    this.#adoptions = new Adoptions({
+      ...{ survivors: options.survivors ?? null, boot, secrets: options.secrets, names: options.names },
+      placeOf: (version) => this.#sources.placeOf(version),
+      code: (version) => this.#code.get(version),
+      reserve: (version) => this.reserve(version),
+      groupOf: (version) => this.#groups.of(version),
+    })
   }
 
   async register(): Promise<AgentStatus> {
+    await this.#adoptions.begin()
     await this.#sources.open()
+    await this.#adoptions.settledSoon()
     return this.#statusNow()
   }
 
@@ -245,11 +257,12 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   async close(): Promise<void> {
     this.isDraining = true
     this.#isClosed = true
-    for (const alarm of [this.#deadlines, this.#sweeps]) alarm.stop()
+    for (const each of [this.#adoptions, this.#deadlines, this.#sweeps]) each.stop()
     for (const execution of [...this.#executions.values()])
       execution.refuse({ code: 'draining', message: `Node ${this.node} is closing.`, retryAfterMs: 1_000 })
     await Promise.all([...this.#groups.instances()].map((instance) => instance.kill()))
     await this.#sources.close()
+    await this.#adoptions.settled()
     await this.#functionLogs.flush()
   }
 
@@ -294,6 +307,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
 
   onInstanceChanged(instance: Instance): void {
     if (this.#watchers.size > 0) this.#emit({ type: 'instance', instance: instance.info() })
+  }
+
+  onLoaded(instance: Instance): void {
+    this.#adoptions.loaded(instance)
   }
 
   sweepAt(dueMs: number): void {

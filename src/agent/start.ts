@@ -11,6 +11,7 @@ import { describeDeath, initError, initTimeout, startFailed, type Death, type Fa
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { unpark } from './parking.ts'
+import { revealSecrets } from './secret-env.ts'
 import type { Pool } from './pool.ts'
 import type { Pass, StartGate, StartGroup } from './start-gate.ts'
 import { timedPhase, type TimedPhase } from './start-phases.ts'
@@ -156,10 +157,10 @@ export class Start implements InstanceOwner {
   }
 
   async #place(instance: Instance): Promise<void> {
-    const { version, clock, log, secrets, names } = this.#options
+    const { version, clock, log, names } = this.#options
     // 2. Code, and the secrets' values beside it.
     const fetchFromMs = clock.monotonicMs()
-    const revealing = revealSecrets(version, secrets)
+    const revealing = revealSecrets(version, this.#options.secrets)
     const fetched = this.#options.code()
     const code = fetched instanceof Promise ? await fetched : fetched
     const allocFromMs = clock.monotonicMs()
@@ -175,13 +176,15 @@ export class Start implements InstanceOwner {
     const waking = unpark(instance.sandbox)
     if (waking !== null) await waking
     const files = await instance.sandbox.bind(bindSpec(version, code))
-    const secretEnv = revealing === null ? null : await revealing
+    const secrets = revealing === null ? null : await revealing
     if (this.#isOver || instance.isDead) return
     const connectFromMs = clock.monotonicMs()
     this.#pushBound(allocFromMs, connectFromMs, files.networkMs)
     // 4. BIND.
     instance.bindTo(version, log)
-    instance.link.bind(bindMessage(version, { instance: instance.id, files, secretEnv, names, purpose: 'serve' }))
+    instance.secretsStamp = secrets?.stamp ?? ''
+    const message = { instance: instance.id, files, secretEnv: secrets?.env ?? null, names, purpose: 'serve' } as const
+    instance.link.bind(bindMessage(version, message))
     this.#bindSentMs = clock.monotonicMs()
     const { initTimeoutMs } = version.config
     this.#initTimer = clock.schedule(initTimeoutMs, () => this.#fail(initTimeout(initTimeoutMs)))
@@ -235,19 +238,4 @@ export class Start implements InstanceOwner {
     this.#options.onFailed(this, failure)
     void this.instance?.kill()
   }
-}
-
-function revealSecrets(version: Version, source: SecretSource): Promise<Record<string, string>> | null {
-  const wanted = Object.entries(version.config.secrets)
-  if (wanted.length === 0) return null
-  return source.reveal(version.project, [...new Set(wanted.map(([, name]) => name))]).then((values) => {
-    const env: Record<string, string> = {}
-    for (const [variable, name] of wanted) {
-      const value = values.get(name)
-      if (value === undefined)
-        throw new AppError('not_found', `Secret "${name}" of ${version.functionName} does not exist. Set it again.`)
-      env[variable] = value
-    }
-    return env
-  })
 }

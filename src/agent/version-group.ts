@@ -24,6 +24,8 @@ export interface GroupHost {
   charge(mib: number): void
   makeStart(version: Version, hooks: StartHooks): Start
   onInstanceChanged(instance: Instance): void
+  /** It serves its Version from now on. */
+  onLoaded(instance: Instance): void
   /** An Instance of `group` will want freezing or reaping at `dueMs` (monotonic). */
   sweepAt(dueMs: number): void
   onStartOver(): void
@@ -102,6 +104,13 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     else this.#freeIfAlive(instance)
   }
 
+  /** Takes in an Instance that an earlier agent left: loaded, idle. Its memory is reserved. */
+  adopt(instance: Instance): void {
+    this.#join(instance)
+    this.#free(instance)
+    this.#host.onInstanceChanged(instance)
+  }
+
   /** Ends an Instance of this Version; `why` explains the next cold start. */
   discard(instance: Instance, why: ColdCause): void {
     this.#idle = this.#idle.filter((other) => other !== instance)
@@ -167,7 +176,6 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     else this.#sweepSoon(instance)
   }
 
-  /** Fails everyone who still waits. */
   refuseAll(refused: Parameters<Execution['refuse']>[0]): void {
     for (const execution of this.#waiting.splice(0)) execution.refuse(refused)
   }
@@ -238,12 +246,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   #onStarted(start: Start, instance: Instance): void {
     this.#starts.delete(start)
-    this.#backoff.succeeded()
-    this.#causes.started()
-    instance.owner = this
-    instance.chargedMib = this.version.config.memoryMib
-    instance.idleSinceMs = this.#host.clock.monotonicMs()
-    this.live.add(instance)
+    this.#join(instance)
     this.#host.onStartOver()
     const early = start.execution
     if (early !== null) {
@@ -255,6 +258,16 @@ export class VersionGroup implements InstanceOwner, StartGroup {
       else this.#run(instance, execution, start)
     }
     this.#host.onInstanceChanged(instance)
+  }
+
+  #join(instance: Instance): void {
+    this.#backoff.succeeded()
+    this.#causes.started()
+    instance.owner = this
+    instance.chargedMib = this.version.config.memoryMib
+    instance.idleSinceMs = this.#host.clock.monotonicMs()
+    this.live.add(instance)
+    this.#host.onLoaded(instance)
   }
 
   #onStartFailed(start: Start, failure: Failure): void {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Agent, SecretSource } from '../domain/agent.ts'
 import type { Caller, Control } from '../domain/control.ts'
 import { invalid } from '../domain/error.ts'
@@ -65,7 +66,11 @@ export function secretSource({ store, vault }: { store: Store; vault: Vault }): 
   return {
     async reveal(project, names) {
       const sealed = await store.secrets.sealed(project, names)
-      return new Map([...sealed].map(([name, bytes]) => [name, vault.open(project, name, bytes)]))
+      const values = new Map([...sealed].map(([name, bytes]) => [name, vault.open(project, name, bytes)]))
+      // Each sealing has randomness of its own: the digest of what came of it is that of nothing else.
+      const hash = createHash('sha256')
+      for (const name of [...sealed.keys()].toSorted()) hash.update(`${name}\0`).update(sealed.get(name) ?? '')
+      return { values, stamp: hash.digest('hex') }
     },
   }
 }

@@ -1,3 +1,4 @@
+import type { VersionSource } from '../domain/agent.ts'
 import type { Caller } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { DeployedVersion, FunctionRecord } from '../domain/function.ts'
@@ -79,6 +80,16 @@ export class VersionCache {
     const alias = await this.#store.aliases.get(project, name, qualifier)
     if (alias === null) throw noVersion(name, qualifier)
     return alias.version
+  }
+}
+
+/** For an agent that finds Instances of an earlier one. */
+export function activeVersions(store: Store): VersionSource {
+  return {
+    async find(project, functionName, number) {
+      const version = await store.functions.version(project, functionName, number)
+      return version?.state === 'active' ? version : null
+    },
   }
 }
 

@@ -139,7 +139,18 @@ export interface InstanceIdentity {
 
 /** Secret values of a Version, looked up at BIND and never kept. */
 export interface SecretSource {
-  reveal(project: string, names: readonly string[]): Promise<ReadonlyMap<string, string>>
+  reveal(project: string, names: readonly string[]): Promise<RevealedSecrets>
+}
+
+export interface RevealedSecrets {
+  readonly values: ReadonlyMap<string, string>
+  /** Another as soon as one of them was set again, whatever its value. Tells nothing of the values, so it may be kept. */
+  readonly stamp: string
+}
+
+/** Versions that Instances of an earlier agent may belong to; null for one that is gone, or not active. */
+export interface VersionSource {
+  find(project: string, functionName: string, number: number): Promise<Version | null>
 }
 
 /** A machine that runs Instances. The local agent and, on a fleet, a gRPC client are two implementations; suite: test/contract/agent.contract.ts. */

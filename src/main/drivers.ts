@@ -25,6 +25,8 @@ export interface OpenedDrivers {
   readonly images: ImageStore | null
   /** Why functions that ask for nothing do not run in microVMs, a sentence for each driver; empty when they do, or nobody asked. */
   readonly lost: readonly string[]
+  /** Ends machines of an earlier platform that were not recovered by now; resolves with their names. */
+  sweep(): Promise<readonly string[]>
   close(): Promise<void>
 }
 
@@ -72,7 +74,7 @@ export async function openDrivers(
     const vms = await openVmDrivers(context)
     undo.add('vm drivers', () => vms.close())
     const drivers = inOrder(process === null ? [] : [process.driver], vms.drivers)
-    return { drivers, images: vms.images, lost: vms.lost, close: () => undo.run() }
+    return { drivers, images: vms.images, lost: vms.lost, sweep: () => vms.sweep(), close: () => undo.run() }
   } catch (error) {
     await undo.run()
     throw error
@@ -90,7 +92,8 @@ function inOrder(processes: readonly Driver[], vms: readonly { driver: Driver; i
 function plain({ isolation }: Config): OpenedDrivers {
   const driver = new PlainDriver({ shimFolder })
   const drivers = isolation === 'vm' ? [] : [driver]
-  return { drivers, images: null, lost: ['Only Linux has microVMs.'], close: async () => driver.close() }
+  const none = { images: null, lost: ['Only Linux has microVMs.'], sweep: async () => [] }
+  return { ...none, drivers, close: async () => driver.close() }
 }
 
 function uidsOf(data: string): UidRange {

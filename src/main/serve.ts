@@ -6,6 +6,7 @@ import { openArtifactStore } from '../artifact/store.ts'
 import { createControl } from '../control/control.ts'
 import { openReceiptLog } from '../control/receipts.ts'
 import { secretSource } from '../control/secrets.ts'
+import { activeVersions } from '../control/versions.ts'
 import { openVault } from '../control/vault.ts'
 import type { Agent, AgentStatus, HostServices } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
@@ -84,6 +85,7 @@ async function start(undo: Undo): Promise<void> {
     runtimes,
     artifacts,
     secrets: secretSource({ store, vault }),
+    survivors: { versions: activeVersions(store), sweep: () => opened.sweep() },
     hostServices: { open: (service, identity, stream) => hostServices.open(service, identity, stream) },
     outcomes: { record: () => {} },
     logger,

@@ -19,6 +19,8 @@ export interface OpenedVms {
   readonly images: ImageStore | null
   /** Why functions that ask for nothing do not run in microVMs, a sentence for each driver; empty when they do. */
   readonly lost: readonly string[]
+  /** Ends machines of an earlier platform that were not recovered by now; resolves with their names. */
+  sweep(): Promise<readonly string[]>
   close(): Promise<void>
 }
 
@@ -32,7 +34,7 @@ const openers = { firecracker: openFirecracker, qemu: openQemu }
  *  Throws invalid when the configuration names one that it lacks the program for. */
 export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> {
   const { config, vmms } = context
-  if (config.driver === 'process') return none([])
+  if (config.driver === 'process') return none(context, [])
   if (config.driver !== 'auto' && vmms[config.driver] === '')
     throw new AppError('invalid', `Cannot use driver "${config.driver}": its program is not on this machine.`, {
       field: 'driver',
@@ -43,7 +45,7 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
   const missing = missingVmms(vmms).filter(({ name }) => wanted.includes(name))
   const lost = missing.map(({ name, detail }) => `${name}: ${detail}`)
   const names = wanted.filter((name) => !missing.some((each) => each.name === name))
-  if (names.length === 0) return none(lost)
+  if (names.length === 0) return none(context, lost)
   const images = platformImages(config, context)
   const host = new VmHost({
     launcher: context.launcher,
@@ -52,10 +54,7 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
     resolverPort: context.resolverPort,
     bytesPerSecond,
   })
-  // A machine that an earlier platform left serves nobody any more.
-  await host.sweep().catch((error: unknown) => {
-    context.logger.warn('vm.sweep.failed', { error: toAppError(error).message })
-  })
+  await host.survey()
   const drivers: { driver: VmDriver; isPreferred: boolean }[] = []
   const close = async (): Promise<void> => {
     for (const { driver } of drivers) await driver.close()
@@ -75,11 +74,14 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
       lost.push(`${name}: ${toAppError(error).message}`)
     }
   }
-  return { drivers, images, lost: drivers.some(({ isPreferred }) => isPreferred) ? [] : lost, close }
+  const isLess = !drivers.some(({ isPreferred }) => isPreferred)
+  return { drivers, images, lost: isLess ? lost : [], sweep: () => host.sweep(), close }
 }
 
-function none(lost: readonly string[]): OpenedVms {
-  return { drivers: [], images: null, lost, close: async () => {} }
+/** Machines that an earlier platform left serve nobody any more. */
+async function none({ launcher }: DriverContext, lost: readonly string[]): Promise<OpenedVms> {
+  await launcher.request('vm_sweep')
+  return { drivers: [], images: null, lost, sweep: async () => [], close: async () => {} }
 }
 
 /** What cannot even be tried, and what helps. */

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readlinkSync } from 'node:fs'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
-import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { call, deployFiles, invoke } from '../support/functions.ts'
@@ -145,28 +143,6 @@ test('stop: no VMM is left', { skip }, async () => {
   assert.equal(await platform.stop(), 0)
   assert.deepEqual(machinesOf(platform.data), [])
   platform = await startPlatform()
-})
-
-test('kill -9 of the platform: no machine is left after the next start', { skip }, async () => {
-  const scratch = await mkdtemp(path.join(os.tmpdir(), 'hearth-orphan-'))
-  const dead = await startPlatform({ data: path.join(scratch, 'data'), keepData: true })
-  const { runtime, handler, file, code } = handlers.node
-  const config = { isolation: 'vm', timeoutMs: 120_000 }
-  await deployFiles(dead, { name: 'orphan', runtime, handler, files: { [file]: code }, config })
-  assert.equal((await invoke(dead, 'orphan', { do: 'echo' })).status, 200)
-  assert.ok(machinesOf(dead.data).length > 0, 'its machine is kept warm')
-  await dead.kill9()
-  const next = await startPlatform({ data: dead.data })
-  try {
-    // They are killed before the platform is ready, and die a moment later.
-    for (let tries = 0; tries < 50 && machinesOf(dead.data).length > 0; tries++)
-      await new Promise((resolve) => void setTimeout(resolve, 100))
-    assert.deepEqual(machinesOf(dead.data), [])
-    assert.deepEqual(await readdir(path.join(dead.data, 'vm')).catch(() => []), [])
-  } finally {
-    await next.stop()
-    await rm(scratch, { recursive: true, force: true })
-  }
 })
 
 /** VMMs hold descriptors only: which platform they are of shows in the files behind those. */

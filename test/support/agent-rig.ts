@@ -136,7 +136,10 @@ export class AgentRig<D extends Driver = FakeDriver, C extends Clock = ManualClo
       runtimes: catalogOf(fakeBuild),
       artifacts: foldersAsArtifacts(new Map(), this.folder),
       secrets: {
-        reveal: async (_project, names) => new Map(names.map((name) => [name, this.secrets.get(name) ?? ''])),
+        reveal: async (_project, names) => {
+          const values = new Map(names.map((name) => [name, this.secrets.get(name) ?? '']))
+          return { values, stamp: JSON.stringify([...values]) }
+        },
       },
       hostServices: { open: () => false },
       outcomes: { record: (id, result) => void this.recorded.push({ id, result }) },

@@ -76,6 +76,7 @@ async function openOn<V extends Vmm>(
   })
   const uids = new UidRange({ first: options.firstUid, count: 1_000 })
   const host = new VmHost({ launcher: client, uids, runFolder, resolverPort: null, bytesPerSecond: 125_000_000 })
+  await host.survey()
   const vmm = await options.makeVmm(host)
   const driver = new VmDriver({ vmm, images, logger, enforced: [], probeBuild: () => builds[0] ?? null })
   return {

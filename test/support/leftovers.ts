@@ -102,6 +102,8 @@ function processesOf(data: string): string[] {
     .flatMap((pid) => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+        // A machine whose launcher was killed is PID 1's child: where that reaps nobody its name stays, and nothing else of it.
+        if (line === '' && /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) return []
         const isOurs = line.includes(data) || readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(group)
         return isOurs ? [`process ${pid}: ${line}`] : []
       } catch {

@@ -79,7 +79,7 @@ impl Vms {
 
     pub fn list(&self) -> impl Iterator<Item = Value> + '_ {
         let running = self.running.values().filter(|vm| vm.is_running);
-        running.map(|vm| json!({ "instance": vm.id, "pid": vm.pid, "kind": "vm", "isAdopted": vm.is_adopted }))
+        running.map(|vm| json!({ "instance": vm.id, "pid": vm.pid, "kind": "vm", "uid": vm.record.uid, "isAdopted": vm.is_adopted }))
     }
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
-import { availableParallelism, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type {
   BootSpec,
@@ -21,13 +21,13 @@ import type { Logger } from '../../domain/logger.ts'
 import type { RuntimeBuild } from '../../domain/runtime.ts'
 import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.ts'
 import { Undo } from '../../domain/undo.ts'
-import { greet, resume, takeOver, type Guest } from './handshake.ts'
+import { greet, resume } from './handshake.ts'
 import { inTime } from '../in-time.ts'
-import { Turns } from './turns.ts'
 import { VmSandbox } from './vm-sandbox.ts'
-import { parseVmState, type VmState } from './vm-state.ts'
+import { checkImage, parseVmState, type VmState } from './vm-state.ts'
 import { WaitingVmm } from './waiting-vmm.ts'
-import { vmOverheadMib, type Accelerator, type Machine, type Vmm } from './vmm.ts'
+import { Wakings } from './wakings.ts'
+import { vmOverheadMib, type Accelerator, type Vmm } from './vmm.ts'
 
 export interface VmDriverOptions {
   readonly vmm: Vmm
@@ -47,9 +47,6 @@ type Tried = { readonly bootMs: number } | { readonly failure: string }
 /** A guest is up in 0.3 s on KVM and in 1 to 2 s emulated, on a machine that does nothing else. */
 const probeMsMax: Readonly<Record<Accelerator, number>> = { kvm: 5_000, tcg: 60_000 }
 
-/** A guest answers in 10 to 100 ms; emulated, beside others on a busy machine, in a second or two. */
-const wakeMsMax = 10_000
-
 export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
 
 /** Instances as microVMs: `vmm` makes machines, this boots a guest in them and speaks to its init.
@@ -61,8 +58,7 @@ export class VmDriver implements Driver {
   readonly #waiting = new Set<WaitingVmm>()
   readonly #loaded = new Map<string, Promise<void>>()
   readonly #tried: Map<Accelerator, Tried>
-  /** A guest that wakes keeps a core busy: with all at once, none would answer in time. */
-  readonly #wakings = new Turns(availableParallelism() + 1)
+  readonly #wakings = new Wakings()
   #facts: VmmFacts | null = null
 
   constructor(options: VmDriverOptions) {
@@ -204,9 +200,7 @@ export class VmDriver implements Driver {
     spec: RecoverSpec,
     options: { signal?: AbortSignal; deadlineMs: number },
   ): Promise<Sandbox | null> {
-    const state = parseVmState(handle.state)
-    if (state.vmm !== this.#vmm)
-      throw new AppError('driver_failed', `It was made by ${state.vmm.slice(0, 100)}, here is ${this.#vmm}.`)
+    const state = parseVmState(handle.state, this.#vmm)
     const held = this.#alive.get(state.instance)
     if (held !== undefined) return held
     return this.#inTime(state.instance, { ...options, verb: 'take over' }, (undo) => this.#recover(state, spec, undo))
@@ -228,13 +222,8 @@ export class VmDriver implements Driver {
     // First of all, so that no sweep takes it and no other machine gets its uid.
     const machine = await vmm.recover(state, (name, step) => undo.add(name, step))
     if (machine === null) return null
-    const own = await images.runtimeImage(runtime)
-    if (own.digest !== image)
-      throw new AppError(
-        'driver_failed',
-        `Its root image is ${image.slice(0, 80)}, that of ${runtime.id} is ${own.digest}.`,
-      )
-    const link = await this.#wakings.run(() => wake(machine, { instanceId, epoch }))
+    checkImage(state, await images.runtimeImage(runtime))
+    const link = await this.#wakings.wake(machine, { instanceId, epoch })
     const made = { vmm: state.vmm, image }
     const sandbox = { machine, driver: this.name, made, memoryMib, hasCode, folder: null }
     return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
@@ -356,21 +345,5 @@ export class VmDriver implements Driver {
     this.#alive.set(instanceId, sandbox)
     void sandbox.exited.then(() => this.#alive.delete(instanceId))
     return sandbox
-  }
-}
-
-/** Lets a machine of an earlier platform go on. Throws timeout when its guest does not answer. */
-async function wake(machine: Machine, of: { instanceId: string; epoch: string }): Promise<Guest> {
-  let isLate = false
-  const timer = setTimeout(() => {
-    isLate = true
-    void machine.kill().catch(() => {})
-  }, wakeMsMax)
-  try {
-    return await takeOver(machine, of)
-  } catch (cause) {
-    throw isLate ? new AppError('timeout', `Its guest did not answer within ${wakeMsMax} ms.`, { cause }) : cause
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -56,8 +56,6 @@ const pidsMax = 64
 /** VMM heap and, under TCG, translated code: measured 20-31 MiB at rest, translation buffers grow with the guest's code. */
 const vmmOverheadMib = 384
 const connectMsMax = 2_000
-/** As the launcher takes it. Twin: `is_instance` in guest/src/request. */
-const instancePattern = /^[a-z0-9-]{1,64}$/
 
 /** Machines' processes by way of the privileged launcher (docs/reference/launcher-protocol.md). */
 export class VmHost {
@@ -65,6 +63,8 @@ export class VmHost {
 
   /** Instances of this platform, by their run folder's name. */
   readonly #own = new Set<string>()
+  /** Uids of machines that an earlier platform left, by instance, until they are adopted or have ended. */
+  readonly #survivors = new Map<string, number>()
 
   constructor(options: VmHostOptions) {
     this.#options = options
@@ -84,31 +84,37 @@ export class VmHost {
     }
   }
 
-  /** Takes over a machine that an earlier platform started, held from before this first waits; null when it is gone. `root`: of its jail, if it has one.
-   *  Throws driver_failed for what cannot be a machine of this platform; it is killed if it is one. */
+  /** Finds out what an earlier platform left, so that nothing new gets the uid of any of it. */
+  async survey(): Promise<void> {
+    const { launcher, uids } = this.#options
+    const { instances } = await launcher.request('list')
+    for (const each of Array.isArray(instances) ? (instances as readonly Reply[]) : []) {
+      const { instance, kind, uid } = each
+      if (kind !== 'vm' || typeof instance !== 'string' || typeof uid !== 'number') continue
+      if (!uids.claim(uid)) continue
+      this.#survivors.set(instance, uid)
+      launcher.onExited(instance, () => this.#survivors.delete(instance) && uids.give(uid))
+    }
+  }
+
+  /** Takes over a machine that `survey` found, held from before this first waits; null when it is gone. `root`: of its jail, if it has one. */
   async adopt(state: Readonly<Record<string, unknown>>): Promise<{ vm: VmProcess; root: string | null } | null> {
-    const { launcher, uids, runFolder } = this.#options
-    const { instance, uid } = state
-    if (typeof instance !== 'string' || !instancePattern.test(instance) || this.#own.has(instance))
-      throw new AppError('driver_failed', 'Its handle names no instance of an earlier platform.')
-    if (typeof uid !== 'number' || !uids.claim(uid))
-      throw new AppError(
-        'driver_failed',
-        `Its handle names uid ${String(uid)}, which is not one of this platform's, or in use.`,
-      )
+    const { launcher, runFolder } = this.#options
+    const instance = String(state['instance'])
+    const uid = this.#survivors.get(instance)
+    if (uid === undefined) return null
+    this.#survivors.delete(instance)
     const vm = new VmProcess({ ...this.#options, instanceId: instance, uid, folder: join(runFolder, instance) })
     this.#hold(vm)
     try {
-      const reply = await launcher.request('vm_adopt', { instance })
-      if (reply['uid'] === uid) return { vm, root: typeof reply['root'] === 'string' ? reply['root'] : null }
+      const { root } = await launcher.request('vm_adopt', { instance })
+      return { vm, root: typeof root === 'string' ? root : null }
     } catch (error) {
       if (launcher.isClosed) throw error
-      // The launcher does not know it: it has ended, and what was left of it is freed.
+      // The launcher does not know it any more: it has ended, and what was left of it is freed.
       await vm.abandon()
       return null
     }
-    await vm.kill()
-    throw new AppError('driver_failed', `Its handle names uid ${uid}, it runs as another.`)
   }
 
   /** Ends every machine of an earlier platform that was not adopted, and removes what is left of its sockets. Returns their names. */

@@ -1,4 +1,5 @@
 import { AppError } from '../../domain/error.ts'
+import type { RuntimeImage } from '../../domain/image.ts'
 import type { MadeWith } from './vm-sandbox.ts'
 
 /** What a machine's handle says, parsed; what its VMM adds is for the VMM to check. */
@@ -8,16 +9,24 @@ export interface VmState extends Readonly<Record<string, unknown>>, MadeWith {
   readonly hasCode: boolean
 }
 
-/** Throws driver_failed, naming the field that is wrong. */
-export function parseVmState(state: Readonly<Record<string, unknown>>): VmState {
+/** Throws driver_failed, naming the field that is wrong, or the VMM that is another than `here`. */
+export function parseVmState(state: Readonly<Record<string, unknown>>, here: string): VmState {
   const { instance, memoryMib, vmm, image, hasCode } = state
   if (typeof instance !== 'string') throw wrong('instance', 'a text')
   if (typeof memoryMib !== 'number' || !Number.isInteger(memoryMib) || memoryMib <= 0)
     throw wrong('memoryMib', 'a whole number above 0')
   if (typeof vmm !== 'string') throw wrong('vmm', 'a text')
+  if (vmm !== here) throw new AppError('driver_failed', `It was made by ${vmm.slice(0, 100)}, here is ${here}.`)
   if (typeof image !== 'string') throw wrong('image', 'a text')
   if (typeof hasCode !== 'boolean') throw wrong('hasCode', 'true or false')
   return { ...state, instance, memoryMib, vmm, image, hasCode }
+}
+
+/** Throws driver_failed when its guest is not what `image` holds: another init, or another runtime. */
+export function checkImage({ image: made }: VmState, image: RuntimeImage): void {
+  if (image.digest === made) return
+  const { id } = image.runtime
+  throw new AppError('driver_failed', `Its root image is ${made.slice(0, 80)}, that of ${id} is ${image.digest}.`)
 }
 
 function wrong(field: string, rule: string): AppError {

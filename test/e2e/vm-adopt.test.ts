@@ -1,0 +1,229 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { DatabaseSync } from 'node:sqlite'
+import os from 'node:os'
+import path from 'node:path'
+import { after, afterEach, before, test } from 'node:test'
+import { openVault } from '../../src/control/vault.ts'
+import { call, deployFiles, invoke } from '../support/functions.ts'
+import { leftovers } from '../support/leftovers.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
+import { until } from '../support/until.ts'
+import { vmMissing } from '../support/vm-rig.ts'
+
+/* A platform or its launcher is killed while microVMs live: the next one goes on with those that it may, and ends the others. Real guests, emulated. */
+
+const missing = vmMissing()
+const skip = missing === null ? false : missing
+
+/** Counts its calls in the process; says with which secret, and what the platform's API calls it. */
+const code = `
+let calls = 0
+exports.handler = async (event) => {
+  if (event.hang) await new Promise((resolve) => setTimeout(resolve, 600_000))
+  calls++
+  if (!event.whoami) return [calls, process.env.TOKEN ?? null, require('os').hostname()]
+  const reply = await fetch(process.env.HEARTH_API_URL + '/v1/functions/keeper')
+  return [calls, reply.status]
+}`
+
+let scratch = ''
+let data = ''
+let platform: Platform | null = null
+
+before(async () => {
+  scratch = await mkdtemp(path.join(os.tmpdir(), 'hearth-adopt-'))
+  data = path.join(scratch, 'data')
+})
+after(async () => rm(scratch, { recursive: true, force: true }))
+/** Each test ends with an orderly stop: nothing of it outlives that. */
+afterEach(async () => {
+  if (platform === null) return
+  assert.equal(await platform.stop(), 0, platform.output())
+  platform = null
+  assert.deepEqual(leftovers(data), [])
+  assert.deepEqual(readdirSync(path.join(data, 'vm')), [])
+})
+
+async function up(): Promise<Platform> {
+  platform = await startPlatform({ data, keepData: true })
+  return platform
+}
+
+/** With the function `keeper`, and one call of it behind it. */
+async function upWithKeeper(config: Record<string, unknown> = {}): Promise<Platform> {
+  const started = await up()
+  await call(started, 'DELETE', '/v1/functions/keeper')
+  const all = { isolation: 'vm', timeoutMs: 120_000, keepAliveMs: 600_000, ...config }
+  await deployFiles(started, {
+    name: 'keeper',
+    runtime: 'node',
+    handler: 'index.handler',
+    files: { 'index.js': code },
+    config: all,
+  })
+  const reply = await invoke(started, 'keeper', {})
+  assert.equal(reply.status, 200, reply.body.toString())
+  assert.equal(reply.json<unknown[]>()[0], 1)
+  await until(() => handles().length > 0 || 'no handle', { timeoutMs: 5_000, what: 'a handle on disk' })
+  return started
+}
+
+/** Instances that have a handle. */
+function handles(): string[] {
+  return readdirSync(path.join(data, 'instances')).filter((name) => {
+    try {
+      return readdirSync(path.join(data, 'instances', name)).includes('handle.json')
+    } catch {
+      return false // Gone by now.
+    }
+  })
+}
+
+/** The VMM of an Instance. */
+function vmmOf(instance: string): number {
+  const { pid }: { pid: number } = JSON.parse(readFileSync(path.join(data, 'vms', `${instance}.json`), 'utf8'))
+  return pid
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+function events(of: Platform, event: string): Record<string, unknown>[] {
+  const lines = of
+    .output()
+    .split('\n')
+    .filter((line) => line.includes(`"event":"${event}"`))
+  return lines.map((line) => JSON.parse(line))
+}
+
+for (const whom of ['the platform', 'the launcher', 'both'] as const)
+  test(`kill -9 of ${whom}: the next platform goes on with the idle machine, warm`, { skip }, async () => {
+    const dead = await upWithKeeper({ permissions: ['functions:read'] })
+    const [instance = ''] = handles()
+    const pid = vmmOf(instance)
+    if (whom === 'both') process.kill(dead.launcherPid, 'SIGKILL')
+    if (whom === 'the launcher') await dead.killLauncher9()
+    else await dead.kill9()
+    assert.ok(isAlive(pid))
+
+    const next = await up()
+    const reply = await invoke(next, 'keeper', {})
+    assert.deepEqual(reply.json<unknown[]>(), [2, null, instance])
+    assert.equal(reply.headers.get('hearth-start'), 'warm')
+    const receipt = await call(next, 'GET', `/v1/invocations/${reply.headers.get('hearth-invocation-id')}`)
+    const { start, attempts } = receipt.json<{
+      start: string
+      attempts: { instance: string; vmm: string; snapshot: string }[]
+    }>()
+    assert.deepEqual([start, attempts[0]?.instance, attempts[0]?.snapshot], ['warm', instance, 'runtime'])
+    assert.match(attempts[0]?.vmm ?? '', /^qemu /)
+    // Its own identity towards the platform's API is that of its channel, which is a new one.
+    assert.deepEqual((await invoke(next, 'keeper', { whoami: true })).json(), [3, 200])
+    assert.equal(vmmOf(instance), pid)
+    assert.deepEqual(handles(), [instance])
+  })
+
+test('kill -9 twice: the machine is taken over again', { skip }, async () => {
+  await (await upWithKeeper()).kill9()
+  await (await up()).kill9()
+  const next = await up()
+  assert.equal((await invoke(next, 'keeper', {})).json<unknown[]>()[0], 2)
+})
+
+test(
+  'kill -9 while an invocation runs: it is over, its machine is ended, the function log says so',
+  { skip },
+  async () => {
+    const dead = await upWithKeeper()
+    const [instance = ''] = handles()
+    const pid = vmmOf(instance)
+    const hanging = invoke(dead, 'keeper', { hang: true }).catch((error: unknown) => error)
+    await until(
+      async () => {
+        const { instances } = (await call(dead, 'GET', '/v1/nodes')).json<{
+          items: { instances: { busy: number } }[]
+        }>().items[0] ?? { instances: { busy: 0 } }
+        return instances.busy === 1 || `${instances.busy} busy`
+      },
+      { timeoutMs: 10_000, what: 'the invocation to run' },
+    )
+    await dead.kill9()
+    assert.ok((await hanging) instanceof Error)
+
+    const next = await up()
+    await until(() => !isAlive(pid) || 'alive', { timeoutMs: 10_000, what: 'its machine to end' })
+    assert.deepEqual(
+      events(next, 'instance.adopt.refused').map(({ why }) => why),
+      ['it still ran an invocation, which ended as crashed'],
+    )
+    const log = await call(next, 'GET', '/v1/functions/keeper/logs?tail=5')
+    assert.match(log.body.toString(), /still ran an invocation of the platform before this one, which ended as crashed/)
+    const reply = await invoke(next, 'keeper', {})
+    assert.equal(reply.json<unknown[]>()[0], 1)
+    assert.match(reply.headers.get('hearth-start') ?? '', /^cold/)
+  },
+)
+
+test('a machine that does not answer: the platform starts in time without it, and ends it', { skip }, async () => {
+  const dead = await upWithKeeper()
+  const [instance = ''] = handles()
+  const pid = vmmOf(instance)
+  process.kill(pid, 'SIGSTOP')
+  await dead.kill9()
+  const next = await up()
+  const [{ startMs = 0 } = {}] = events(next, 'platform.start')
+  assert.ok(Number(startMs) < 20_000, `${String(startMs)} ms`)
+  const reply = await invoke(next, 'keeper', {})
+  assert.equal(reply.json<unknown[]>()[0], 1)
+  await until(() => !isAlive(pid) || 'alive', { timeoutMs: 40_000, what: 'the stopped machine to end' })
+  await until(() => events(next, 'instance.adopt.refused').length === 1 || next.output().slice(-500), {
+    timeoutMs: 5_000,
+    what: 'the log to say why',
+  })
+  assert.match(
+    String(events(next, 'instance.adopt.refused')[0]?.['why']),
+    /take over instance "i-\w+": the deadline passed/,
+  )
+})
+
+test('a secret that was set again meanwhile: the machine is ended', { skip }, async () => {
+  const before = await up()
+  await call(before, 'PUT', '/v1/secrets/adopt-token', { value: 'one' })
+  await before.stop()
+  const dead = await upWithKeeper({ secrets: { TOKEN: 'adopt-token' } })
+  assert.equal((await invoke(dead, 'keeper', {})).json<unknown[]>()[1], 'one')
+  const [instance = ''] = handles()
+  const pid = vmmOf(instance)
+  await dead.kill9()
+  const sealed = openVault({ file: path.join(data, 'master.key') }).seal('default', 'adopt-token', 'two')
+  const db = new DatabaseSync(path.join(data, 'hearth.db'))
+  db.prepare("UPDATE secrets SET sealed = ?, revision = revision + 1 WHERE name = 'adopt-token'").run(sealed)
+  db.close()
+
+  const next = await up()
+  const reply = await invoke(next, 'keeper', {})
+  assert.deepEqual(reply.json<unknown[]>().slice(0, 2), [1, 'two'])
+  assert.equal(isAlive(pid), false)
+  assert.deepEqual(
+    events(next, 'instance.adopt.refused').map(({ why }) => why),
+    ['its secrets were set again'],
+  )
+})
+
+test('an orderly stop ends every machine', { skip }, async () => {
+  const stopped = await upWithKeeper()
+  const [instance = ''] = handles()
+  const pid = vmmOf(instance)
+  await stopped.stop()
+  assert.equal(isAlive(pid), false)
+  assert.deepEqual(handles(), [])
+  const next = await up()
+  assert.match((await invoke(next, 'keeper', {})).headers.get('hearth-start') ?? '', /^cold/)
+})
