@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict'
+import { readdirSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { afterEach, test } from 'node:test'
+import { ManualClock } from '../domain/clock.ts'
+import type { Version } from '../domain/function.ts'
+import type { LogFields, Logger } from '../domain/logger.ts'
+import { silentLogger } from '../domain/logger.ts'
+import { AgentRig, FakeDriver, versionOf, type FakeMeta } from '../../test/support/agent-rig.ts'
+import { until } from '../../test/support/until.ts'
+
+/* Two agents on one fake driver: the first is left as a kill leaves it, the second finds what is on disk. */
+
+const version = versionOf({ isolation: 'vm', snapshot: 'none', secrets: { TOKEN: 'token' }, keepAliveMs: 600_000 })
+
+type Rig = AgentRig<FakeDriver>
+
+const rigs: Rig[] = []
+afterEach(async () => {
+  for (const rig of rigs.splice(0)) await rig.close()
+})
+
+interface Next {
+  readonly rig: Rig
+  /** Why Instances were refused. */
+  readonly refused: string[]
+}
+
+/** An agent that ran `version` once, and how another finds it; `meta.sleep` never ends while nobody moves the clock. */
+async function killed(
+  options: { event?: unknown; of?: Version } = {},
+): Promise<{ first: Rig; next: (found?: Version | null, memoryMib?: number) => Next }> {
+  const clock = new ManualClock()
+  let calls = 0
+  const handler = async (event: unknown, meta: FakeMeta): Promise<unknown> => {
+    if (event !== null && typeof event === 'object' && 'hang' in event) await meta.sleep(Number.MAX_SAFE_INTEGER)
+    return { calls: ++calls, instance: meta.instanceId }
+  }
+  const driver = new FakeDriver({ clock, isVm: true, handler })
+  const agentOptions = { vmPoolSize: 0 }
+  const first = new AgentRig(clock, driver, agentOptions)
+  rigs.push(first)
+  first.secrets.set('token', 'one')
+  await first.agent.register()
+  const of = options.of ?? version
+  assert.equal((await first.run(of, {})).result.outcome, 'succeeded')
+  const folders = {
+    instances: path.join(first.folder, 'instances'),
+    logs: path.join(first.folder, 'logs'),
+    snapshots: path.join(first.folder, 'snapshots'),
+  }
+  if (of.config.reuse !== 'never')
+    await until(() => handlesIn(first).length === 1 || 'no handle', { timeoutMs: 5_000, what: 'the handle' })
+  if (options.event !== undefined) first.begin(of, options.event)
+  const next = (found: Version | null = of, memoryMib = 8_192): Next => {
+    const refused: string[] = []
+    const warn = (event: string, fields: LogFields = {}): void => {
+      if (event === 'instance.adopt.refused') refused.push(String(fields['why']))
+    }
+    const logger: Logger = { ...silentLogger, warn }
+    const survivors = { versions: { find: async () => found }, sweep: async () => [] }
+    const rig = new AgentRig(clock, driver, { ...agentOptions, folders, memoryMib, survivors, logger })
+    rigs.push(rig)
+    rig.secrets.set('token', 'one')
+    return { rig, refused }
+  }
+  return { first, next }
+}
+
+function handlesIn(rig: Rig): string[] {
+  const folder = path.join(rig.folder, 'instances')
+  try {
+    return readdirSync(folder).filter((name) => readdirSync(path.join(folder, name)).includes('handle.json'))
+  } catch {
+    return []
+  }
+}
+
+test('Adoptions: an idle Instance serves the next invocation warm, under its id, and counts towards memory', async () => {
+  const { first, next } = await killed()
+  const [id] = handlesIn(first)
+  const folder = path.join(first.folder, 'instances', String(id))
+  assert.equal(statSync(folder).mode & 0o777, 0o700)
+  assert.equal(statSync(path.join(folder, 'handle.json')).mode & 0o777, 0o600)
+  const { rig, refused } = next()
+  const status = await rig.agent.register()
+  assert.deepEqual(refused, [])
+  assert.equal(status.instances.ready, 1)
+  assert.equal(status.freeMib, 8_192 - version.config.memoryMib)
+  const { result, body } = await rig.run(version, {})
+  assert.deepEqual([result.outcome, result.start, result.attempt?.instance], ['succeeded', 'warm', id])
+  assert.deepEqual(JSON.parse(body.toString()), { calls: 2, instance: id })
+})
+
+test('Adoptions: one that still ran an invocation is killed, and its handle goes', async () => {
+  const { first, next } = await killed({ event: { hang: true } })
+  const { rig, refused } = next()
+  await rig.agent.register()
+  assert.deepEqual(refused, ['it still ran an invocation, which ended as crashed'])
+  assert.equal(rig.driver.alive.size, 0)
+  await until(() => handlesIn(first).length === 0 || 'still there', { timeoutMs: 5_000, what: 'the handle to go' })
+  const [line] = await rig.agent.logs.tail(version.project, version.functionName, 1)
+  assert.match(line?.text ?? '', /still ran an invocation of the platform before this one/)
+  assert.equal((await rig.run(version, {})).result.start, 'boot')
+})
+
+const refusals: [string, Version | null, string][] = [
+  ['of a Version that is gone', null, 'default/fn:1 is gone'],
+  ['of a function made anew', { ...version, createdAt: version.createdAt + 1 }, 'default/fn:1 is another version now'],
+  [
+    'that now asks for a process',
+    { ...version, config: { ...version.config, isolation: 'process' } },
+    'No process driver works on this node: "hearth doctor" says why.',
+  ],
+]
+for (const [what, found, why] of refusals)
+  test(`Adoptions: an Instance ${what} is refused`, async () => {
+    const { first, next } = await killed()
+    const { rig, refused } = next(found)
+    await rig.agent.register()
+    assert.deepEqual(refused, [
+      why.replace('default/fn:1', `${version.project}/${version.functionName}:${version.number}`),
+    ])
+    await until(() => handlesIn(first).length === 0 || 'still there', { timeoutMs: 5_000, what: 'the handle to go' })
+  })
+
+test('Adoptions: one whose secret was set again is refused', async () => {
+  const { next } = await killed()
+  const { rig, refused } = next()
+  rig.secrets.set('token', 'two')
+  await rig.agent.register()
+  assert.deepEqual(refused, ['its secrets were set again'])
+})
+
+test('Adoptions: what the driver refuses, or has no memory left, is said', async () => {
+  const { first, next } = await killed()
+  first.driver.faults.failRecover = 'It was made by fake 0.'
+  const one = next()
+  await one.rig.agent.register()
+  assert.deepEqual(one.refused, ['It was made by fake 0.'])
+
+  const { next: after } = await killed()
+  const two = after(version, version.config.memoryMib - 1)
+  await two.rig.agent.register()
+  assert.deepEqual(two.refused, ['there is no memory for it'])
+  assert.equal(two.rig.driver.alive.size, 0)
+})
+
+test('Adoptions: one that does not answer holds up the start for 3 s, and is ended after 20 s', async () => {
+  const { first, next } = await killed()
+  first.driver.faults.hangOnRecover = true
+  const { rig, refused } = next()
+  let isRegistered = false
+  const registering = rig.agent.register().then(() => (isRegistered = true))
+  await until(async () => (await rig.advance(1_000), isRegistered) || 'not yet', {
+    timeoutMs: 5_000,
+    what: 'the start',
+  })
+  await registering
+  assert.deepEqual(refused, [])
+  await rig.advance(20_000)
+  assert.equal(refused.length, 1)
+  assert.match(refused[0] ?? '', /deadline/)
+  assert.equal(rig.driver.alive.size, 0)
+})
+
+test('Adoptions: an Instance for one invocation alone leaves no handle', async () => {
+  const { first } = await killed({ of: versionOf({ isolation: 'vm', snapshot: 'none', reuse: 'never' }) })
+  await first.agent.close()
+  assert.deepEqual(handlesIn(first), [])
+})
+
+test('Adoptions: an orderly end leaves no handle', async () => {
+  const { first } = await killed()
+  await first.agent.close()
+  assert.deepEqual(handlesIn(first), [])
+})
