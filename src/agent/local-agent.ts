@@ -9,7 +9,7 @@ import type {
 } from '../domain/agent.ts'
 import { systemClock, type Clock } from '../domain/clock.ts'
 import { defaultIsolation } from '../domain/driver.ts'
-import { parseVersionKey, versionKey, type Version, type VersionRef } from '../domain/function.ts'
+import { versionKey, type Version, type VersionRef } from '../domain/function.ts'
 import type { InstanceInfo } from '../domain/instance.ts'
 import type { Logger } from '../domain/logger.ts'
 import { Adoptions } from './adoptions.ts'
@@ -20,6 +20,7 @@ import { makeBytecode } from './compile.ts'
 import { Execution, type ExecutionHost, type Fate } from './execution.ts'
 import type { Instance } from './instance.ts'
 import { FunctionLogs } from './logs/function-logs.ts'
+import { forgetVersion, keptVersions, type Keepers } from './kept-versions.ts'
 import { loadOnce } from './load-once.ts'
 import type { LocalAgentOptions } from './local-agent-options.ts'
 import { MemoryBudget } from './memory-budget.ts'
@@ -191,23 +192,12 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   }
 
   async kept(of?: Parameters<Agent['kept']>[0]): Promise<readonly VersionRef[]> {
-    const owners = [...this.#sources.owners(), ...((await this.#options.images?.codeOwners()) ?? [])]
-    return [...new Set(owners)].flatMap((owner) => {
-      const ref = parseVersionKey(owner)
-      if (ref === null) return []
-      return of === undefined || (ref.project === of.project && ref.functionName === of.functionName) ? [ref] : []
-    })
+    return keptVersions(this.#keepers, of)
   }
 
   async forget(version: VersionRef): Promise<void> {
-    const owner = versionKey(version)
     this.#code.forget(version)
-    try {
-      await this.#sources.forget(owner)
-      await this.#options.images?.forgetCode(owner)
-    } catch (error) {
-      this.logger.warn('version.forget.failed', { version: owner, error: String(error) })
-    }
+    await forgetVersion(this.#keepers, version)
   }
 
   async drain(deadline: number): Promise<void> {
@@ -225,6 +215,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     const { trouble } = this.#sources
     if (trouble !== null) return { ok: false, detail: trouble }
     return { ok: true, detail: this.isDraining ? 'draining' : 'ready' }
+  }
+
+  async machines(): ReturnType<Agent['machines']> {
+    return this.#sources.machines()
   }
 
   async status({ mustProbe = false }: { mustProbe?: boolean } = {}): Promise<AgentStatus> {
@@ -342,6 +336,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       else if (execution.dueMs < next) next = execution.dueMs
     }
     return next
+  }
+
+  get #keepers(): Keepers {
+    return { sources: this.#sources, images: this.#options.images, logger: this.logger }
   }
 
   #emit(event: AgentEvent): void {

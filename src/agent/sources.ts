@@ -1,4 +1,4 @@
-import { notProbed, type AgentStatus } from '../domain/agent.ts'
+import { notProbed, type Agent, type AgentStatus } from '../domain/agent.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Driver, IsolationPolicy, ProbeResult } from '../domain/driver.ts'
 import { AppError, toAppError } from '../domain/error.ts'
@@ -114,6 +114,11 @@ export class Sources {
         vmm,
       }
     })
+  }
+
+  async machines(): ReturnType<Agent['machines']> {
+    const made = this.#drivers.all.map(async (driver) => ({ driver: driver.name, usage: await driver.usage?.() }))
+    return (await Promise.all(made)).flatMap(({ driver, usage }) => (usage === undefined ? [] : [{ driver, ...usage }]))
   }
 
   /** What `version` runs on. Throws driver_failed when no driver of the isolation it asks for works, invalid or not_found for its runtime. */

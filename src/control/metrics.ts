@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Agent } from '../domain/agent.ts'
 import type { Caller } from '../domain/control.ts'
+import type { MachinesUsage } from '../domain/driver.ts'
 import { defaultProject } from '../domain/project.ts'
 import { functionMetrics } from './function-metrics.ts'
 import { demand } from './scopes.ts'
@@ -23,7 +24,7 @@ export class Metrics {
   constructor({ stats, agent, version, losses }: MetricsOptions) {
     this.#stats = stats
     collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: 1 })
-    for (const gauge of [buildInfo(version), instances(agent), freeMemory(agent), receiptsLost(losses)])
+    for (const gauge of [buildInfo(version), instances(agent), freeMemory(agent), receiptsLost(losses), ...vms(agent)])
       this.#registry.registerMetric(gauge)
   }
 
@@ -74,6 +75,38 @@ function freeMemory(agent: Agent): Gauge {
       this.set({ node }, freeMib)
     },
   })
+}
+
+/** One look at the machines serves all three gauges of a scrape. */
+const sameScrapeMs = 500
+
+function vms(agent: Agent): Gauge[] {
+  let last: { readonly atMs: number; readonly machines: ReturnType<Agent['machines']> } | null = null
+  const look = (): ReturnType<Agent['machines']> => {
+    const atMs = performance.now()
+    if (last === null || atMs - last.atMs > sameScrapeMs) last = { atMs, machines: agent.machines() }
+    return last.machines
+  }
+  const gauge = (name: string, help: string, value: (of: MachinesUsage) => number | null): Gauge =>
+    new Gauge({
+      ...{ name, help, labelNames: ['node', 'driver'], registers },
+      async collect() {
+        const { node } = await agent.status()
+        for (const { driver, ...usage } of await look()) {
+          const figure = value(usage)
+          if (figure !== null) this.set({ node, driver }, figure)
+        }
+      },
+    })
+  return [
+    gauge('hearth_vms', 'MicroVMs that are alive.', ({ machines }) => machines),
+    gauge('hearth_vm_memory_bytes', 'Memory of their VMM processes.', ({ memoryBytes }) => memoryBytes),
+    gauge(
+      'hearth_vm_guest_available_bytes',
+      'What the guests say they could still use of theirs.',
+      ({ guestAvailableBytes }) => guestAvailableBytes,
+    ),
+  ]
 }
 
 function receiptsLost(losses: () => number): Gauge {

@@ -11,7 +11,7 @@ import type {
   StartSource,
 } from './invocation.ts'
 import type { InstanceInfo } from './instance.ts'
-import type { EnforcedFeature, VmmFacts } from './driver.ts'
+import type { EnforcedFeature, MachinesUsage, VmmFacts } from './driver.ts'
 import type { RuntimeBuild } from './runtime.ts'
 
 /** One attempt to run an Invocation on a node. All times are epoch ms. */
@@ -187,6 +187,8 @@ export interface Agent {
   /** Waits for probes of drivers that are under way. */
   /** `mustProbe`: of every driver, also those that nothing has asked for yet, which can take seconds. */
   status(options?: { mustProbe?: boolean }): Promise<AgentStatus>
+  /** What the microVMs of each driver take of this node; a request to each of them, for a scrape of metrics. */
+  machines(): Promise<readonly (MachinesUsage & { readonly driver: string })[]>
   health(): Promise<{ ok: boolean; detail: string }>
   /** Calls `receive` for each event until the returned function is called. */
   watch(receive: (event: AgentEvent) => void): () => void

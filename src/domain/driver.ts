@@ -112,6 +112,15 @@ export interface Usage {
   readonly ephemeralFull: boolean
 }
 
+/** What a driver's machines take of this host together. */
+export interface MachinesUsage {
+  readonly machines: number
+  /** Of the VMM processes, as the host counts them. */
+  readonly memoryBytes: number
+  /** What the guests say they could still use of theirs; null where no VMM can ask them. */
+  readonly guestAvailableBytes: number | null
+}
+
 /** Two frame channels lead into a Sandbox: the runtime's, and its supervisor's (PID 1: raw output as LOG, OPEN for host services). */
 export interface SandboxChannels {
   readonly runtime: Duplex
@@ -168,6 +177,8 @@ export interface Driver {
     spec: RecoverSpec,
     options: { signal?: AbortSignal; deadlineMs: number },
   ): Promise<Sandbox | null>
+  /** Of drivers that make machines. */
+  usage?(): Promise<MachinesUsage>
   close(): Promise<void>
 }
 

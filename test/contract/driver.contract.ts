@@ -57,6 +57,19 @@ function lifeTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
     await nothingLeft(harness)
   })
 
+  test('usage: machines that live, and what they take of this host', async (context) => {
+    const { driver } = harness
+    if (driver.usage === undefined) return context.skip('its Instances are no machines')
+    const before = await driver.usage()
+    const { sandbox } = await boot()
+    const { machines, memoryBytes, guestAvailableBytes } = await driver.usage()
+    assert.equal(machines, before.machines + 1)
+    assert.ok(memoryBytes > before.memoryBytes, `${memoryBytes} bytes, ${before.memoryBytes} before it`)
+    assert.ok(guestAvailableBytes === null || guestAvailableBytes > 0)
+    await sandbox.kill()
+    assert.equal((await driver.usage()).machines, before.machines)
+  })
+
   test('bind: READY, then invocations are answered', async () => {
     const booted = await boot()
     await bind(harness, booted)

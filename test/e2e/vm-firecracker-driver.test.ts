@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
 import { driverContract } from '../contract/driver.contract.ts'
 import { driverRecoverContract } from '../contract/driver-recover.contract.ts'
 import { firecrackerMissing, openFirecrackerRig, type FirecrackerRig } from '../support/firecracker-rig.ts'
 import { vmHarness, vmSuccession } from '../support/vm-harness.ts'
+import { hasRealFirecracker } from '../support/platform.ts'
+import { until } from '../support/until.ts'
 import type { Sandbox } from '../../src/domain/driver.ts'
+import { silentLogger, type Logger } from '../../src/domain/logger.ts'
 import { FirecrackerApi } from '../../src/driver/firecracker/api.ts'
 
 /* On the simulator in test/fc-sim; with FIRECRACKER_BIN and JAILER_BIN set, the same on the real programs. */
@@ -17,10 +21,12 @@ driverRecoverContract('firecracker', async () => firecrackerMissing() ?? vmSucce
 
 describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false }, () => {
   let rig: FirecrackerRig | null = null
+  const logged: { event: string; fields: Parameters<Logger['warn']>[1] }[] = []
+  const logger: Logger = { ...silentLogger, warn: (event, fields) => void logged.push({ event, fields }) }
   after(() => rig?.close())
 
   async function boot(instanceId: string): Promise<{ sandbox: Sandbox; api: FirecrackerApi }> {
-    rig ??= await openFirecrackerRig()
+    rig ??= await openFirecrackerRig(logger)
     const runtime = rig.builds.find(({ family }) => family === 'node')
     assert.ok(runtime)
     const epoch = randomBytes(16).toString('hex')
@@ -62,4 +68,42 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
     assert.deepEqual(await rig?.leftovers(), [])
     api.close()
   })
+
+  test('usage: the balloon tells what the guest could still use', async () => {
+    const { sandbox, api } = await boot('order-3')
+    const available = async (): Promise<true | string> => {
+      const bytes = await api.guestAvailableBytes()
+      return (bytes !== null && bytes > 2 ** 20 && bytes < 200 * 2 ** 20) || `it says ${bytes}`
+    }
+    await until(available, { timeoutMs: 20_000, what: "the guest's balloon driver" })
+    assert.ok(((await rig?.driver.usage())?.guestAvailableBytes ?? 0) > 0)
+    await sandbox.kill()
+    api.close()
+  })
+
+  test('a VMM that ends by itself: its log is in the platform log, beside how it ended', async () => {
+    const { sandbox, api } = await boot('order-4')
+    const [pid, ...others] = vmmOf(sandbox.handle.state['uid'])
+    assert.ok(pid !== undefined && others.length === 0)
+    process.kill(pid, 'SIGKILL')
+    const exit = await sandbox.exited
+    assert.notEqual(exit.signal, null)
+    const lost = logged.find(({ event, fields }) => event === 'vm.lost' && fields?.['instanceId'] === 'order-4')
+    assert.equal(lost?.fields?.['driver'], 'firecracker')
+    if (!hasRealFirecracker) assert.match(String(lost?.fields?.['words']), /Firecracker exiting\. exit_code=1/)
+    api.close()
+  })
 })
+
+/** What runs the guest: the simulator's QEMU, or Firecracker itself. Each VM has a uid of its own. */
+function vmmOf(uid: unknown): number[] {
+  const wanted = hasRealFirecracker ? 'firecracker' : 'qemu-system-x86'
+  return readdirSync('/proc').flatMap((name) => {
+    try {
+      const isOurs = /^\d+$/.test(name) && statSync(`/proc/${name}`).uid === uid
+      return isOurs && readFileSync(`/proc/${name}/comm`, 'utf8').trim() === wanted ? [Number(name)] : []
+    } catch {
+      return [] // One that went meanwhile.
+    }
+  })
+}

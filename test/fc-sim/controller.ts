@@ -32,6 +32,7 @@ export class Controller {
   #machine: Machine | null = null
   #running = Promise.withResolvers<void>()
   #isPaused = false
+  #hasBalloonStatistics = false
 
   constructor(options: ControllerOptions) {
     this.#options = options
@@ -44,6 +45,18 @@ export class Controller {
 
   get config(): Body<'PUT /machine-config'> {
     return this.#config
+  }
+
+  /** As the guest's driver told. Throws Fault for a machine without statistics. */
+  async balloonStatistics(): Promise<object> {
+    const machine = this.#machine
+    if (machine === null || !this.#hasBalloonStatistics)
+      throw new Fault(
+        'Balloon statistics error: The balloon device has not been enabled or statistics are not enabled.',
+      )
+    const available = await machine.guestAvailableBytes()
+    const held = { target_pages: 0, actual_pages: 0, target_mib: 0, actual_mib: 0 }
+    return { ...held, ...(available !== null && { available_memory: available }) }
   }
 
   /** One after the other. Throws Fault. */
@@ -99,6 +112,7 @@ export class Controller {
       case 'PUT /balloon':
         if (request.body.amount_mib > this.#config.mem_size_mib)
           throw new Fault('Balloon config error: Amount of pages requested is too large.')
+        this.#hasBalloonStatistics = (request.body.stats_polling_interval_s ?? 0) > 0
         return
       default:
         // Entropy: the machine has such a device anyway.
@@ -140,6 +154,7 @@ export class Controller {
         ...{ id: network.iface_id, tap: network.host_dev_name, mac: network.guest_mac ?? '06:00:00:00:00:01' },
       },
       vsockPath: this.#vsock?.path ?? null,
+      hasBalloonStatistics: this.#hasBalloonStatistics,
     }
     const boot = { kernel: source.kernel_image_path, initrd: source.initrd_path ?? null, args: source.boot_args ?? '' }
     const machine = await Machine.boot(this.#machineOptions(hardware), boot).catch((error: unknown) => {
@@ -163,6 +178,7 @@ export class Controller {
         throw new Error('the memory file has another size')
       if (hardware.vsockPath !== null) await this.#openVsock(3, hardware.vsockPath)
       this.#isPaused = true
+      this.#hasBalloonStatistics = hardware.hasBalloonStatistics
       this.#take(await Machine.restore(this.#machineOptions(hardware), { stateFd, memory }))
       this.#config = { vcpu_count: 1, mem_size_mib: hardware.memoryMib }
     } catch (error) {

@@ -93,7 +93,9 @@ export class Machine {
     const monitor = child.stdio[3]
     if (!(monitor instanceof net.Socket)) throw new Error(`${qemuProgram} was not started`)
     try {
-      return new Machine(child, exited, await Qmp.open(monitor), options)
+      const qmp = await Qmp.open(monitor)
+      await qmp.run('qom-set', { path: balloonPath, property: 'guest-stats-polling-interval', value: 1 })
+      return new Machine(child, exited, qmp, options)
     } catch (error) {
       child.kill('SIGKILL')
       throw new Error(`${String(error)} ${stderr.trim()}`, { cause: error })
@@ -142,6 +144,17 @@ export class Machine {
     this.#nodes.set(slot, name)
   }
 
+  /** What the guest's balloon driver told last; null before it did. Source: QEMU docs/virtio-balloon-stats. */
+  async guestAvailableBytes(): Promise<number | null> {
+    const value = { path: balloonPath, property: 'guest-stats' }
+    const reply = await this.#qmp.run('qom-get', value)
+    const stats = typeof reply === 'object' && reply !== null && 'stats' in reply ? reply.stats : null
+    const available: unknown =
+      typeof stats === 'object' && stats !== null ? Reflect.get(stats, 'stat-available-memory') : null
+    // What a guest did not tell is 2^64 - 1.
+    return typeof available === 'number' && Number.isSafeInteger(available) ? available : null
+  }
+
   /** Whether the guest has that port open. */
   async isListening(port: string): Promise<boolean> {
     const chardevs = await this.#qmp.run('query-chardev')
@@ -169,6 +182,7 @@ export class Machine {
 }
 
 const firstFd = 4
+const balloonPath = '/machine/peripheral/balloon'
 /** Behind the two drives; nothing is booted then. */
 const stateDescriptor = firstFd + 2
 
@@ -200,7 +214,7 @@ function machineArgv({ hardware, workFolder }: MachineOptions, boot: Boot | null
   })
   const append = argv.indexOf('-append')
   if (boot !== null) argv[append + 1] = guestWords(boot.args, needsAcpi)
-  return argv.map((word) =>
+  return [...argv, '-device', 'virtio-balloon-device,id=balloon'].map((word) =>
     word
       .replace(/^socket,id=qmp,fd=(\d+),.*$/, 'socket,id=qmp,fd=$1')
       .replace(/^socket,id=(\w+),fd=0,/, `socket,id=$1,path=${workFolder}/$1,`)

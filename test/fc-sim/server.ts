@@ -25,7 +25,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   const { method = '', url = '' } = request
   try {
     const body = await readBody(request, options.payloadBytesMax)
-    if (method === 'GET') return reply(response, 200, describe(url, options))
+    if (method === 'GET') return reply(response, 200, await describe(url, options))
     await options.controller.handle(parseRequest(method, url, body))
     reply(response, 204, null)
   } catch (error) {
@@ -35,10 +35,11 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
 }
 
 /** Throws Fault for what cannot be asked for. */
-function describe(url: string, { controller, id, version }: ServerOptions): object {
+async function describe(url: string, { controller, id, version }: ServerOptions): Promise<object> {
   if (url === '/') return { app_name: 'Firecracker', id, state: controller.state, vmm_version: version }
   if (url === '/version') return { firecracker_version: version }
   if (url === '/machine-config') return controller.config
+  if (url === '/balloon/statistics') return controller.balloonStatistics()
   throw new Fault(`Invalid request method and/or path: GET ${url}.`)
 }
 

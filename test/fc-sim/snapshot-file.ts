@@ -12,6 +12,7 @@ const hardware = z.strictObject({
   drives: z.array(z.strictObject({ id: z.string(), path: z.string() })).length(2),
   network: z.strictObject({ id: z.string(), tap: z.string(), mac: z.string() }).nullable(),
   vsockPath: z.string().nullable(),
+  hasBalloonStatistics: z.boolean(),
 })
 
 /** A machine's devices; the first drive is the root. */

@@ -1,3 +1,4 @@
+import { silentLogger } from '../../src/domain/logger.ts'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -44,7 +45,8 @@ export function bareBoot(rig: VmRig, codeImage: string): Start {
     const machine = new BareMachine(folder, withPaths(argv, folder), files)
     const link = await greet(machine, { instanceId, epoch, runtime: image.runtime, memoryMib })
     const made = { vmm: 'bare', image: image.digest }
-    return new VmSandbox({ machine, made, driver: 'bare', instanceId, memoryMib, hasCode: true, folder, ...link })
+    const about = { driver: 'bare', instanceId, memoryMib, hasCode: true, folder, logger: silentLogger }
+    return new VmSandbox({ machine, made, ...about, ...link })
   }
 }
 
@@ -98,6 +100,7 @@ class BareMachine implements Machine {
   resume = cannot
   save = cannot
   usage = cannot
+  lastWords = async (): Promise<string> => ''
 }
 
 async function cannot(): Promise<never> {

@@ -131,6 +131,10 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
       async *follow() {},
       delete: async () => {},
     },
+    machines: async () => [
+      { driver: 'qemu', machines: 3, memoryBytes: 5_000, guestAvailableBytes: null },
+      { driver: 'firecracker', machines: 2, memoryBytes: 4_000, guestAvailableBytes: 1_000 },
+    ],
     health: async () => ({ ok: true, detail: 'scripted' }),
     status: async () => status,
     watch(receive) {

@@ -45,7 +45,8 @@ export interface Drive {
 
 export interface PartialDrive {
   readonly drive_id: string
-  readonly path_on_host: string
+  readonly path_on_host?: string
+  readonly rate_limiter?: RateLimiter
 }
 
 export interface NetworkInterface {
@@ -88,6 +89,7 @@ export interface FirecrackerRequests {
   'PUT /boot-source': BootSource
   'PUT /drives/root': Drive
   'PUT /drives/code': Drive
+  'PATCH /drives/root': PartialDrive
   'PATCH /drives/code': PartialDrive
   'PUT /network-interfaces/eth0': NetworkInterface
   'PUT /vsock': Vsock

@@ -28,6 +28,15 @@ export class FirecrackerApi {
     throw new AppError('driver_failed', `Firecracker refused ${route}: ${faultOf(text) ?? `status ${status}`}`)
   }
 
+  /** What the guest's balloon driver told last of its memory; null before it told anything. Throws driver_failed. */
+  async guestAvailableBytes(): Promise<number | null> {
+    const { status, text } = await this.#request('GET', '/balloon/statistics', '')
+    if (status !== 200)
+      throw new AppError('driver_failed', `Firecracker refused GET /balloon/statistics: ${faultOf(text) ?? status}`)
+    const value = fieldOf(text, 'available_memory')
+    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null
+  }
+
   close(): void {
     this.#agent.destroy()
   }
@@ -86,12 +95,16 @@ function isRefusal(error: unknown): boolean {
 }
 
 function faultOf(text: string): string | null {
+  const fault = fieldOf(text, 'fault_message')
+  return typeof fault === 'string' ? fault.slice(0, 400) : null
+}
+
+/** Of a JSON object; undefined for anything else. */
+function fieldOf(text: string, name: string): unknown {
   try {
     const value: unknown = JSON.parse(text)
-    if (typeof value === 'object' && value !== null && 'fault_message' in value)
-      return String(value.fault_message).slice(0, 400)
+    return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
   } catch {
-    // Not JSON: the status alone is told.
+    return undefined // Not JSON: the status alone is told.
   }
-  return null
 }

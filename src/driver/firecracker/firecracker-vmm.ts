@@ -1,13 +1,14 @@
 import { chmod, open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import type { Exit, Usage } from '../../domain/driver.ts'
+import type { Exit } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { Snapshot } from '../../domain/snapshot.ts'
 import { guestCommandLine } from '../vm/guest-command-line.ts'
 import { processorDigest } from '../vm/processor.ts'
 import type { JailFile, VmHost, VmProcess } from '../vm/vm-host.ts'
 import {
+  driveLimits,
   vmOverheadMib,
   type Accelerator,
   type CloneSpec,
@@ -21,6 +22,7 @@ import {
 } from '../vm/vmm.ts'
 import { FirecrackerApi } from './api.ts'
 import type { RateLimiter } from './api-types.ts'
+import { openVmmFiles, readTail, readTroubles, writtenFiles, type VmmFiles } from './vmm-files.ts'
 import { connectVsock, vsockPorts } from './vsock.ts'
 
 export interface FirecrackerOptions {
@@ -35,7 +37,7 @@ export interface FirecrackerOptions {
 type Undo = Parameters<Vmm['boot']>[1]
 
 /** Names in the jail. Drives of a clone must be named as when its snapshot was made. */
-const names = { api: 'api.sock', vsock: 'vsock.sock', log: 'log', metrics: 'metrics' } as const
+const names = { api: 'api.sock', vsock: 'vsock.sock', ...writtenFiles } as const
 /** Firecracker's own words for the kernel, since `boot_args` replaces them all. */
 const kernelWords = [
   'quiet',
@@ -48,14 +50,12 @@ const kernelWords = [
   'pci=off',
   'swiotlb=noforce',
 ]
-/** One guest must not take a disk from the others: 200 MB/s and 5,000 operations a second, with a second's worth of burst. */
-const driveLimits: RateLimiter = {
-  bandwidth: { size: 200_000_000, refill_time: 1_000 },
-  ops: { size: 5_000, refill_time: 1_000 },
+const rateLimiter: RateLimiter = {
+  bandwidth: { size: driveLimits.bytesPerSecond, refill_time: 1_000 },
+  ops: { size: driveLimits.operationsPerSecond, refill_time: 1_000 },
 }
 const guestMac = '02:48:54:48:00:01'
 const connectMsMax = 60_000
-const logTailBytes = 2_048
 
 /** Machines by Firecracker in its jailer. Order of calls: Firecracker docs/getting-started and docs/snapshotting; only logger and metrics may
  *  precede a load, and what is not in a snapshot (rate limits, metrics) is set again. Memory comes from the File backend; `mem_backend` leaves room for Uffd. */
@@ -99,7 +99,7 @@ export class FirecrackerVmm implements Vmm {
       ...(kernel.initramfs !== null && { initrd_path: 'initramfs' }),
       boot_args: guestCommandLine(wordsFor(kernel), epoch),
     })
-    const drive = { is_read_only: true, rate_limiter: driveLimits }
+    const drive = { is_read_only: true, rate_limiter: rateLimiter }
     await api.send('PUT /drives/root', { drive_id: 'root', path_on_host: 'root', is_root_device: true, ...drive })
     await api.send('PUT /drives/code', { drive_id: 'code', path_on_host: 'code', is_root_device: false, ...drive })
     await api.send('PUT /network-interfaces/eth0', { iface_id: 'eth0', host_dev_name: 'tap0', guest_mac: guestMac })
@@ -121,6 +121,8 @@ export class FirecrackerVmm implements Vmm {
       network_overrides: [{ iface_id: 'eth0', host_dev_name: 'tap0' }],
       resume_vm: false,
     })
+    for (const drive_id of ['root', 'code'] as const)
+      await machine.api.send(`PATCH /drives/${drive_id}`, { drive_id, rate_limiter: rateLimiter })
     await machine.share()
     await machine.resume()
     return machine
@@ -154,7 +156,7 @@ export class FirecrackerVmm implements Vmm {
     const { vm, root } = adopted
     undo('vmm', async () => void (await vm.kill()))
     if (root === null) throw new AppError('driver_failed', `Instance "${vm.instanceId}" has no jail.`)
-    return new RunningFirecracker(vm, { root, log: await openLog(vm), saveTo: null })
+    return new RunningFirecracker(vm, { root, ...(await openVmmFiles(vm.folder)), saveTo: null })
   }
 
   async #prepare(spec: CloneSpec, undo: Undo): Promise<RunningFirecracker> {
@@ -179,7 +181,7 @@ export class FirecrackerVmm implements Vmm {
     const root = await vm.jail({ jailer, program, files: [...files, ...own], apiSocket: names.api, memoryMib })
     await vm.share(names.api)
     const saveTo = 'saveTo' in spec ? spec.saveTo : null
-    const machine = new RunningFirecracker(vm, { root, log: await openLog(vm), saveTo })
+    const machine = new RunningFirecracker(vm, { root, ...(await openVmmFiles(vm.folder)), saveTo })
     await machine.api.send('PUT /logger', {
       log_path: names.log,
       level: 'Warning',
@@ -231,23 +233,25 @@ class RunningFirecracker implements Machine {
   readonly #root: string
   readonly #gone = new AbortController()
   readonly #log: FileHandle | null
+  readonly #metrics: FileHandle | null
   readonly #saveTo: SnapshotFiles | null
-  /** What the log ended with, once the VMM has. */
-  readonly #lastLog: Promise<string>
+  /** Of log, metrics and standard error, once the VMM has ended. */
+  readonly #lastWords: Promise<string>
   #codeCount = 0
 
   constructor(
     vm: VmProcess,
-    { root, log, saveTo }: { root: string; log: FileHandle | null; saveTo: SnapshotFiles | null },
+    { root, log, metrics, saveTo }: VmmFiles & { root: string; saveTo: SnapshotFiles | null },
   ) {
     this.#vm = vm
     this.#log = log
+    this.#metrics = metrics
     this.#saveTo = saveTo
     this.#root = root
     this.api = new FirecrackerApi(join(root, names.api))
     this.exited = vm.exited
     this.state = { instance: vm.instanceId, uid: vm.uid, root }
-    this.#lastLog = this.#end()
+    this.#lastWords = this.#end()
   }
 
   get isAlive(): boolean {
@@ -307,42 +311,31 @@ class RunningFirecracker implements Machine {
     return this.#vm.kill()
   }
 
-  usage(): Promise<Pick<Usage, 'memoryBytes' | 'cpuMs'>> {
-    return this.#vm.usage()
+  async usage(): ReturnType<Machine['usage']> {
+    const [memoryBytes, guestAvailableBytes] = await Promise.all([
+      this.#vm.memoryBytes(),
+      this.api.guestAvailableBytes(),
+    ])
+    return { memoryBytes, guestAvailableBytes }
+  }
+
+  lastWords(): Promise<string> {
+    return this.#lastWords
   }
 
   async #end(): Promise<string> {
     await this.exited
     this.#gone.abort()
     this.api.close()
-    const tail = await readTail(this.#log)
-    await this.#log?.close()
-    return tail
+    const [log, troubles] = [await readTail(this.#log), await readTroubles(this.#metrics)]
+    await Promise.all([this.#log?.close(), this.#metrics?.close()])
+    return [log.trim(), ...troubles, this.#vm.stderr.trim()].filter((text) => text !== '').join('\n')
   }
 
   /** The same error with the end of Firecracker's log, where its own reason stands. */
   async #withLog(error: unknown): Promise<unknown> {
     if (!(error instanceof AppError)) return error
-    const tail = await (this.isAlive ? readTail(this.#log) : this.#lastLog)
-    const detail = [tail, this.#vm.stderr].filter((text) => text !== '').join('\n')
+    const detail = await (this.isAlive ? readTail(this.#log) : this.#lastWords)
     return new AppError(error.code, error.message, { cause: error, retryable: error.retryable, detail })
-  }
-}
-
-/** Held open, since the file goes with the VMM; null when there is none. */
-async function openLog(vm: VmProcess): Promise<FileHandle | null> {
-  return open(join(vm.folder, names.log)).catch(() => null)
-}
-
-async function readTail(log: FileHandle | null): Promise<string> {
-  try {
-    if (log === null) return ''
-    const { size } = await log.stat()
-    const buffer = Buffer.alloc(logTailBytes)
-    const { bytesRead } = await log.read({ buffer, position: Math.max(0, size - logTailBytes) })
-    return buffer.subarray(0, bytesRead).toString()
-  } catch {
-    // It tells of another error, which is not to be lost for this one.
-    return ''
   }
 }

@@ -43,8 +43,8 @@ test('qemuArgv: QEMU is confined and has no devices but those asked for', () => 
     'virtserialport,chardev=init,name=hearth.init',
     'virtserialport,chardev=supervisor,name=hearth.supervisor',
     'virtserialport,chardev=runtime,name=hearth.runtime',
-    'virtio-blk-device,drive=root',
-    'virtio-blk-device,drive=code',
+    'virtio-blk-device,drive=root-drive',
+    'virtio-blk-device,drive=code-drive',
     'virtio-rng-device',
     'virtio-net-device,netdev=net0,mac=02:48:54:48:00:01',
   ])
@@ -62,14 +62,26 @@ test('qemuArgv: the kernel and its words, or a machine that waits for its state'
 
 test("qemuArgv: memory is shared to be saved, private in a clone, else nobody else's", () => {
   const saved = { ...fds, memory: 12 }
-  assert.deepEqual(valuesOf('-object', machine), ['memory-backend-ram,id=ram0,size=160M'])
-  assert.deepEqual(valuesOf('-object', { ...machine, memory: 'shared', fds: saved }), [
+  const memoryOf = (of: QemuMachine) => valuesOf('-object', of).filter((value) => value.startsWith('memory-'))
+  assert.deepEqual(memoryOf(machine), ['memory-backend-ram,id=ram0,size=160M'])
+  assert.deepEqual(memoryOf({ ...machine, memory: 'shared', fds: saved }), [
     'memory-backend-file,id=ram0,size=160M,mem-path=/proc/self/fd/12,share=on',
   ])
-  assert.deepEqual(valuesOf('-object', { ...machine, memory: 'private', fds: saved }), [
+  assert.deepEqual(memoryOf({ ...machine, memory: 'private', fds: saved }), [
     'memory-backend-file,id=ram0,size=160M,mem-path=/proc/self/fd/12,share=off',
   ])
   assert.deepEqual(valuesOf('-m', machine), ['160M'])
+})
+
+test('qemuArgv: each drive is read at 200 MB and 5,000 operations a second, with as much for a burst', () => {
+  const limits = valuesOf('-object', machine).filter((value) => value.startsWith('throttle-group'))
+  const numbers = 'x-bps-total=200000000,x-bps-total-max=200000000,x-iops-total=5000,x-iops-total-max=5000'
+  assert.deepEqual(limits, [`throttle-group,id=root-limit,${numbers}`, `throttle-group,id=code-limit,${numbers}`])
+  const drives = valuesOf('-blockdev', machine).filter((value) => value.startsWith('driver=throttle'))
+  assert.deepEqual(drives, [
+    'driver=throttle,node-name=root-drive,throttle-group=root-limit,file=root,read-only=on',
+    'driver=throttle,node-name=code-drive,throttle-group=code-limit,file=code,read-only=on',
+  ])
 })
 
 test('qemuArgv: accelerator, processor and ACPI', () => {

@@ -1,6 +1,6 @@
 import type { KernelBuild } from '../../domain/image.ts'
 import { guestCommandLine } from '../vm/guest-command-line.ts'
-import { portNames } from '../vm/vmm.ts'
+import { driveLimits, portNames } from '../vm/vmm.ts'
 
 /** Descriptors that the VMM inherits, by number. */
 export interface Descriptors {
@@ -93,12 +93,18 @@ function portOptions(fds: Descriptors): string[] {
 }
 
 /** A raw drive over a descriptor: `blockdev-reopen` can put another file under the node while nobody has it mounted. */
+/** `code` may get another file below the limit: the node of its name is what is opened anew. */
 function driveOptions(name: string, fd: number): string[] {
+  const { bytesPerSecond: bytes, operationsPerSecond: operations } = driveLimits
+  // Without a maximum there are bursts of 100 ms only; with it of a second's worth.
+  const limits = `x-bps-total=${bytes},x-bps-total-max=${bytes},x-iops-total=${operations},x-iops-total-max=${operations}`
   return [
+    ...['-object', `throttle-group,id=${name}-limit,${limits}`],
     ...['-add-fd', `fd=${fd},set=${fd}`],
     ...['-blockdev', `driver=file,node-name=${name}-0,filename=/dev/fdset/${fd},read-only=on,locking=off`],
     ...['-blockdev', `driver=raw,node-name=${name},file=${name}-0,read-only=on`],
-    ...['-device', `virtio-blk-device,drive=${name}`],
+    ...['-blockdev', `driver=throttle,node-name=${name}-drive,throttle-group=${name}-limit,file=${name},read-only=on`],
+    ...['-device', `virtio-blk-device,drive=${name}-drive`],
   ]
 }
 

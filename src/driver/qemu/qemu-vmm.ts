@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import type { Exit, Usage } from '../../domain/driver.ts'
+import type { Exit } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { Snapshot } from '../../domain/snapshot.ts'
 import { processorDigest } from '../vm/processor.ts'
@@ -39,6 +39,9 @@ const capabilities = [
   { capability: 'x-ignore-shared', state: true },
   { capability: 'events', state: true },
 ]
+
+/** Of what it wrote to its standard error. */
+const lastWordsMax = 2_048
 
 type Undo = Parameters<Vmm['boot']>[1]
 
@@ -319,8 +322,13 @@ class RunningQemu implements Machine {
     return this.#vm.kill()
   }
 
-  usage(): Promise<Pick<Usage, 'memoryBytes' | 'cpuMs'>> {
-    return this.#vm.usage()
+  async usage(): ReturnType<Machine['usage']> {
+    return { memoryBytes: await this.#vm.memoryBytes(), guestAvailableBytes: null }
+  }
+
+  async lastWords(): Promise<string> {
+    await this.exited
+    return this.#vm.stderr.trim().slice(-lastWordsMax)
   }
 }
 

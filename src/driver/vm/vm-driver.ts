@@ -7,13 +7,13 @@ import type {
   Capabilities,
   Driver,
   EnforcedFeature,
+  MachinesUsage,
   Prespawned,
   ProbeResult,
   RecoverSpec,
   RestoreSpec,
   Sandbox,
   SnapshotSpec,
-  VmmFacts,
 } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { ImageStore } from '../../domain/image.ts'
@@ -23,6 +23,8 @@ import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.
 import { Undo } from '../../domain/undo.ts'
 import { greet, resume } from './handshake.ts'
 import { inTime } from '../in-time.ts'
+import { totalUsage } from './total-usage.ts'
+import { Trials, type Tried } from './trials.ts'
 import { VmSandbox } from './vm-sandbox.ts'
 import { checkImage, parseVmState, type VmState } from './vm-state.ts'
 import { WaitingVmm } from './waiting-vmm.ts'
@@ -41,12 +43,6 @@ export interface VmDriverOptions {
   readonly refused?: Readonly<Partial<Record<Accelerator, string>>>
 }
 
-/** What came of booting a guest. */
-type Tried = { readonly bootMs: number } | { readonly failure: string }
-
-/** A guest is up in 0.3 s on KVM and in 1 to 2 s emulated, on a machine that does nothing else. */
-const probeMsMax: Readonly<Record<Accelerator, number>> = { kvm: 5_000, tcg: 60_000 }
-
 export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
 
 /** Instances as microVMs: `vmm` makes machines, this boots a guest in them and speaks to its init.
@@ -57,20 +53,14 @@ export class VmDriver implements Driver {
   readonly #alive = new Map<string, VmSandbox>()
   readonly #waiting = new Set<WaitingVmm>()
   readonly #loaded = new Map<string, Promise<void>>()
-  readonly #tried: Map<Accelerator, Tried>
+  readonly #trials: Trials
   readonly #wakings = new Wakings()
-  #facts: VmmFacts | null = null
 
   constructor(options: VmDriverOptions) {
     this.#options = options
     this.name = options.vmm.name
-    const refused = options.refused ?? {}
-    this.#tried = new Map(
-      options.vmm.accelerators.flatMap((accelerator): [Accelerator, Tried][] => {
-        const failure = refused[accelerator]
-        return failure === undefined ? [] : [[accelerator, { failure }]]
-      }),
-    )
+    const { vmm, refused = {} } = options
+    this.#trials = new Trials({ vmm, refused, boot: async (limitMs) => this.#tryBoot(limitMs) })
   }
 
   get capabilities(): Capabilities {
@@ -80,44 +70,20 @@ export class VmDriver implements Driver {
       isVm: true,
       codeForm: 'image',
       memoryClassesMib,
-      vmm: this.#facts,
+      vmm: this.#trials.facts,
       enforced: this.#options.enforced,
     }
   }
 
   /** Boots a guest on each accelerator until one answers: /dev/kvm can be there and hang. */
   async probe(): Promise<ProbeResult> {
-    const { vmm } = this.#options
-    const failures: string[] = []
-    for (const accelerator of vmm.accelerators) {
-      const tried = await this.try(accelerator)
-      if ('failure' in tried) {
-        failures.push(`${accelerator}: ${tried.failure}`)
-        continue
-      }
-      const lost = failures.length === 0 ? '' : ` Not on ${failures.join('; ')}`
-      const detail = `A guest booted in ${tried.bootMs} ms on ${vmm.name} ${vmm.version} (${accelerator}).${lost}`
-      return { works: true, detail, capabilities: this.capabilities }
-    }
-    const detail = `No guest booted on ${vmm.name} ${vmm.version}: ${failures.join('; ')}`
-    return { works: false, detail, capabilities: this.capabilities }
+    const tried = await this.#trials.all()
+    return { ...tried, capabilities: this.capabilities }
   }
 
   /** Boots a guest on `accelerator`, once; the driver stays with the one that worked. Throws driver_failed and capacity when there is nothing to boot. */
   async try(accelerator: Accelerator): Promise<Tried> {
-    const known = this.#tried.get(accelerator)
-    if (known !== undefined) return known
-    const { vmm, probeBuild } = this.#options
-    const runtime = probeBuild()
-    if (runtime === null) return { failure: 'there is no runtime to boot a guest with' }
-    await this.#prepareFiles(runtime)
-    vmm.use(accelerator)
-    const startedMs = performance.now()
-    const failure = await this.#tryBoot(runtime, accelerator)
-    const tried = failure === null ? { bootMs: Math.round(performance.now() - startedMs) } : { failure }
-    this.#tried.set(accelerator, tried)
-    if (failure === null) this.#facts = { name: vmm.name, version: vmm.version, accelerator }
-    return tried
+    return this.#trials.one(accelerator)
   }
 
   async boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox> {
@@ -182,8 +148,8 @@ export class VmDriver implements Driver {
     await this.#load(snapshot)
     const rootImage = (await images.runtimeImage(spec.runtime)).path
     const codeImage = spec.codeImage ?? (await images.placeholder()).path
-    const { instanceId, folder } = spec
-    const spare = await vmm.prespawn({ instanceId, folder, rootImage, codeImage, snapshot })
+    const { instanceId } = spec
+    const spare = await vmm.prespawn({ instanceId, rootImage, codeImage, snapshot })
     const waiting = new WaitingVmm(snapshot.id, spare)
     this.#waiting.add(waiting)
     void waiting.ended.then(() => this.#waiting.delete(waiting))
@@ -206,6 +172,10 @@ export class VmDriver implements Driver {
     return this.#inTime(state.instance, { ...options, verb: 'take over' }, (undo) => this.#recover(state, spec, undo))
   }
 
+  async usage(): Promise<MachinesUsage> {
+    return totalUsage([...this.#alive.values()])
+  }
+
   async close(): Promise<void> {
     const all = [...this.#alive.values(), ...this.#waiting]
     await Promise.all(all.map((machine) => machine.kill().catch(() => {})))
@@ -226,7 +196,7 @@ export class VmDriver implements Driver {
     const link = await this.#wakings.wake(machine, { instanceId, epoch })
     const made = { vmm: state.vmm, image }
     const sandbox = { machine, driver: this.name, made, memoryMib, hasCode, folder: null }
-    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
+    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId, logger: this.#options.logger }))
   }
 
   async #boot(spec: BootSpec, undo: Undo): Promise<VmSandbox> {
@@ -245,7 +215,6 @@ export class VmDriver implements Driver {
     const machine = await vmm.boot(
       {
         instanceId,
-        folder,
         kernel,
         rootImage: image.path,
         codeImage: code.path,
@@ -260,18 +229,18 @@ export class VmDriver implements Driver {
     const made = { vmm: this.#vmm, image: image.digest }
     const kept = isForSnapshot ? null : folder
     const sandbox = { machine, driver: this.name, made, memoryMib, hasCode: false, folder: kept }
-    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
+    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId, logger: this.#options.logger }))
   }
 
   async #restore(snapshot: Snapshot, spec: RestoreSpec, undo: Undo): Promise<VmSandbox> {
     const { vmm, images } = this.#options
-    const { instanceId, epoch, folder, runtime, codeImage, prespawned } = spec
+    const { instanceId, epoch, runtime, codeImage, prespawned } = spec
     await this.#load(snapshot)
     const image = await images.runtimeImage(runtime)
     const code = codeImage ?? (await images.placeholder()).path
     const spare = prespawned instanceof WaitingVmm && prespawned.snapshotId === snapshot.id ? prespawned.take() : null
     const machine = await vmm.restore(
-      { instanceId, folder, rootImage: image.path, codeImage: code, snapshot },
+      { instanceId, rootImage: image.path, codeImage: code, snapshot },
       spare,
       (name, step) => undo.add(name, step),
     )
@@ -279,7 +248,7 @@ export class VmDriver implements Driver {
     const { memoryMib } = snapshot
     const made = { vmm: this.#vmm, image: image.digest }
     const sandbox = { machine, driver: this.name, made, memoryMib, hasCode: codeImage !== null, folder: null }
-    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId }))
+    return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId, logger: this.#options.logger }))
   }
 
   /** What a machine boots from; the first time a kernel is fetched and an image built, which is not the machine's own time. */
@@ -288,18 +257,23 @@ export class VmDriver implements Driver {
     await Promise.all([images.kernel(), images.runtimeImage(runtime), images.placeholder()])
   }
 
-  /** Null when a guest's init and runtime spoke in time, else why not. */
-  async #tryBoot(runtime: RuntimeBuild, accelerator: Accelerator): Promise<string | null> {
+  /** Whether a guest's init and runtime speak in time. */
+  async #tryBoot(limitMs: number): Promise<Tried> {
+    const runtime = this.#options.probeBuild()
+    if (runtime === null) return { failure: 'there is no runtime to boot a guest with' }
+    await this.#prepareFiles(runtime)
     const instanceId = `probe-${randomBytes(6).toString('hex')}`
     const folder = await mkdtemp(join(tmpdir(), 'hearth-probe-'))
     const spec = { instanceId, epoch: randomBytes(16).toString('hex'), runtime, folder, isForSnapshot: false }
+    const startedMs = performance.now()
     try {
-      const deadlineMs = Date.now() + probeMsMax[accelerator]
+      const deadlineMs = Date.now() + limitMs
       const sandbox = await this.boot({ ...spec, memoryMib: memoryClassesMib[1] }, { deadlineMs })
+      const bootMs = Math.round(performance.now() - startedMs)
       await sandbox.kill()
-      return null
+      return { bootMs }
     } catch (error) {
-      return error instanceof Error ? error.message : String(error)
+      return { failure: error instanceof Error ? error.message : String(error) }
     } finally {
       await rm(folder, { recursive: true, force: true })
     }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
-import type { Exit, Usage } from '../../domain/driver.ts'
+import type { Exit } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { Snapshot } from '../../domain/snapshot.ts'
 import { exitOf, type LauncherClient, type Reply } from '../launcher-client.ts'
@@ -244,10 +244,10 @@ export class VmProcess {
     return { address: text(reply, 'address'), gateway: text(reply, 'gateway'), nameServer: text(reply, 'nameServer') }
   }
 
-  async usage(): Promise<Pick<Usage, 'memoryBytes' | 'cpuMs'>> {
+  /** Of its cgroup. */
+  async memoryBytes(): Promise<number> {
     const reply = await this.#options.launcher.request('stats', { instance: this.instanceId, resetPeak: false })
-    const number = (name: string): number => (typeof reply[name] === 'number' ? reply[name] : 0)
-    return { memoryBytes: number('memoryBytes'), cpuMs: number('cpuMs') }
+    return typeof reply['memoryBytes'] === 'number' ? reply['memoryBytes'] : 0
   }
 
   kill(): Promise<Exit> {

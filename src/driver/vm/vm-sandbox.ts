@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises'
 import type { BindSpec, BoundFiles, Exit, Sandbox, SandboxChannels, Usage } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
+import type { Logger } from '../../domain/logger.ts'
 import type { InitLink } from '../../wire/init-link.ts'
 import { pidsMax, type Guest } from './handshake.ts'
 import type { Machine } from './vmm.ts'
@@ -23,6 +24,7 @@ export interface VmSandboxOptions extends Guest {
   readonly hasCode: boolean
   /** Removed with it; null when it holds what is to stay. */
   readonly folder: string | null
+  readonly logger: Logger
 }
 
 /** A guest that said how its runtime ended powers off by itself; after this long it is helped. */
@@ -108,6 +110,11 @@ export class VmSandbox implements Sandbox {
     }
   }
 
+  /** Null when it goes meanwhile. */
+  async hostUsage(): Promise<Awaited<ReturnType<Machine['usage']>> | null> {
+    return this.#machine.usage().catch(() => null)
+  }
+
   /** Makes the guest quiet and writes the machine to the files named at its boot; it is gone then. */
   async save(): Promise<void> {
     await this.#init.prepareSnapshot()
@@ -133,6 +140,9 @@ export class VmSandbox implements Sandbox {
     if (said !== null) return { code: said.code, signal: said.signal, oom: said.oom }
     // Not a word from the guest: it was killed, its kernel died (the VMM then exits with 0), or the VMM did.
     if (this.#isKilled) return { code: null, signal: 'SIGKILL', oom: false }
+    const { instanceId, driver, logger } = this.#options
+    const words = await machine.lastWords()
+    logger.warn('vm.lost', { instanceId, driver, code: own.code, signal: own.signal, oom: own.oom, words })
     return { code: null, signal: own.signal ?? 'SIGABRT', oom: own.oom }
   }
 }

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import type { Exit, Usage, VmmFacts } from '../../domain/driver.ts'
+import type { Exit, MachinesUsage, VmmFacts } from '../../domain/driver.ts'
 import type { KernelBuild } from '../../domain/image.ts'
 import type { Snapshot } from '../../domain/snapshot.ts'
 
@@ -10,8 +10,6 @@ export type PortName = (typeof portNames)[number]
 /** A machine to make. Paths are of files on this host, all read-only but what a snapshot is saved to. */
 export interface MachineSpec {
   readonly instanceId: string
-  /** 0700 folder of the Instance; holds its sockets. */
-  readonly folder: string
   readonly kernel: KernelBuild
   readonly rootImage: string
   readonly codeImage: string
@@ -26,7 +24,6 @@ export interface MachineSpec {
 /** A machine to make from a snapshot. */
 export interface CloneSpec {
   readonly instanceId: string
-  readonly folder: string
   readonly rootImage: string
   readonly codeImage: string
   readonly snapshot: Snapshot
@@ -63,8 +60,10 @@ export interface Machine {
   /** Writes state and memory to the files named at boot, and ends the machine. */
   save(): Promise<void>
   kill(): Promise<Exit>
-  /** The VMM's memory and CPU as the host counts them. */
-  usage(): Promise<Pick<Usage, 'memoryBytes' | 'cpuMs'>>
+  /** What it takes of the host, and what its guest says it could still use of its memory; null where the VMM cannot ask it. */
+  usage(): Promise<Pick<MachinesUsage, 'memoryBytes' | 'guestAvailableBytes'>>
+  /** What the VMM left to say of its end: its log, counters of trouble, standard error. Resolves after `exited`. */
+  lastWords(): Promise<string>
 }
 
 export interface SpareVmm {
@@ -90,7 +89,7 @@ export interface Vmm {
     spare: SpareVmm | null,
     undo: (name: string, step: () => Promise<void>) => void,
   ): Promise<Machine>
-  /** A VMM that waits for the state of `snapshot`; its sockets lie in `folder`. */
+  /** A VMM that waits for the state of `snapshot`. */
   prespawn?(spec: CloneSpec): Promise<SpareVmm>
   /** Makes `snapshot` ready to be restored on this node (memory loaded, files checked). */
   load(snapshot: Snapshot): Promise<void>
@@ -104,3 +103,6 @@ export interface Vmm {
 
 /** What kernel, init and page tables take beside the runtime: measured 18-24 MiB. */
 export const vmOverheadMib = 32
+
+/** One guest must not take a disk from the others: for each of its drives, with a second's worth of burst. */
+export const driveLimits = { bytesPerSecond: 200_000_000, operationsPerSecond: 5_000 } as const
