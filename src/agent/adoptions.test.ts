@@ -13,7 +13,7 @@ import { until } from '../../test/support/until.ts'
 
 const version = versionOf({ isolation: 'vm', snapshot: 'none', secrets: { TOKEN: 'token' }, keepAliveMs: 600_000 })
 
-type Rig = AgentRig<FakeDriver>
+type Rig = AgentRig
 
 const rigs: Rig[] = []
 afterEach(async () => {

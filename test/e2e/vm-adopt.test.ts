@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { DatabaseSync } from 'node:sqlite'
 import os from 'node:os'
@@ -130,8 +130,35 @@ for (const whom of ['the platform', 'the launcher', 'both'] as const)
     assert.deepEqual(handles(), [instance])
   })
 
-test('kill -9 twice: the machine is taken over again', { skip }, async () => {
-  await (await upWithKeeper()).kill9()
+test('kill -9: a Python function goes on as well', { skip }, async () => {
+  const dead = await up()
+  await call(dead, 'DELETE', '/v1/functions/keeper')
+  const python = `
+calls = 0
+def handler(event, context):
+    global calls
+    calls += 1
+    return calls
+`
+  const config = { isolation: 'vm', timeoutMs: 120_000, keepAliveMs: 600_000 }
+  await deployFiles(dead, {
+    name: 'snake',
+    runtime: 'python',
+    handler: 'main.handler',
+    files: { 'main.py': python },
+    config,
+  })
+  assert.equal((await invoke(dead, 'snake', {})).body.toString(), '1')
+  await until(() => handles().length > 0 || 'no handle', { timeoutMs: 5_000, what: 'a handle on disk' })
+  await dead.kill9()
+  const next = await up()
+  const reply = await invoke(next, 'snake', {})
+  assert.deepEqual([reply.body.toString(), reply.headers.get('hearth-start')], ['2', 'warm'])
+})
+
+test('kill -9 twice: the machine is taken over again, its network with it', { skip }, async () => {
+  const network = existsSync('/usr/sbin/nft') ? 'egress' : 'none'
+  await (await upWithKeeper({ network })).kill9()
   await (await up()).kill9()
   const next = await up()
   assert.equal((await invoke(next, 'keeper', {})).json<unknown[]>()[0], 2)
