@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
+import http from 'node:http'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
 import { driverContract } from '../contract/driver.contract.ts'
@@ -25,13 +27,13 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
   const logger: Logger = { ...silentLogger, warn: (event, fields) => void logged.push({ event, fields }) }
   after(() => rig?.close())
 
-  async function boot(instanceId: string): Promise<{ sandbox: Sandbox; api: FirecrackerApi }> {
+  async function boot(instanceId: string, isForSnapshot = false): Promise<{ sandbox: Sandbox; api: FirecrackerApi }> {
     rig ??= await openFirecrackerRig(logger)
     const runtime = rig.builds.find(({ family }) => family === 'node')
     assert.ok(runtime)
     const epoch = randomBytes(16).toString('hex')
     const folder = path.join(rig.folder, 'instances', instanceId)
-    const spec = { instanceId, epoch, runtime, folder, memoryMib: 128, isForSnapshot: false }
+    const spec = { instanceId, epoch, runtime, folder, memoryMib: 128, isForSnapshot }
     const sandbox = await rig.driver.boot(spec, { deadlineMs: Date.now() + 60_000 })
     const root = sandbox.handle.state['root']
     assert.ok(typeof root === 'string')
@@ -81,6 +83,28 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
     api.close()
   })
 
+  test('drives are limited after the boot, and again after a restore, which brings no limits', async () => {
+    const { sandbox } = await boot('limits-1', true)
+    assert.ok(rig)
+    const runtime = rig.builds.find(({ family }) => family === 'node')
+    assert.ok(runtime)
+    const limits = { bandwidth: { size: 200_000_000, refill_time: 1_000 }, ops: { size: 5_000, refill_time: 1_000 } }
+    const limited = ['root', 'code'].map((drive_id) => ({ drive_id, rate_limiter: limits }))
+    assert.deepEqual(await drivesOf(sandbox), limited)
+    const folder = path.join(rig.folder, 'instances/limits-1')
+    const spec = { runtime, memoryMib: 128, codeImage: null }
+    const key = await rig.driver.snapshotKey(spec)
+    const snapshot = await rig.driver.snapshot(sandbox, { folder, kind: 'runtime', key })
+    const epoch = randomBytes(16).toString('hex')
+    const clone = await rig.driver.restore(
+      snapshot,
+      { instanceId: 'limits-2', epoch, runtime, folder: path.join(rig.folder, 'instances/limits-2'), codeImage: null },
+      { deadlineMs: Date.now() + 60_000 },
+    )
+    assert.deepEqual(await drivesOf(clone), limited)
+    await clone.kill()
+  })
+
   test('a VMM that ends by itself: its log is in the platform log, beside how it ended', async () => {
     const { sandbox, api } = await boot('order-4')
     const [pid, ...others] = vmmOf(sandbox.handle.state['uid'])
@@ -94,6 +118,17 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
     api.close()
   })
 })
+
+/** Drives and their limits, as `GET /vm/config` of its VMM has them. */
+async function drivesOf(sandbox: Sandbox): Promise<unknown> {
+  const socketPath = path.join(String(sandbox.handle.state['root']), 'api.sock')
+  const request = http.get({ socketPath, path: '/vm/config' })
+  const [response]: http.IncomingMessage[] = await once(request, 'response')
+  let text = ''
+  for await (const chunk of response ?? []) text += String(chunk)
+  const config: { drives: readonly { drive_id: string; rate_limiter: unknown }[] } = JSON.parse(text)
+  return config.drives.map(({ drive_id, rate_limiter }) => ({ drive_id, rate_limiter }))
+}
 
 /** What runs the guest: the simulator's QEMU, or Firecracker itself. Each VM has a uid of its own. */
 function vmmOf(uid: unknown): number[] {

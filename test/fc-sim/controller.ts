@@ -33,6 +33,7 @@ export class Controller {
   #running = Promise.withResolvers<void>()
   #isPaused = false
   #hasBalloonStatistics = false
+  readonly #limits = new Map<string, NonNullable<Drive['rate_limiter']>>()
 
   constructor(options: ControllerOptions) {
     this.#options = options
@@ -45,6 +46,12 @@ export class Controller {
 
   get config(): Body<'PUT /machine-config'> {
     return this.#config
+  }
+
+  /** As `GET /vm/config` has them; limits are none of a snapshot's. */
+  get drives(): readonly object[] {
+    const drives = this.#machine?.hardware.drives ?? []
+    return drives.map(({ id }) => ({ drive_id: id, rate_limiter: this.#limits.get(id) ?? null }))
   }
 
   /** As the guest's driver told. Throws Fault for a machine without statistics. */
@@ -103,6 +110,7 @@ export class Controller {
       }
       case 'PUT /drives/:drive_id':
         this.#drives.set(request.body.drive_id, checkDrive(request.body, this.#drives))
+        if (request.body.rate_limiter !== undefined) this.#limits.set(request.body.drive_id, request.body.rate_limiter)
         return
       case 'PUT /network-interfaces/:iface_id':
         this.#network = request.body
@@ -217,9 +225,13 @@ export class Controller {
     this.#running.resolve()
   }
 
-  async #patchDrive({ drive_id, path_on_host }: Body<'PATCH /drives/:drive_id'>, machine: Machine): Promise<void> {
+  async #patchDrive(
+    { drive_id, path_on_host, rate_limiter }: Body<'PATCH /drives/:drive_id'>,
+    machine: Machine,
+  ): Promise<void> {
     const fails = 'Drive config error: Unable to patch the block device'
     if (!machine.hardware.drives.some(({ id }) => id === drive_id)) throw new Fault(`${fails}: no drive "${drive_id}"`)
+    if (rate_limiter !== undefined) this.#limits.set(drive_id, rate_limiter)
     if (path_on_host === undefined) return
     checkFile(path_on_host, fails)
     await machine.setDrive(drive_id, path_on_host).catch((error: unknown) => {

@@ -39,6 +39,7 @@ async function describe(url: string, { controller, id, version }: ServerOptions)
   if (url === '/') return { app_name: 'Firecracker', id, state: controller.state, vmm_version: version }
   if (url === '/version') return { firecracker_version: version }
   if (url === '/machine-config') return controller.config
+  if (url === '/vm/config') return { drives: controller.drives }
   if (url === '/balloon/statistics') return controller.balloonStatistics()
   throw new Fault(`Invalid request method and/or path: GET ${url}.`)
 }
