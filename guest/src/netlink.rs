@@ -1,4 +1,4 @@
-//! The few rtnetlink requests that networks of sandboxes and VMs need. Running `ip` takes 4 ms a call, this 0.1.
+//! The few netlink requests that networks of sandboxes and VMs need. Running `ip` takes 4 ms a call, this 0.1.
 //! Source: Linux rtnetlink(7); veth's nested peer as in drivers/net/veth.c.
 
 use crate::sys;
@@ -39,7 +39,8 @@ const TCA_TBF_BURST: u16 = 6;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
-const HEADER_BYTES: usize = 16;
+/// struct nlmsghdr.
+pub const HEADER_BYTES: usize = 16;
 
 /// A routing socket of the network namespace that it was opened in.
 pub struct Netlink(OwnedFd);
@@ -173,19 +174,23 @@ impl Netlink {
         self.request(message)
     }
 
-    /// Sends one request and waits for its acknowledgement.
     fn request(&self, message: Message) -> io::Result<()> {
-        sys::send(self.0.as_raw_fd(), &message.finish())?;
-        let mut answer = [0u8; 1024];
-        let count = sys::read(self.0.as_raw_fd(), &mut answer)?;
-        let is_answer = count >= HEADER_BYTES + 4 && u16::from_ne_bytes([answer[4], answer[5]]) == NLMSG_ERROR;
-        if !is_answer {
-            return Err(io::Error::from_raw_os_error(libc::EPROTO));
-        }
-        match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(-errno)),
-        }
+        request(&self.0, message)
+    }
+}
+
+/// Sends one request and waits for its acknowledgement.
+pub fn request(socket: &OwnedFd, message: Message) -> io::Result<()> {
+    sys::send(socket.as_raw_fd(), &message.finish())?;
+    let mut answer = [0u8; 1024];
+    let count = sys::read(socket.as_raw_fd(), &mut answer)?;
+    let is_answer = count >= HEADER_BYTES + 4 && u16::from_ne_bytes([answer[4], answer[5]]) == NLMSG_ERROR;
+    if !is_answer {
+        return Err(io::Error::from_raw_os_error(libc::EPROTO));
+    }
+    match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(-errno)),
     }
 }
 
@@ -209,10 +214,11 @@ pub fn interface_index(name: &str) -> io::Result<u32> {
     }
 }
 
-struct Message(Vec<u8>);
+/// A request under construction.
+pub struct Message(Vec<u8>);
 
 impl Message {
-    fn new(kind: u16, flags: u16) -> Message {
+    pub fn new(kind: u16, flags: u16) -> Message {
         let mut message = Message(Vec::with_capacity(256));
         // The length is set by `finish`; sequence and port are of no use with one request at a time.
         message.bytes(&[0; 4]);
@@ -222,7 +228,7 @@ impl Message {
         message
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
@@ -234,7 +240,7 @@ impl Message {
         self.bytes(&changed.to_ne_bytes());
     }
 
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
+    pub fn attribute(&mut self, kind: u16, value: &[u8]) {
         self.nested(kind, |inside| inside.bytes(value));
     }
 
@@ -245,7 +251,7 @@ impl Message {
         });
     }
 
-    fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Message)) {
+    pub fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Message)) {
         let start = self.0.len();
         self.bytes(&[0; 2]);
         self.bytes(&kind.to_ne_bytes());
@@ -255,7 +261,7 @@ impl Message {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         let length = self.0.len() as u32;
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         self.0

@@ -35,7 +35,16 @@ pub struct Pool {
 /// What the helper answers.
 pub enum Answer {
     Network,
-    Egress { serial: u32, result: Result<(), Error>, notice: Option<String> },
+    Egress {
+        serial: u32,
+        result: Result<(), Error>,
+        notice: Option<String>,
+    },
+    /// Nothing of a number's last owner is left; or something may be.
+    Forgotten {
+        index: u16,
+        is_clean: bool,
+    },
     Gone,
 }
 
@@ -109,6 +118,11 @@ impl Pool {
         sys::send_message(self.fd(), message.as_bytes(), Some(network))
     }
 
+    /// Asks to remove what is left of whoever had this number.
+    pub fn ask_forget(&self, index: u16) -> io::Result<()> {
+        sys::send_message(self.fd(), format!("f{index}").as_bytes(), None)
+    }
+
     /// Takes one answer; None when there is no more for now.
     pub fn receive(&mut self) -> Option<Answer> {
         let mut buffer = [0u8; 4096];
@@ -132,6 +146,11 @@ impl Pool {
                 self.asked = self.asked.saturating_sub(1);
                 self.ready.push_back(network);
                 Some(Answer::Network)
+            }
+            Ok((count, None)) if buffer[0] == b'f' => {
+                let text = String::from_utf8_lossy(&buffer[1..count]).into_owned();
+                let (index, is_clean) = text.split_once(' ').unwrap_or(("0", "0"));
+                Some(Answer::Forgotten { index: index.parse().unwrap_or(0), is_clean: is_clean == "1" })
             }
             Ok((count, None)) => Some(egress_answer(&String::from_utf8_lossy(&buffer[..count]))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -189,6 +208,11 @@ fn help(socket: RawFd, id: &str) -> ! {
                 egress.take_over();
                 Ok(())
             }
+            ([b'f', number @ ..], None) => {
+                let index = String::from_utf8_lossy(number).parse().unwrap_or(0);
+                let answer = format!("f{index} {}", u8::from(egress.forget(index)));
+                sys::send_message(socket, answer.as_bytes(), None)
+            }
             (b"q", _) => {
                 egress.close();
                 sys::exit(0)
@@ -204,8 +228,11 @@ fn help(socket: RawFd, id: &str) -> ! {
             }
             _ => Ok(()),
         };
-        if sent.is_err() {
-            sys::exit(1);
+        match sent {
+            // The launcher is gone: what it still asked for before is done, then it shows as the end.
+            Err(error) if [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind()) => {}
+            Err(_) => sys::exit(1),
+            Ok(()) => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //! nftables table, put in place at the first use, translates addresses, keeps sandboxes from this machine, from one another
 //! and from every network that is not the public one, and leads all name service to the platform's resolver.
 
+mod conntrack;
 mod indexes;
 mod rules;
 mod vm;
@@ -54,6 +55,8 @@ pub struct Egress {
     rules_port: Option<u16>,
     /// VMs have a way out, which may outlive the launcher.
     has_vms: bool,
+    /// Some may have had it before this began.
+    is_successor: bool,
 }
 
 enum Failure {
@@ -73,7 +76,7 @@ impl<T> Doing<T> for io::Result<T> {
 
 impl Egress {
     pub fn new(id: &str) -> Egress {
-        Egress { plan: Plan::new(id), rules_port: None, has_vms: false }
+        Egress { plan: Plan::new(id), rules_port: None, has_vms: false, is_successor: false }
     }
 
     /// Answers `serial index port` as netns.rs reads it.
@@ -94,6 +97,10 @@ impl Egress {
             return Ok("");
         }
         run_nft(&self.plan.rules(port))?;
+        // Numbers begin anew with each launcher: flows of the one before must not come to whoever gets them now.
+        if self.rules_port.is_none() && !self.is_successor {
+            let _ = conntrack::forget(|address| self.plan.has(address));
+        }
         self.rules_port = Some(port);
         if fs::read_to_string(IP_FORWARD).doing("read ip_forward")?.trim() != "0" {
             return Ok("");
@@ -141,6 +148,17 @@ impl Egress {
     /// A former launcher's VMs may have a way out.
     pub fn take_over(&mut self) {
         self.has_vms = true;
+        self.is_successor = true;
+    }
+
+    /// Nobody has this number any more: its interface goes, with routes and neighbours, and what is under way to its address reaches
+    /// nobody. False when that cannot be made sure of: whoever comes next must wait until the flows have ended by themselves.
+    pub fn forget(&self, index: u16) -> bool {
+        let name = format!("{}{index:x}", self.plan.prefix);
+        // Gone with the sandbox's network already, as a rule.
+        let _ = Netlink::open().and_then(|host| host.delete_link(interface_index(&name)?));
+        let address = self.plan.address(index);
+        interface_index(&name).is_err() && conntrack::forget(|other| other == address).is_ok()
     }
 
     /// The launcher is gone without a word. VMs that have a way out live on, and must not be without rules: whoever ends them takes

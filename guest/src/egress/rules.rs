@@ -38,6 +38,11 @@ impl Plan {
         Ipv4Addr::new(100, self.network, high, low)
     }
 
+    /// One of its sandboxes' addresses.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        address.octets()[..2] == [100, self.network]
+    }
+
     /// The table as nft reads it; replaces one that is there.
     pub fn rules(&self, resolver_port: u16) -> String {
         let Plan { table, prefix, network } = self;

@@ -80,7 +80,7 @@ impl Launcher {
         let Removal { mut instance, exit, .. } = removal;
         self.serials.remove(&instance.id);
         if let Some(index) = instance.egress_index {
-            self.egress_indexes.give_back(index);
+            self.release_index(index);
         }
         let (id, spawn, is_probe) = (instance.id.clone(), instance.spawn_request, instance.is_probe);
         let failure = instance.failure.take().unwrap_or_else(|| Error::SandboxDied { instance: id.clone() });

@@ -36,6 +36,8 @@ impl Launcher {
         while let Some(answer) = pool.receive() {
             match answer {
                 Answer::Network => {}
+                Answer::Forgotten { index, is_clean: true } => self.egress_indexes.give_back(index),
+                Answer::Forgotten { index, is_clean: false } => self.egress_indexes.rest(index),
                 Answer::Egress { serial, result, notice } => {
                     if let Some(notice) = notice {
                         self.control.log("warn", &notice);
@@ -65,6 +67,14 @@ impl Launcher {
             }
         }
         self.pool = Some(pool);
+    }
+
+    /// Its owner is gone: the next may have it when nothing can reach them that was meant for this one.
+    pub(super) fn release_index(&mut self, index: u16) {
+        let is_asked = self.pool.as_ref().is_some_and(|pool| pool.ask_forget(index).is_ok());
+        if !is_asked {
+            self.egress_indexes.rest(index);
+        }
     }
 
     fn fail_egress(&mut self) {

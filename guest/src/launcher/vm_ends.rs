@@ -66,7 +66,7 @@ impl Launcher {
         let Removal { mut vm, exit, .. } = removal;
         self.serials.remove(&vm.id);
         if let Some(index) = vm.egress_index {
-            self.egress_indexes.give_back(index);
+            self.release_index(index);
         }
         if let Some(request) = vm.network_request.take() {
             self.control.fail(Some(request), &Error::UnknownInstance { instance: vm.id.clone() });

@@ -51,6 +51,7 @@ const NETWORKED: &[(&str, Scenario)] = &[
     ("all name service goes to the platform's resolver", network::names),
     ("traffic is limited to the rate", network::rate),
     ("a burst of VMs with networks leaves no interface", network::burst),
+    ("the flows of a VM end with it", network::flows),
 ];
 
 fn main() {

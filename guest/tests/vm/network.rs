@@ -125,3 +125,24 @@ pub fn burst(platform: &mut Platform) {
     }
     eventually("the end of all interfaces", || !fs::read_to_string("/proc/net/dev").unwrap().contains("hth"));
 }
+
+/// What the kernel remembers of a VM's address ends with it, and of nobody else's.
+pub fn flows(platform: &mut Platform) {
+    // Which flows there are is for root to see.
+    let count =
+        || fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap().trim().parse::<u32>().unwrap();
+    let mut one = Networked::start(platform, "v-1", json!({}));
+    let mut two = Networked::start(platform, "v-2", json!({}));
+    let before = count();
+    for guest in [&mut one, &mut two] {
+        let answer = guest.udp(OPEN, PORT);
+        assert!(sees_internet(&answer), "{answer}");
+    }
+    assert_eq!(count(), before + 2, "each lasts 30 s when nobody ends it");
+    platform.must("kill", json!({ "instance": "v-1" }));
+    eventually("the end of its flow", || count() == before + 1);
+    // The next gets another number still, and what it sends and gets is its own.
+    let mut three = Networked::start(platform, "v-3", json!({}));
+    let answer = three.udp(OPEN, PORT);
+    assert!(three.address != one.address && sees_internet(&answer), "{answer}");
+}
