@@ -9,7 +9,7 @@ import { vmMissing } from '../support/vm-rig.ts'
 
 interface Findings {
   readonly fixes: readonly { what: string; isThere: boolean; detail: string; hint?: string }[]
-  readonly drivers: readonly { name: string; works: boolean; fix?: string }[]
+  readonly drivers: readonly { name: string; works: boolean; fix?: string; accelerator?: string | null }[]
 }
 
 const skip = vmMissing() ?? (existsSync('/dev/kvm') ? false : 'needs a /dev/kvm, working or not')
@@ -41,7 +41,9 @@ test(
     assert.match(of('QEMU')?.detail ?? '', /^It is there: \//)
     assert.match(of('kernel')?.detail ?? '', /^Linux \d+\.\d+/)
     assert.ok(of('image of node')?.isThere)
-    assert.equal(drivers.find(({ name }) => name === 'qemu')?.works, true)
+    const qemu = drivers.find(({ name }) => name === 'qemu')
+    assert.equal(qemu?.works, true)
+    if (qemu?.accelerator === 'tcg') assert.match(qemu.fix ?? '', /no security boundary, and auto never takes it/)
 
     server.close()
     server.closeAllConnections()
