@@ -25,6 +25,8 @@ export interface GuestVmOptions {
   readonly memoryFile: string
   /** An eth0 on QEMU's own network: 10.0.2.2 is this machine's loopback. */
   readonly hasNetwork?: boolean
+  /** On KVM, with these channels by vsock in place of virtio ports; who connects puts sockets of their names into the folder. */
+  readonly vsockCid?: number
   /** Starts from this state instead of a kernel, with the memory file copied on write. */
   readonly stateFile?: string
 }
@@ -101,31 +103,23 @@ function qemuArguments(folder: string, options: GuestVmOptions): string[] {
     '-device',
     `virtio-blk-device,drive=${id}`,
   ]
-  const ports = channelNames.flatMap((name) => [
-    '-chardev',
-    `socket,id=${name},path=${path.join(folder, name)},server=on,wait=off`,
-    '-device',
-    `virtserialport,chardev=${name},name=hearth.${name}`,
-  ])
   const memory = `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=${options.memoryFile},share=${isRestored ? 'off' : 'on'}`
   const isVerbose = process.env['HEARTH_TEST_CONSOLE'] === '1'
+  const hasKvm = options.vsockCid !== undefined
   const words = [
+    ...(hasKvm ? [] : timerWords(hasInitramfs)),
     ...(isVerbose ? ['console=ttyS0'] : ['quiet', 'loglevel=0']),
-    'panic=-1 reboot=t tsc=reliable no_timer_check',
-    ...(hasInitramfs ? [] : ['nolapic_timer']),
-    'root=/dev/vda rootfstype=erofs ro init=/usr/lib/hearth/hearth-guest hearth.epoch=boot',
+    'panic=-1 reboot=t root=/dev/vda rootfstype=erofs ro init=/usr/lib/hearth/hearth-guest hearth.epoch=boot',
   ]
-  const khz = tscKhz()
-  if (khz !== null) words.unshift(`tsc_early_khz=${khz}`)
   return [
     '-M',
     `microvm,acpi=${hasInitramfs ? 'on' : 'off'},x-option-roms=off,isa-serial=${isVerbose ? 'on' : 'off'},memory-backend=ram`,
-    ...['-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', String(memoryMib), '-object', memory],
+    ...(hasKvm ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg', '-cpu', 'max']),
+    ...['-smp', '1', '-m', String(memoryMib), '-object', memory],
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
     ...(isVerbose ? ['-serial', 'stdio'] : []),
     ...['-qmp', `unix:${path.join(folder, 'qmp')},server=on,wait=off`],
-    ...['-device', 'virtio-serial-device,max_ports=4'],
-    ...ports,
+    ...channelDevices(folder, options),
     ...drive('root', options.root),
     ...drive('code', options.code),
     ...(options.hasNetwork === true ? ['-netdev', 'user,id=net', '-device', 'virtio-net-device,netdev=net'] : []),
@@ -134,8 +128,25 @@ function qemuArguments(folder: string, options: GuestVmOptions): string[] {
   ]
 }
 
+function channelDevices(folder: string, { vsockCid }: GuestVmOptions): string[] {
+  if (vsockCid !== undefined) return ['-device', `vhost-vsock-device,guest-cid=${vsockCid}`]
+  const ports = channelNames.flatMap((name) => [
+    '-chardev',
+    `socket,id=${name},path=${path.join(folder, name)},server=on,wait=off`,
+    '-device',
+    `virtserialport,chardev=${name},name=hearth.${name}`,
+  ])
+  return ['-device', 'virtio-serial-device,max_ports=4', ...ports]
+}
+
+function timerWords(hasInitramfs: boolean): string[] {
+  const khz = tscKhz()
+  const known = khz === null ? [] : [`tsc_early_khz=${khz}`]
+  return [...known, 'tsc=reliable no_timer_check', ...(hasInitramfs ? [] : ['nolapic_timer'])]
+}
+
 /** The emulated time stamp counter is the host's: told its rate, the guest need not measure it, which fails on a busy machine. */
-function tscKhz(): number | null {
+export function tscKhz(): number | null {
   const mhz = /^cpu MHz\s*:\s*([\d.]+)/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]
   return mhz === undefined ? null : Math.round(Number(mhz) * 1000)
 }

@@ -7,6 +7,9 @@ import { launcherMissing } from './launcher.ts'
 
 export const qemuProgram = '/usr/bin/qemu-system-x86_64'
 
+/** TCG runs on every machine; `npm run nested` makes one that has KVM. */
+const accelerator = process.env['HEARTH_TEST_ACCELERATOR'] === 'kvm' ? 'kvm' : 'tcg'
+
 /** Why no microVM can be started here; null when one can. */
 export function vmMissing(): string | null {
   const missing = launcherMissing()
@@ -24,6 +27,11 @@ export async function openVmRig(options: { logger?: Logger } = {}): Promise<VmRi
     prefix: 'hv-',
     programs: [qemuProgram],
     firstUid: 1_810_000_000,
-    makeVmm: async (host) => new QemuVmm({ host, program: qemuProgram, ...facts, accelerators: ['tcg'] }),
+    async makeVmm(host) {
+      const vmm = new QemuVmm({ host, program: qemuProgram, ...facts, accelerators: [accelerator] })
+      // Not every test probes.
+      vmm.use(accelerator)
+      return vmm
+    },
   })
 }

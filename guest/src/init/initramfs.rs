@@ -28,7 +28,11 @@ fn start() -> Result<(), Error> {
     sys::mount("devtmpfs", "/dev", "devtmpfs", libc::MS_NOSUID | libc::MS_NOEXEC, "mode=755")
         .at(STEP, || "mount /dev".to_string())?;
     load_modules()?;
-    sys::mkdirat(libc::AT_FDCWD, "/sysroot", 0o755).at(STEP, || "make \"/sysroot\"".to_string())?;
+    match sys::mkdirat(libc::AT_FDCWD, "/sysroot", 0o755) {
+        // The archive may bring it.
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        made => drop(made.at(STEP, || "make \"/sysroot\"".to_string())?),
+    }
     mount_root()?;
     sys::mount("/dev", "/sysroot/dev", "", libc::MS_MOVE, "").at(STEP, || "move /dev to the root image".to_string())?;
     let enter = || {

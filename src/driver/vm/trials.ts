@@ -8,12 +8,14 @@ export interface TrialsOptions {
   readonly vmm: Vmm
   /** Accelerators that are not to be tried, and why. */
   readonly refused: Readonly<Partial<Record<Accelerator, string>>>
+  /** How long a guest may take to boot, where that is not the usual. */
+  readonly bootMsMax: Readonly<Partial<Record<Accelerator, number>>>
   /** Boots a guest and ends it, within the time. */
   readonly boot: (limitMs: number) => Promise<Tried>
 }
 
 /** A guest is up in 0.3 s on KVM and in 1 to 2 s emulated, on a machine that does nothing else. */
-const bootMsMax: Readonly<Record<Accelerator, number>> = { kvm: 5_000, tcg: 60_000 }
+const usualBootMsMax: Readonly<Record<Accelerator, number>> = { kvm: 5_000, tcg: 60_000 }
 
 /** Which accelerator boots a guest: each is tried once. */
 export class Trials {
@@ -54,9 +56,9 @@ export class Trials {
   async one(accelerator: Accelerator): Promise<Tried> {
     const known = this.#tried.get(accelerator)
     if (known !== undefined) return known
-    const { vmm, boot } = this.#options
+    const { vmm, boot, bootMsMax } = this.#options
     vmm.use(accelerator)
-    const tried = await boot(bootMsMax[accelerator])
+    const tried = await boot(bootMsMax[accelerator] ?? usualBootMsMax[accelerator])
     this.#tried.set(accelerator, tried)
     if ('bootMs' in tried) this.#facts = { name: vmm.name, version: vmm.version, accelerator }
     return tried

@@ -41,6 +41,8 @@ export interface VmDriverOptions {
   readonly probeBuild: () => RuntimeBuild | null
   /** Accelerators that are not to be tried, and why: the operator refuses them, or they failed a moment ago. */
   readonly refused?: Readonly<Partial<Record<Accelerator, string>>>
+  /** For a machine on which a guest takes longer to boot than on most. */
+  readonly trialMsMax?: Readonly<Partial<Record<Accelerator, number>>>
 }
 
 export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
@@ -59,8 +61,8 @@ export class VmDriver implements Driver {
   constructor(options: VmDriverOptions) {
     this.#options = options
     this.name = options.vmm.name
-    const { vmm, refused = {} } = options
-    this.#trials = new Trials({ vmm, refused, boot: async (limitMs) => this.#tryBoot(limitMs) })
+    const { vmm, refused = {}, trialMsMax: bootMsMax = {} } = options
+    this.#trials = new Trials({ vmm, refused, bootMsMax, boot: async (limitMs) => this.#tryBoot(limitMs) })
   }
 
   get capabilities(): Capabilities {

@@ -31,10 +31,10 @@ const moduleNames = [
 const packages = { x64: 'linux-image-cloud-amd64', arm64: 'linux-image-cloud-arm64' } as const
 
 /** Debian's cloud kernel, unpacked without being installed into `draft`: its vmlinux, and an initramfs with `guestProgram` as /init and the modules it loads first.
- *  Synchronous, 2 to 10 s: for worker threads. Throws driver_failed when the package cannot be had. */
+ *  `further` are modules beside those of a VM. Synchronous, 2 to 10 s: for worker threads. Throws driver_failed when the package cannot be had. */
 export function debianKernel(
   guestProgram: string,
-  { draft, report }: { draft: string; report: ReportProgress },
+  { draft, report, further = [] }: { draft: string; report: ReportProgress; further?: readonly string[] },
 ): DebianKernel {
   report("fetching Debian's cloud kernel", 0)
   const file = fetchNewest(draft)
@@ -48,7 +48,7 @@ export function debianKernel(
   const image = path.join(folder, 'boot', `vmlinuz-${release}`)
   const vmlinux = vmlinuxOf(readFileSync(image), image)
   report('initramfs', 0.9)
-  const modules = modulesInOrder(path.join(folder, modulesPath(folder), release), moduleNames)
+  const modules = modulesInOrder(path.join(folder, modulesPath(folder), release), [...moduleNames, ...further])
   const initramfs = makeCpio([
     { type: 'file', path: 'init', isExecutable: true, content: readFileSync(guestProgram) },
     // Where it mounts, and what a program holds open that nobody gave a terminal.
