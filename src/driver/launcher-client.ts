@@ -19,6 +19,8 @@ export type ExitReceiver = (exit: Exit, stderr: string) => void
 
 export type Reply = Readonly<Record<string, unknown>>
 
+const killed: Exit = { code: null, signal: 'SIGKILL', oom: false }
+
 /** The privileged launcher's other end: requests by id, events by instance (docs/reference/launcher-protocol.md). When the channel
  *  ends, every request fails and every sandbox counts as exited: the launcher kills them before it goes, or the kernel does. VMs alone may live on. */
 export class LauncherClient {
@@ -36,7 +38,7 @@ export class LauncherClient {
       lineBytesMax,
       onMessage: (message) => this.#receive(message),
       onInvalid: (line) => logger.error('launcher.line.invalid', { line: line.slice(0, 200) }),
-      onClosed: (why) => this.#close(why ?? 'it ended'),
+      onClosed: (why) => this.#close(why ?? 'it ended', { ...killed, isLost: true }),
     })
   }
 
@@ -66,7 +68,8 @@ export class LauncherClient {
 
   close(): void {
     this.#channel.end()
-    this.#close('closed by the agent')
+    // The launcher ends all that is left.
+    this.#close('closed by the agent', killed)
   }
 
   #receive(message: Reply): void {
@@ -99,7 +102,7 @@ export class LauncherClient {
     receive?.(exitOf(event), typeof stderr === 'string' ? stderr : '')
   }
 
-  #close(why: string): void {
+  #close(why: string, exit: Exit): void {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#logger.info('launcher.closed', { why })
@@ -107,7 +110,7 @@ export class LauncherClient {
     this.#waiting.clear()
     const exits = [...this.#exits.values()]
     this.#exits.clear()
-    for (const receive of exits) receive({ code: null, signal: 'SIGKILL', oom: false, isLost: true }, '')
+    for (const receive of exits) receive(exit, '')
   }
 }
 

@@ -58,6 +58,7 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
   const drivers: { driver: VmDriver; isPreferred: boolean }[] = []
   const close = async (): Promise<void> => {
     for (const { driver } of drivers) await driver.close()
+    await host.close()
     await images.close()
   }
   for (const name of names) {

@@ -62,7 +62,7 @@ export class VmHost {
   readonly #options: VmHostOptions
 
   /** Instances of this platform, by their run folder's name. */
-  readonly #own = new Set<string>()
+  readonly #own = new Map<string, VmProcess>()
   /** Uids of machines that an earlier platform left, by instance, until they are adopted or have ended. */
   readonly #survivors = new Map<string, number>()
 
@@ -126,8 +126,14 @@ export class VmHost {
     return Array.isArray(instances) ? instances.map(String) : []
   }
 
+  /** Ends what is still there: machines that were coming up, whose drivers do not have them yet. */
+  async close(): Promise<void> {
+    const ending = [...this.#own.values()].map((vm) => vm.kill())
+    await Promise.allSettled(ending)
+  }
+
   #hold(vm: VmProcess): void {
-    this.#own.add(vm.instanceId)
+    this.#own.set(vm.instanceId, vm)
     void vm.exited.then(() => this.#own.delete(vm.instanceId))
   }
 
