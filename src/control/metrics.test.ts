@@ -27,3 +27,21 @@ test('metrics: microVMs by driver, each driver asked once a scrape, and nothing 
     await api.close()
   }
 })
+
+test('metrics: a figure that a driver cannot tell any more is gone with the next scrape', async (t) => {
+  const agent = scriptedAgent()
+  let guestAvailableBytes: number | null = 1_000
+  agent.machines = async () => [{ driver: 'firecracker', machines: 0, memoryBytes: 0, guestAvailableBytes }]
+  const api = await startScripted(agent)
+  t.after(() => api.close())
+  let nowMs = 0
+  t.mock.method(performance, 'now', () => nowMs)
+  const available = async (): Promise<string[]> => {
+    nowMs += 60_000
+    const text = await api.control.metrics({ actor: 'tester', project: 'default', scopes: ['metrics:read'] })
+    return text.split('\n').filter((line) => line.startsWith('hearth_vm_guest_available_bytes'))
+  }
+  assert.deepEqual(await available(), ['hearth_vm_guest_available_bytes{node="node-1",driver="firecracker"} 1000'])
+  guestAvailableBytes = null
+  assert.deepEqual(await available(), [])
+})

@@ -91,8 +91,10 @@ function vms(agent: Agent): Gauge[] {
     new Gauge({
       ...{ name, help, labelNames: ['node', 'driver'], registers },
       async collect() {
-        const { node } = await agent.status()
-        for (const { driver, ...usage } of await look()) {
+        const [{ node }, machines] = await Promise.all([agent.status(), look()])
+        // What a driver cannot tell any more must not stand there as if it did.
+        this.reset()
+        for (const { driver, ...usage } of machines) {
           const figure = value(usage)
           if (figure !== null) this.set({ node, driver }, figure)
         }

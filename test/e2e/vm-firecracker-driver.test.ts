@@ -83,6 +83,21 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
     api.close()
   })
 
+  test('usage: a VMM that hangs takes a second at most, and counts with its memory', async () => {
+    const { sandbox, api } = await boot('order-5')
+    const [pid] = vmmOf(sandbox.handle.state['uid'])
+    assert.ok(pid !== undefined)
+    process.kill(pid, 'SIGSTOP')
+    const fromMs = performance.now()
+    const usage = await rig?.driver.usage()
+    assert.ok(performance.now() - fromMs < 10_000)
+    assert.ok(usage !== undefined && usage.memoryBytes > 2 ** 20)
+    assert.deepEqual([usage.machines, usage.guestAvailableBytes], [1, null])
+    process.kill(pid, 'SIGCONT')
+    await sandbox.kill()
+    api.close()
+  })
+
   test('drives are limited after the boot, and again after a restore, which brings no limits', async () => {
     const { sandbox } = await boot('limits-1', true)
     assert.ok(rig)

@@ -114,3 +114,18 @@ test('send: a socket that is bound and does not listen yet is waited for', async
   server.close()
   await assert.rejects(api.send('PUT /entropy', {}), { code: 'driver_failed' })
 })
+
+test('guestAvailableBytes: a silent VMM, or one that is busy with another request, is waited for a second at most', async (context) => {
+  const held: http.ServerResponse[] = []
+  const api = await apiOver(context, (_request, response) => void held.push(response))
+  const silent = { code: 'driver_failed', message: /GET \/balloon\/statistics: no reply within 1000 ms/ }
+  await assert.rejects(api.guestAvailableBytes(), silent)
+  const sent = api.send('PATCH /vm', { state: 'Paused' })
+  await assert.rejects(api.guestAvailableBytes(), silent)
+  held.at(-1)?.writeHead(204).end()
+  await sent
+  const again = api.guestAvailableBytes()
+  while (held.length < 3) await new Promise((resolve) => setTimeout(resolve, 5))
+  held.at(-1)?.end('{"available_memory":7}')
+  assert.equal(await again, 7)
+})

@@ -6,6 +6,8 @@ import type { FirecrackerRequests, FirecrackerRoute } from './api-types.ts'
 const replyBytesMax = 64 * 1024
 /** Taking or loading a snapshot of 2 GiB waits for the disk. */
 const replyMsMax = 30_000
+/** A figure that a scrape waits for is there at once or not worth the wait: Firecracker has it ready, and asks no guest for it. */
+const figureMsMax = 1_000
 /** A socket is there when it is bound, and refuses until its VMM listens, a moment later. */
 const listenMsMax = 1_000
 const retryMs = 2
@@ -23,14 +25,14 @@ export class FirecrackerApi {
   /** Sends `body`; resolves when it was accepted. Throws driver_failed with Firecracker's own sentence. */
   async send<R extends FirecrackerRoute>(route: R, body: FirecrackerRequests[R]): Promise<void> {
     const [method = '', path = ''] = route.split(' ')
-    const { status, text } = await this.#listened(() => this.#request(method, path, JSON.stringify(body)))
+    const { status, text } = await this.#listened(() => this.#request(method, path, { body: JSON.stringify(body) }))
     if (status === 204 || status === 200) return
     throw new AppError('driver_failed', `Firecracker refused ${route}: ${faultOf(text) ?? `status ${status}`}`)
   }
 
-  /** What the guest's balloon driver told last of its memory; null before it told anything. Throws driver_failed. */
+  /** What the guest's balloon driver told last of its memory; null before it told anything. Throws driver_failed, after a second at most. */
   async guestAvailableBytes(): Promise<number | null> {
-    const { status, text } = await this.#request('GET', '/balloon/statistics', '')
+    const { status, text } = await this.#request('GET', '/balloon/statistics', { withinMs: figureMsMax })
     if (status !== 200)
       throw new AppError('driver_failed', `Firecracker refused GET /balloon/statistics: ${faultOf(text) ?? status}`)
     const value = fieldOf(text, 'available_memory')
@@ -55,9 +57,11 @@ export class FirecrackerApi {
     }
   }
 
-  #request(method: string, path: string, body: string): Promise<Reply> {
+  /** `withinMs` counts from now, also while it waits for one before it; else only a silent VMM is given up. */
+  #request(method: string, path: string, { body = '', withinMs = Infinity }): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const fail = (cause: Error): void => {
+        clearTimeout(timer)
         const message = `Firecracker did not do ${method} ${path}: ${cause.message}.`
         reject(new AppError('driver_failed', message, { cause, retryable: true }))
       }
@@ -73,12 +77,21 @@ export class FirecrackerApi {
             text += chunk
             if (text.length > replyBytesMax) request.destroy(new Error('its reply is too long'))
           })
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+          response.on('end', () => {
+            clearTimeout(timer)
+            resolve({ status: response.statusCode ?? 0, text })
+          })
           response.on('error', fail)
         },
       )
       request.on('timeout', () => request.destroy(new Error(`no reply within ${replyMsMax} ms`)))
       request.on('error', fail)
+      const expire = (): void => {
+        // One that has no socket yet would not tell of its end.
+        fail(new Error(`no reply within ${withinMs} ms`))
+        request.destroy()
+      }
+      const timer = withinMs === Infinity ? undefined : setTimeout(expire, withinMs)
       request.end(body)
     })
   }

@@ -314,7 +314,8 @@ class RunningFirecracker implements Machine {
   async usage(): ReturnType<Machine['usage']> {
     const [memoryBytes, guestAvailableBytes] = await Promise.all([
       this.#vm.memoryBytes(),
-      this.api.guestAvailableBytes(),
+      // A guest that tells nothing, or a VMM that is busy, leaves what the launcher knows of it.
+      this.api.guestAvailableBytes().catch(() => null),
     ])
     return { memoryBytes, guestAvailableBytes }
   }

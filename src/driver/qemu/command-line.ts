@@ -92,8 +92,7 @@ function portOptions(fds: Descriptors): string[] {
   return ['-device', 'virtio-serial-device,max_ports=4', ...ports]
 }
 
-/** A raw drive over a descriptor: `blockdev-reopen` can put another file under the node while nobody has it mounted. */
-/** `code` may get another file below the limit: the node of its name is what is opened anew. */
+/** A raw drive over a descriptor, below its limit. `blockdev-reopen` can put another file under the raw node, the one called `name`, while nobody has it mounted: `code` gets its image so. */
 function driveOptions(name: string, fd: number): string[] {
   const { bytesPerSecond: bytes, operationsPerSecond: operations } = driveLimits
   // Without a maximum there are bursts of 100 ms only; with it of a second's worth.
