@@ -84,7 +84,7 @@ function takeOverTest(of: Succession): void {
 function refusalTest(of: Succession): void {
   const { boot, bound, onDisk, recover, refuses } = tools(of)
 
-  test('recover: one that worked says so; of another VMM, image or uid it is refused; what nobody asked for is swept', async () => {
+  test('recover: one that worked says so; of another VMM or image it is refused; what nobody asked for is swept', async () => {
     const [busy, other, unasked] = await Promise.all([bound(), boot(), boot()])
     invoke(busy, { hang: true }).catch(() => {})
     await busy.link.ping()
