@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import os from 'node:os'
 import test from 'node:test'
+import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 
 test('stepBack lowers the rank of its own thread and of no other', { skip: skipReason() }, async () => {
@@ -16,6 +18,17 @@ test('stepBack lowers the rank of its own thread and of no other', { skip: skipR
   const [nice] = (await once(worker, 'message')) as [number]
   await worker.terminate()
   assert.deepEqual({ worker: nice, loop: os.getPriority() }, { worker: 10, loop: before })
+})
+
+test('stepBack never moves a thread forward', { skip: skipReason() }, async () => {
+  const code = `
+    import os from 'node:os'
+    import { stepBack } from ${JSON.stringify(new URL('./background.ts', import.meta.url).href)}
+    os.setPriority(15)
+    stepBack()
+    process.stdout.write(String(os.getPriority()))`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', code])
+  assert.equal(stdout, '15')
 })
 
 function skipReason(): string | false {

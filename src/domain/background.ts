@@ -5,9 +5,10 @@ import os from 'node:os'
 const backgroundNice = 10
 
 /** Puts the calling thread behind the event loop. On two cores a thread of equal rank makes the loop wait for its turn, 10 ms and more at a time.
- *  Linux alone gives threads a rank of their own; elsewhere this does nothing. */
+ *  Linux alone gives threads a rank of their own; elsewhere this does nothing. Never forward: a platform that was started with a lower rank
+ *  still may not go back to a higher one. */
 export function stepBack(): void {
   if (process.platform !== 'linux') return
   const threadId = Number(readlinkSync('/proc/thread-self').split('/').at(-1))
-  os.setPriority(threadId, backgroundNice)
+  os.setPriority(threadId, Math.max(os.getPriority(), backgroundNice))
 }

@@ -3,11 +3,11 @@
 
 use super::Launcher;
 use crate::error::Error;
-use crate::sys::Ended;
+use crate::sys::{self, Ended};
 use crate::up;
 use crate::vm::{jail_root, remove_leftovers, Reaper, Record, Vm, Ward};
 use serde_json::{json, Value};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 impl super::vms::Vms {
@@ -23,12 +23,16 @@ impl Launcher {
     pub(super) fn take_over(&mut self, survivors: Vec<(Record, OwnedFd)>) {
         for (record, pidfd) in survivors {
             let (instance, index) = (record.instance.clone(), record.egress_index);
+            let spare = pidfd.try_clone();
             let taken = Vm::take_over(&self.cgroups, record, pidfd).and_then(|vm| self.hold_vm(vm));
             if let Some(index) = index {
                 self.egress_indexes.reserve(index);
             }
             if let Err(error) = taken {
-                self.control.log("error", &format!("VM \"{instance}\" of a former start is lost: {error}"));
+                // Nobody would watch it. What it leaves is cleared away by the next start, which finds it dead.
+                let killed = spare.and_then(|spare| sys::pidfd_kill(spare.as_raw_fd(), libc::SIGKILL));
+                let fate = if killed.is_ok() { "was killed" } else { "lives on unwatched" };
+                self.control.log("error", &format!("VM \"{instance}\" of a former start {fate}: {error}"));
             }
         }
         if !self.vms.running.is_empty() {

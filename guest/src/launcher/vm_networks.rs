@@ -64,7 +64,7 @@ impl Launcher {
             (Err(error), index) => {
                 if let (Some(index), false) = (index, vm.is_connected) {
                     vm.egress_index = None;
-                    self.egress_indexes.give_back(index);
+                    self.release_index(index);
                 }
                 self.control.fail(Some(request), &error);
             }
