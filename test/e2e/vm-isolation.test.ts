@@ -25,9 +25,9 @@ let atRest: Held
 before(async () => {
   if (missing !== null) return
   rig = await HostileRig.open(null)
-  atRest = await heldAtRest(rig.platform)
   await rig.deployAttacker('attacker', { memoryMib: 128 })
   await rig.deployAttacker('horde', { memoryMib: 128, reuse: 'never', concurrency: 4 })
+  atRest = await heldAtRest(rig.platform)
 })
 after(async () => {
   if (missing === null) await rig?.close()

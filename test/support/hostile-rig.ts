@@ -59,9 +59,11 @@ export class HostileRig {
     const rig = new HostileRig(folder, platform, target)
     const network = world === null ? 'none' : 'egress'
     const [runtime, handler] = ['node', 'index.handler']
-    const vm = { isolation: 'vm', snapshot: 'none', network, timeoutMs: 60_000, freezeAfterMs: 3_600_000 }
+    // One Instance each, so that what the platform holds for them stays the same.
+    const one = { concurrency: 1, timeoutMs: 60_000 }
+    const vm = { ...one, isolation: 'vm', snapshot: 'none', network, freezeAfterMs: 3_600_000 }
     await deployFiles(target, { name: 'victim', runtime, handler, files: { 'index.js': victimCode }, config: vm })
-    await deployFiles(target, { name: 'beside', runtime, handler, files: { 'index.js': besideCode } })
+    await deployFiles(target, { name: 'beside', runtime, handler, files: { 'index.js': besideCode }, config: one })
     await rig.#callNeighbours()
     return rig
   }
