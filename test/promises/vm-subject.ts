@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { LocalAgentOptions } from '../../src/agent/local-agent-options.ts'
@@ -130,6 +131,7 @@ async function savedIn(folder: string): Promise<VmSubject['snapshots']> {
   const found: Partial<Record<SnapshotKind, Snapshot>> = {}
   for (const name of await readdir(folder)) {
     const own = path.join(folder, name)
+    if (!existsSync(path.join(own, 'checked'))) continue
     const snapshot: Snapshot = JSON.parse(await readFile(path.join(own, 'snapshot.json'), 'utf8'))
     // The runtime's smallest is that of another size: the pools' default is the one used here.
     if (snapshot.memoryMib === 256) found[snapshot.kind] = { ...snapshot, folder: own }
