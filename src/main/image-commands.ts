@@ -48,7 +48,10 @@ export async function pruneImages(context: Context): Promise<number> {
 }
 
 /** The store of this machine's cache, as the commands about it use it. */
-export async function withStore(context: Context, work: (store: ImageStore) => Promise<void>): Promise<number> {
+export async function withStore(
+  context: Pick<Context, 'env' | 'cwd'>,
+  work: (store: ImageStore) => Promise<void>,
+): Promise<number> {
   const folder = cacheOf(context)
   const store = openImageStore({
     folder,

@@ -1,4 +1,5 @@
 import { accessSync, constants } from 'node:fs'
+import os from 'node:os'
 import type { Driver, EnforcedFeature } from '../domain/driver.ts'
 import { AppError, toAppError } from '../domain/error.ts'
 import type { ImageStore } from '../domain/image.ts'
@@ -12,7 +13,7 @@ import type { Vmm } from '../driver/vm/vmm.ts'
 import { makeRunFolder, type DriverContext } from './drivers.ts'
 import { platformImages } from './images.ts'
 import { emulationRefusal } from './isolation.ts'
-import type { VmmPrograms } from './vmm-programs.ts'
+import { qemuArchitectures, type VmmPrograms } from './vmm-programs.ts'
 
 export interface OpenedVms {
   readonly drivers: readonly { readonly driver: Driver; readonly isPreferred: boolean }[]
@@ -86,7 +87,10 @@ async function none({ launcher }: DriverContext, lost: readonly string[]): Promi
 }
 
 /** What cannot even be tried, and what helps. */
-export function missingVmms(vmms: VmmPrograms): { name: VmName; detail: string; fix: string }[] {
+export function missingVmms(
+  vmms: VmmPrograms,
+  arch: string = os.arch(),
+): { name: VmName; detail: string; fix: string }[] {
   const missing: { name: VmName; detail: string; fix: string }[] = []
   const install =
     'sudo hearth doctor --fix (a pinned release), or put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
@@ -96,7 +100,13 @@ export function missingVmms(vmms: VmmPrograms): { name: VmName; detail: string; 
   else if (vmms.jailer === '')
     missing.push({ name: 'firecracker', detail: 'Its jailer is not on this machine.', fix: install })
   else if (!mayUseKvm()) missing.push({ name: 'firecracker', detail: 'This machine has no /dev/kvm.', fix: kvm })
-  if (vmms.qemu === '')
+  if (!qemuArchitectures.includes(arch))
+    missing.push({
+      name: 'qemu',
+      detail: `Its "microvm" machine is there on x86-64 alone, and this is ${arch}.`,
+      fix: 'Firecracker, on a machine with KVM',
+    })
+  else if (vmms.qemu === '')
     missing.push({
       name: 'qemu',
       detail: 'Its program is not on this machine.',

@@ -36,14 +36,35 @@ test('findVmmPrograms: a configured program comes first, and is refused when it 
   })
 })
 
-test('findVmmPrograms: what doctor --fix installed is found, after the PATH', (t) => {
+test('findVmmPrograms: what doctor --fix installed is found, when the PATH has not both; Firecracker and jailer come from one place', (t) => {
   const release = pinnedRelease()
   if (release === null) return t.skip('Firecracker does not run on this processor')
   const cache = path.join(folder, 'fixed')
   const installed = installedFirecracker(vmmFolder({ cache }, {}), release)
   mkdirSync(path.dirname(installed.jailer), { recursive: true })
-  for (const file of Object.values(installed)) writeFileSync(file, '', { mode: 0o755 })
+  writeFileSync(installed.firecracker, '', { mode: 0o755 })
+  assert.deepEqual(findVmmPrograms({ ...unset, cache }, {}), none)
+  writeFileSync(installed.jailer, '', { mode: 0o755 })
   assert.deepEqual(findVmmPrograms({ ...unset, cache }, {}), { ...none, ...installed })
-  const onPath = program('firecracker')
-  assert.equal(findVmmPrograms({ ...unset, cache }, { PATH: folder }).firecracker, realpathSync(onPath))
+  const [one, other] = [path.join(folder, 'one'), path.join(folder, 'other')]
+  for (const each of [one, other]) mkdirSync(each)
+  const firecracker = program('one/firecracker')
+  assert.deepEqual(findVmmPrograms({ ...unset, cache }, { PATH: one }), { ...none, ...installed })
+  const jailer = program('other/jailer')
+  assert.deepEqual(findVmmPrograms({ ...unset, cache }, { PATH: other }), { ...none, ...installed })
+  const both = { ...none, firecracker, jailer }
+  assert.deepEqual(findVmmPrograms({ ...unset, cache }, { PATH: `${one}:${other}` }), both)
+})
+
+test('findVmmPrograms: to a configured Firecracker or jailer belongs the other beside it, else on the PATH, never the installed one', () => {
+  const [named, onPath] = [path.join(folder, 'named'), path.join(folder, 'on-path')]
+  for (const each of [named, onPath]) mkdirSync(each)
+  const firecracker = program('named/firecracker')
+  const config = { ...unset, cache: path.join(folder, 'fixed'), firecracker }
+  assert.deepEqual(findVmmPrograms(config, { PATH: onPath }), { ...none, firecracker })
+  const far = program('on-path/jailer')
+  assert.deepEqual(findVmmPrograms(config, { PATH: onPath }), { ...none, firecracker, jailer: far })
+  const jailer = program('named/jailer')
+  assert.deepEqual(findVmmPrograms(config, { PATH: onPath }), { ...none, firecracker, jailer })
+  assert.deepEqual(findVmmPrograms({ ...unset, jailer }, { PATH: onPath }), { ...none, firecracker, jailer })
 })

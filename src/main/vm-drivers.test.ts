@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { missingVmms } from './vm-drivers.ts'
+
+const programs = { qemu: '/bin/qemu', firecracker: '/bin/firecracker', jailer: '/bin/jailer' }
+
+test('missingVmms: on arm64 there is no QEMU driver, whatever program is there', () => {
+  const qemu = (arch: string) => missingVmms(programs, arch).find(({ name }) => name === 'qemu')
+  assert.equal(qemu('x64'), undefined)
+  assert.deepEqual(qemu('arm64'), {
+    name: 'qemu',
+    detail: 'Its "microvm" machine is there on x86-64 alone, and this is arm64.',
+    fix: 'Firecracker, on a machine with KVM',
+  })
+})
