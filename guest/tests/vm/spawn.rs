@@ -240,7 +240,8 @@ pub fn out_of_memory(platform: &mut Platform) {
 pub fn counted(platform: &mut Platform) {
     let vm = spawn(platform, "v-1", json!({}));
     let list = platform.must("list", json!({}));
-    assert_eq!(list["instances"], json!([{ "instance": "v-1", "pid": vm.pid, "kind": "vm", "isAdopted": true }]));
+    let expected = json!([{ "instance": "v-1", "pid": vm.pid, "uid": VM_UID, "kind": "vm", "isAdopted": true }]);
+    assert_eq!(list["instances"], expected);
     let stats = platform.must("stats", json!({ "instance": "v-1" }));
     assert!(stats["memoryBytes"].as_u64().unwrap() > 0 && stats["pids"] == 1, "{stats}");
     assert!(stats["cpuMs"].is_u64() && stats["oomKills"] == 0, "{stats}");
