@@ -75,6 +75,21 @@ test('Snapshots: clones that share randomness fail the deploy with the reason, a
   assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), [])
 })
 
+test('Snapshots: a runtime that never becomes quiet fails the deploy in time, and nothing is kept', async () => {
+  const rig = machines({ faults: { hangOnSnapshot: true } })
+  await rig.agent.register()
+  const deploying = deployed(rig, vm)
+  const refused = assert.rejects(deploying, {
+    code: 'guest_failed',
+    message: /^Cannot take a snapshot: the runtime did not become quiet \(.*hook.*\) within 60000 ms\.$/,
+  })
+  await settle(20)
+  await rig.advance(60_000)
+  await refused
+  assert.equal(rig.driver.alive.size, 0)
+  assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), [])
+})
+
 test('Snapshots: a clock that is off fails the deploy', async () => {
   const rig = machines({ faults: { clockSkewMs: -4_000 } })
   await rig.agent.register()

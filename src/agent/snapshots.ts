@@ -56,6 +56,8 @@ interface Entry {
 
 /** One that could not be made is not tried again sooner by the starts that want it. */
 const retryMs = 60_000
+/** Warming up reads what most handlers import; hooks of a function may close connections. */
+const answerMsMax = 60_000
 
 /** The snapshots of this node: found again after a restart, made when asked for, checked with two clones before they serve.
  *
@@ -237,10 +239,14 @@ export class Snapshots {
       const instance = await boot(place, { kind: 'boot', refused: [], saveTo })
       undo.add('instance', async () => void (await instance.kill()))
       // Before BIND a PING lets the runtime warm up, once for all clones; the second one is answered when that is done.
-      await instance.link.ping()
-      await instance.link.ping()
+      await this.#answered(instance, 'wake up', async () => {
+        await instance.link.ping()
+        await instance.link.ping()
+      })
       await recipe.prepare(instance)
-      await instance.link.prepareSnapshot()
+      await this.#answered(instance, 'become quiet (does a beforeSnapshot hook not end?)', () =>
+        instance.link.prepareSnapshot(),
+      )
       const snapshot = await place.driver.snapshot?.(instance.sandbox, { folder: saveTo, kind: recipe.kind, key })
       if (snapshot === undefined) throw new AppError('driver_failed', `Driver ${place.driver.name} has no snapshots.`)
       undo.add('memory', async () => place.driver.forgetSnapshot?.(snapshot))
@@ -255,6 +261,24 @@ export class Snapshots {
     } catch (error) {
       await undo.run().catch((cause: unknown) => logger.error('snapshot.undo.failed', { error: String(cause) }))
       throw error
+    }
+  }
+
+  /** Ends `instance`, and `work` with it, when the guest does not answer in time. */
+  async #answered(instance: Instance, what: string, work: () => Promise<void>): Promise<void> {
+    let isLate = false
+    const timer = this.#options.clock.schedule(answerMsMax, () => {
+      isLate = true
+      void instance.kill()
+    })
+    try {
+      await work()
+    } catch (error) {
+      if (!isLate) throw error
+      const message = `Cannot take a snapshot: the runtime did not ${what} within ${answerMsMax} ms.`
+      throw new AppError('guest_failed', message)
+    } finally {
+      timer.cancel()
     }
   }
 

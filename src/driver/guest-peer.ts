@@ -20,6 +20,7 @@ export interface GuestPeerHandlers {
   onBind?(message: BindMessage): void
   /** The whole event has come in. */
   onInvoke?(invocation: GuestInvocation): void
+  onPrepareSnapshot?(): void
   onShutdown?(): void
 }
 
@@ -31,6 +32,8 @@ export class GuestPeer {
   readonly #handlers: GuestPeerHandlers
   readonly #invocations = new Map<number, GuestInvocation>()
   readonly #services = new Map<number, ServiceStream>()
+  /** PINGs get no answer. */
+  isMute = false
   #lastService = 0
 
   constructor(channel: Duplex, options: GuestPeerOptions) {
@@ -87,7 +90,10 @@ export class GuestPeer {
         return this.#handlers.onConfigure?.(JSON.parse(payload.toString()))
       case FrameType.bind:
         return this.#handlers.onBind?.(JSON.parse(payload.toString()))
+      case FrameType.prepareSnapshot:
+        return this.#handlers.onPrepareSnapshot?.()
       case FrameType.ping:
+        if (this.isMute) return undefined
         return flags === Flag.pong ? undefined : this.#writer.frame(FrameType.ping, Flag.pong, 0, payload)
       case FrameType.shutdown:
         return this.#handlers.onShutdown?.()

@@ -95,7 +95,7 @@ export class InitLink {
     assert(this.#phase === 'running' || this.#phase === 'closed', `prepareSnapshot in phase ${this.#phase}`)
     if (this.#phase === 'running') this.#phase = 'quiet'
     this.#json(FrameType.prepareSnapshot, {})
-    return this.ping()
+    return this.#inTime(this.ping(), 'PREPARE_SNAPSHOT')
   }
 
   /** First act after a restore: randomness, clock and names become this VM's own. Then the other two channels say HELLO with `message.epoch`.

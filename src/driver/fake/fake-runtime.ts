@@ -59,7 +59,11 @@ export class FakeRuntime {
       runtime,
       version,
       isBusy,
-      handlers: { onBind: (message) => this.#load(message), onInvoke: (invocation) => this.#take(invocation) },
+      handlers: {
+        onBind: (message) => this.#load(message),
+        onInvoke: (invocation) => this.#take(invocation),
+        onPrepareSnapshot: () => (this.peer.isMute = options.faults.hangOnSnapshot === true),
+      },
     })
   }
 

@@ -40,6 +40,8 @@ export interface FakeFaults {
   spareRestoreMs?: number
   /** Processes that cannot be started ahead; a number of them, or all. */
   failPrespawn?: { times: number }
+  /** The runtime is never quiet, as with a hook that does not end. */
+  hangOnSnapshot?: boolean
   /** Saving a machine fails with this step's name. */
   failSnapshot?: string
   /** Restores that fail; a number of them, or all. */
