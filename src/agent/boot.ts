@@ -164,7 +164,7 @@ export function takeOverInstance(
     ...{ id, epoch, build: place.build, sandbox, node, clock, logger, logBytesPerSecond, openService },
     takenOver: { createdAt },
     from: {
-      ...{ record, isRestored: false, isRefused: false },
+      ...{ record, isRestored: wasRestored(record.snapshot), isRefused: false },
       mayPause: place.driver.capabilities.pause,
       outlivesAgent: place.driver.capabilities.isVm,
     },
@@ -174,6 +174,11 @@ export function takeOverInstance(
 /** `qemu 7.2.22 (tcg)`. */
 export function vmmText({ capabilities: { vmm } }: Driver): string | null {
   return vmm === null ? null : `${vmm.name} ${vmm.version} (${vmm.accelerator})`
+}
+
+/** Of what `originText` wrote. */
+function wasRestored(text: string | null): boolean {
+  return text !== null && /^(function|runtime)(,|$)/.test(text)
 }
 
 /** `function`, `runtime`, `none`; `refused: <why>` for a cold boot that should not have been one, `runtime, function refused: <why>`. */

@@ -4,6 +4,7 @@ import type { Instance, InstanceOwner } from './instance.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import { park } from './parking.ts'
 import type { Place } from './place.ts'
+import { machineMib } from './rest-policy.ts'
 
 export interface PoolOptions {
   readonly place: Place
@@ -30,10 +31,12 @@ export interface Claim {
   readonly onFailed: (error: unknown) => void
 }
 
-/** What an Instance without a Version counts towards the node's memory: an idle interpreter with its own heap, or a paused machine with
- *  its VMM (measured on QEMU with emulation: Python 63 MiB, Node 87 MiB). */
+const interpreterMib = 48
+
+/** What an Instance without a Version counts towards the node's memory: an idle interpreter with its own heap, and the paused machine that it is in
+ *  (both measured on QEMU with emulation: Python 63 MiB, Node 87 MiB). */
 export function unboundMib({ driver }: Place): number {
-  return driver.capabilities.isVm ? 96 : 48
+  return interpreterMib + (driver.capabilities.isVm ? machineMib : 0)
 }
 
 const refillBackoffMs = { first: 1_000, max: 60_000 }

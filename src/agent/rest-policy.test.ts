@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { readdirSync } from 'node:fs'
+import path from 'node:path'
+import { afterEach, test } from 'node:test'
+import { AgentRig, FakeDriver, settle, versionOf } from '../../test/support/agent-rig.ts'
+import { until } from '../../test/support/until.ts'
+import { ManualClock } from '../domain/clock.ts'
+import type { Version } from '../domain/function.ts'
+import type { SnapshotMode } from '../domain/snapshot.ts'
+import { machineMib } from './rest-policy.ts'
+
+const [memoryMib, heldMib, freezeAfterMs] = [256, 32, 100]
+const rigs: AgentRig[] = []
+afterEach(async () => {
+  for (const rig of rigs.splice(0)) await rig.close()
+})
+
+function rigOf(
+  driver: FakeDriver,
+  clock: ManualClock,
+  options: ConstructorParameters<typeof AgentRig>[2] = {},
+): AgentRig {
+  const rig: AgentRig = new AgentRig(clock, driver, { vmPoolSize: 0, poolSize: 0, ...options })
+  rigs.push(rig)
+  return rig
+}
+
+const versionFrom = (snapshot: SnapshotMode): Version =>
+  versionOf({ isolation: 'auto', snapshot, memoryMib, freezeAfterMs, keepAliveMs: 3_600_000 })
+
+/** What one Instance counts that has run and is frozen. */
+async function countedMib(rig: AgentRig): Promise<number> {
+  await rig.advance(freezeAfterMs)
+  await settle(5)
+  const status = await rig.agent.status()
+  assert.equal(status.instances.frozen, 1)
+  return status.memoryMib - status.freeMib
+}
+
+async function ran({ isVm, snapshot }: { isVm: boolean; snapshot: SnapshotMode }): Promise<AgentRig> {
+  const clock = new ManualClock()
+  const rig = rigOf(new FakeDriver({ clock, isVm, faults: { memoryBytes: heldMib * 2 ** 20 } }), clock)
+  await rig.agent.register()
+  const version = versionFrom(snapshot)
+  await rig.agent.deploy(version)
+  assert.equal((await rig.run(version)).result.outcome, 'succeeded')
+  return rig
+}
+
+test('frozenMib: a process counts what it holds, a clone its VMM and kernel too, and a machine that booted cold all it has', async () => {
+  assert.equal(await countedMib(await ran({ isVm: false, snapshot: 'none' })), heldMib)
+  assert.equal(await countedMib(await ran({ isVm: true, snapshot: 'runtime' })), heldMib + machineMib)
+  assert.equal(await countedMib(await ran({ isVm: true, snapshot: 'none' })), memoryMib)
+})
+
+test('frozenMib: a clone that another agent took over is still one', async () => {
+  const first = await ran({ isVm: true, snapshot: 'runtime' })
+  const instances = path.join(first.folder, 'instances')
+  const handles = (): string[] =>
+    readdirSync(first.folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('handle.json'))
+  await until(() => handles().length === 1 || 'no handle', { timeoutMs: 5_000, what: 'the handle' })
+  const version = versionFrom('runtime')
+  const next = rigOf(first.driver, first.clock, {
+    folders: { instances, logs: path.join(first.folder, 'logs'), snapshots: path.join(first.folder, 'snapshots') },
+    survivors: { versions: { find: async () => version }, sweep: async () => [] },
+  })
+  await next.agent.register()
+  assert.equal((await next.run(version)).result.start, 'warm')
+  assert.equal(await countedMib(next), heldMib + machineMib)
+})
