@@ -5,11 +5,24 @@ import { missingVmms } from './vm-drivers.ts'
 const programs = { qemu: '/bin/qemu', firecracker: '/bin/firecracker', jailer: '/bin/jailer' }
 
 test('missingVmms: on arm64 there is no QEMU driver, whatever program is there', () => {
-  const qemu = (arch: string) => missingVmms(programs, arch).find(({ name }) => name === 'qemu')
+  const qemu = (arch: string) => missingVmms(programs, { arch }).find(({ name }) => name === 'qemu')
   assert.equal(qemu('x64'), undefined)
   assert.deepEqual(qemu('arm64'), {
     name: 'qemu',
     detail: 'Its "microvm" machine is there on x86-64 alone, and this is arm64.',
     fix: 'Firecracker, on a machine with KVM',
   })
+})
+
+test('missingVmms: without KVM a machine is told so, not to install a Firecracker that it cannot have', () => {
+  const firecracker = (hasKvm: boolean, found: string) =>
+    missingVmms({ ...programs, firecracker: found }, { hasKvm }).find(({ name }) => name === 'firecracker')
+  for (const found of ['', programs.firecracker])
+    assert.deepEqual(firecracker(false, found), {
+      name: 'firecracker',
+      detail: 'This machine has no /dev/kvm.',
+      fix: 'a machine with KVM, or nested virtualisation',
+    })
+  assert.match(firecracker(true, '')?.fix ?? '', /sudo hearth doctor --fix/)
+  assert.equal(firecracker(true, programs.firecracker), undefined)
 })

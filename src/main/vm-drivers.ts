@@ -89,17 +89,18 @@ async function none({ launcher }: DriverContext, lost: readonly string[]): Promi
 /** What cannot even be tried, and what helps. */
 export function missingVmms(
   vmms: VmmPrograms,
-  arch: string = os.arch(),
+  { arch = os.arch(), hasKvm = mayUseKvm() }: { arch?: string; hasKvm?: boolean } = {},
 ): { name: VmName; detail: string; fix: string }[] {
   const missing: { name: VmName; detail: string; fix: string }[] = []
   const install =
     'sudo hearth doctor --fix (a pinned release), or put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
   const kvm = 'a machine with KVM, or nested virtualisation'
-  if (vmms.firecracker === '')
+  // First of all: no program helps where it is not, and doctor --fix installs none there.
+  if (!hasKvm) missing.push({ name: 'firecracker', detail: 'This machine has no /dev/kvm.', fix: kvm })
+  else if (vmms.firecracker === '')
     missing.push({ name: 'firecracker', detail: 'Its program is not on this machine.', fix: install })
   else if (vmms.jailer === '')
     missing.push({ name: 'firecracker', detail: 'Its jailer is not on this machine.', fix: install })
-  else if (!mayUseKvm()) missing.push({ name: 'firecracker', detail: 'This machine has no /dev/kvm.', fix: kvm })
   if (!qemuArchitectures.includes(arch))
     missing.push({
       name: 'qemu',
