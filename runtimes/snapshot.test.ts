@@ -90,7 +90,15 @@ class Raw {
 
   /** Resolves with what HELLO says of an earlier host's work. */
   async resume(epoch: string, rest: { isTakenOver?: boolean } = {}): Promise<boolean> {
+    this.sendResume(epoch, rest)
+    return this.resumed(epoch)
+  }
+
+  sendResume(epoch: string, rest: { isTakenOver?: boolean }): void {
     this.peer.json(FrameType.resume, 0, { nowMs: Date.now(), seed, epoch, ...rest })
+  }
+
+  async resumed(epoch: string): Promise<boolean> {
     assert.deepEqual(await this.json(FrameType.resumed), { epoch })
     const hello = await this.json(FrameType.hello)
     assert.deepEqual([hello['epoch'], hello['role'], hello['protocol']], [epoch, 'runtime', 1])
@@ -257,6 +265,31 @@ for (const [family, { command, handler, code, failing, ownValues }] of Object.en
       })
     },
   )
+
+test(
+  'a Python runtime under another host says that an invocation of the one before ran when it was resumed',
+  { skip: !existsSync('/usr/bin/python3') && '/usr/bin/python3 is missing' },
+  async () => {
+    const { command, handler } = families.python
+    const raw = new Raw(command)
+    try {
+      await raw.next(FrameType.hello)
+      const sleeps = 'import time\ndef handler(event, context):\n    time.sleep(0.5)\n'
+      raw.bind(codeFolder({ 'index.py': sleeps }), handler)
+      await raw.next(FrameType.ready)
+      const invoke = { id: 'x', deadlineMs: Date.now() + 60_000, contentType: 'application/json', traceparent: null }
+      raw.peer.json(FrameType.invoke, 1, { ...invoke, kind: 'invoke' })
+      raw.peer.send(FrameType.data, Flag.fin, 1, '{}')
+      raw.sendResume('e2', { isTakenOver: true })
+      await raw.next(FrameType.data)
+      assert.equal(await raw.resumed('e2'), true)
+      // The next host finds it idle.
+      assert.equal(await raw.resume('e3', { isTakenOver: true }), false)
+    } finally {
+      raw.child.kill('SIGKILL')
+    }
+  },
+)
 
 for (const [work, event] of [
   ['an invocation', '{}'],

@@ -14,6 +14,9 @@ from hearth_output import Output, add_log_handler
 from hearth_wire import BIND, CREDIT_STEP_BYTES, DATA, END, FAIL, HELLO, INVOKE, PING, PONG
 from hearth_wire import PREPARE_SNAPSHOT, READY, RESUME, RESUMED, SHUTDOWN, Channel
 
+# What a guest's clock may be off its host's: 25 ms after a restore, and some drift.
+CLOCK_TOLERANCE_MS = 50
+
 _kept = ("PATH", "HOME", "TZ", "LANG")
 
 
@@ -38,7 +41,7 @@ def main():
         os._exit(0)
 
 
-def _hello(channel, epoch):
+def _hello(channel, epoch, rest={}):
     hello = {
         "protocol": 1,
         "role": "runtime",
@@ -46,6 +49,7 @@ def _hello(channel, epoch):
         "runtime": "python",
         "version": ".".join(map(str, sys.version_info[:3])),
         "pid": os.getpid(),
+        **rest,
     }
     channel.send(HELLO, 0, 0, dumps(hello).encode())
 
@@ -59,6 +63,8 @@ class Runtime:
         self._handler = None
         # Since the last RESUME: this is no clone, its host alone is another.
         self._is_taken_over = False
+        # When the last invocation ended.
+        self._ended_at = 0.0
 
     def serve(self):
         channel = self._channel
@@ -152,6 +158,7 @@ class Runtime:
         else:
             self._answer_platform(message["kind"], invocation)
         state.log_stream = 0
+        self._ended_at = perf_counter()
 
     def _answer_platform(self, kind, invocation):
         """What the platform itself asks, not a caller."""
@@ -189,16 +196,21 @@ class Runtime:
                 self._shut_down()
 
     def _resume(self, message):
-        """First act of a clone, or under another host. It is read between invocations only, so none runs."""
-        import hearth_snapshot
-
+        """First act of a clone, or under another host. It is read between invocations only: one that ran when it was sent is told."""
         self._is_taken_over = message.get("isTakenOver") is True
+        is_busy = self._is_taken_over and self._ended_after(message["nowMs"])
         if not self._is_taken_over:
             import hearth_snapshot
 
             hearth_snapshot.reseed(message["seed"])
         self._channel.send(RESUMED, 0, 0, dumps({"epoch": message["epoch"]}).encode())
-        _hello(self._channel, message["epoch"])
+        _hello(self._channel, message["epoch"], {"isBusy": is_busy})
+
+    def _ended_after(self, sent_ms):
+        """The last invocation ended after the host's time `sent_ms`. A clock that was stopped with the machine is behind, and that one ended before."""
+        from time import time
+
+        return self._ended_at > 0 and (time() - (perf_counter() - self._ended_at)) * 1000 > sent_ms + CLOCK_TOLERANCE_MS
 
     def _shut_down(self):
         import signal

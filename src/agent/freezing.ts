@@ -38,7 +38,8 @@ export function thaw(instance: Instance, wholeMib: number, host: FreezeHost, fai
   })
 }
 
-function chargeWhole(instance: Instance, wholeMib: number, host: FreezeHost): void {
+/** It may be invoked from here on: it counts all of its size, even what is not there. */
+export function chargeWhole(instance: Instance, wholeMib: number, host: FreezeHost): void {
   host.charge(wholeMib - instance.chargedMib)
   instance.chargedMib = wholeMib
 }

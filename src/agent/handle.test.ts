@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -72,6 +73,11 @@ const refused: [string, string, RegExp][] = [
     /"sandbox.version" must be 1$/,
   ],
   [
+    'the machine of another instance',
+    changed((each) => Object.assign(each['sandbox'] ?? {}, { state: { instance: 'i-2' } })),
+    /"sandbox.state.instance" must be "i-1"/,
+  ],
+  [
     'a state that is a list',
     changed((each) => Object.assign(each['sandbox'] ?? {}, { state: [] })),
     /"sandbox.state" must be an object$/,
@@ -94,7 +100,7 @@ test('parseHandle throws nothing but its own refusals, whatever the text', () =>
   fc.assert(fc.property(fc.json(), parse), { numRuns: 300 })
 })
 
-test('Handles: links, folders in the way, long files and strangers are refusals, never reads', async () => {
+test('Handles: links, folders and pipes in the way, long files and strangers are refusals, never reads', async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-handles-'))
   try {
     const put = async (name: string, text: string): Promise<void> => {
@@ -108,21 +114,24 @@ test('Handles: links, folders in the way, long files and strangers are refusals,
     await symlink(path.join(folder, 'i-1', 'handle.json'), path.join(folder, 'i-4', 'handle.json'))
     await mkdir(path.join(folder, 'i-5', 'handle.json'), { recursive: true })
     await mkdir(path.join(folder, 'i-6'))
+    await mkdir(path.join(folder, 'i-7'))
+    execFileSync('mkfifo', [path.join(folder, 'i-7', 'handle.json')])
     await put('stranger', JSON.stringify(good))
     const handles = new Handles(folder, silentLogger)
     const found = new Map(
       (await handles.read()).map((each) => [each.instance, 'refusal' in each ? each.refusal : 'read']),
     )
-    assert.deepEqual([...found.keys()].toSorted(), ['i-1', 'i-2', 'i-3', 'i-4', 'i-5', 'i-6'])
+    assert.deepEqual([...found.keys()].toSorted(), ['i-1', 'i-2', 'i-3', 'i-4', 'i-5', 'i-6', 'i-7'])
     assert.equal(found.get('i-1'), 'read')
     assert.match(found.get('i-2') ?? '', /"instance" must be "i-2"/)
     assert.match(found.get('i-3') ?? '', /longer than 65536 bytes/)
     assert.match(found.get('i-4') ?? '', /ELOOP/)
-    assert.match(found.get('i-5') ?? '', /EISDIR/)
+    assert.equal(found.get('i-5'), 'its handle is no file')
+    assert.equal(found.get('i-7'), 'its handle is no file')
     assert.equal(found.get('i-6'), 'it has no handle')
     handles.remove('i-4')
     await handles.settled()
-    assert.deepEqual((await readdir(folder)).toSorted(), ['i-1', 'i-2', 'i-3', 'i-5', 'i-6', 'stranger'])
+    assert.deepEqual((await readdir(folder)).toSorted(), ['i-1', 'i-2', 'i-3', 'i-5', 'i-6', 'i-7', 'stranger'])
   } finally {
     await rm(folder, { recursive: true })
   }

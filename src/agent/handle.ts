@@ -17,6 +17,8 @@ export function parseHandle(text: string, instance: string): InstanceHandle {
   const record = object(fields['record'], 'record')
   const sandbox = object(fields['sandbox'], 'sandbox')
   if (sandbox['version'] !== 1) throw wrong('sandbox.version', '1')
+  const state = object(sandbox['state'], 'sandbox.state')
+  if (state['instance'] !== instance) throw wrong('sandbox.state.instance', `"${instance}", as "instance"`)
   return {
     format: 1,
     instance,
@@ -38,7 +40,7 @@ export function parseHandle(text: string, instance: string): InstanceHandle {
     sandbox: {
       driver: string(sandbox, 'sandbox.driver'),
       version: 1,
-      state: object(sandbox['state'], 'sandbox.state'),
+      state,
     },
   }
 }

@@ -27,6 +27,8 @@ export type FoundHandle =
 
 const fileName = 'handle.json'
 const bytesMax = 64 * 1024
+/** A pipe in its place must not hold up the start, nor a link lead out of the folder. */
+const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** Handles of the Instances that can outlive this process: `<instances>/<id>/handle.json`, 0600 in a 0700 folder. Written when an Instance has loaded its
  *  Version, removed when it is dead; never while an invocation runs. Not synced: a machine does not outlive the host either. */
@@ -80,8 +82,9 @@ export class Handles {
 
   async #read(instance: string): Promise<FoundHandle> {
     try {
-      const file = await open(join(this.#folder, instance, fileName), constants.O_RDONLY | constants.O_NOFOLLOW)
+      const file = await open(join(this.#folder, instance, fileName), readFlags)
       try {
+        if (!(await file.stat()).isFile()) return { instance, refusal: 'its handle is no file' }
         const bytes = Buffer.alloc(bytesMax + 1)
         const { bytesRead } = await file.read(bytes, 0, bytes.length, 0)
         if (bytesRead > bytesMax) return { instance, refusal: `its handle is longer than ${bytesMax} bytes` }

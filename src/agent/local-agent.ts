@@ -97,7 +97,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       ...{ survivors: options.survivors ?? null, boot, secrets: options.secrets, names: options.names },
       placeOf: (version) => this.#sources.placeOf(version),
       code: (version) => this.#code.get(version),
-      reserve: (version) => this.reserve(version),
+      budget: this.#budget,
       groupOf: (version) => this.#groups.of(version),
     })
   }
@@ -105,6 +105,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   async register(): Promise<AgentStatus> {
     await this.#adoptions.begin()
     await this.#sources.open()
+    this.#adoptions.opened()
     await this.#adoptions.settledSoon()
     return this.#statusNow()
   }
@@ -188,7 +189,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   }
 
   async evict(filter: EvictFilter): Promise<number> {
-    return this.#groups.evict(filter)
+    return this.#adoptions.evict(filter) + this.#groups.evict(filter)
   }
 
   async kept(of?: Parameters<Agent['kept']>[0]): Promise<readonly VersionRef[]> {

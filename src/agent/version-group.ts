@@ -9,7 +9,7 @@ import type { Execution, Fate } from './execution.ts'
 import { noMemory, type Death, type Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
-import { freeze, thaw } from './freezing.ts'
+import { chargeWhole, freeze, thaw } from './freezing.ts'
 import { restAction } from './rest-policy.ts'
 import type { Start, StartHooks } from './start.ts'
 import type { StartGroup } from './start-gate.ts'
@@ -104,11 +104,17 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     else this.#freeIfAlive(instance)
   }
 
-  /** Takes in an Instance that an earlier agent left: loaded, idle. Its memory is reserved. */
-  adopt(instance: Instance): void {
-    this.#join(instance)
-    this.#free(instance)
-    this.#host.onInstanceChanged(instance)
+  /** Takes in an Instance that an earlier agent left: loaded, idle. It counts `chargedMib`, and rests as a frozen one unless somebody waits for it. */
+  adopt(instance: Instance, chargedMib: number): void {
+    const wholeMib = this.version.config.memoryMib
+    this.#join(instance, chargedMib)
+    if (this.#waiting.length > 0 || !instance.from.mayPause) {
+      chargeWhole(instance, wholeMib, this.#host)
+      return this.#free(instance)
+    }
+    freeze(instance, wholeMib, this.#host)
+    this.#idle.push(instance)
+    this.#sweepSoon(instance)
   }
 
   /** Ends an Instance of this Version; `why` explains the next cold start. */
@@ -260,11 +266,11 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.#host.onInstanceChanged(instance)
   }
 
-  #join(instance: Instance): void {
+  #join(instance: Instance, chargedMib = this.version.config.memoryMib): void {
     this.#backoff.succeeded()
     this.#causes.started()
     instance.owner = this
-    instance.chargedMib = this.version.config.memoryMib
+    instance.chargedMib = chargedMib
     instance.idleSinceMs = this.#host.clock.monotonicMs()
     this.live.add(instance)
     this.#host.onLoaded(instance)

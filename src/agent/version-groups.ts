@@ -48,7 +48,7 @@ export class VersionGroups {
 
   evict(filter: EvictFilter): number {
     let evicted = 0
-    for (const group of this.#byKey.values()) if (matches(group.version, filter)) evicted += group.retire()
+    for (const group of this.#byKey.values()) if (isMeant(group.version, filter)) evicted += group.retire()
     return evicted
   }
 
@@ -113,7 +113,8 @@ function isSame(a: Version, b: Version): boolean {
   )
 }
 
-function matches(version: Version, filter: EvictFilter): boolean {
+/** Whether `filter` means Instances of `version`. */
+export function isMeant(version: Version, filter: EvictFilter): boolean {
   return (
     version.project === filter.project &&
     (filter.functionName === undefined || version.functionName === filter.functionName) &&

@@ -1,8 +1,7 @@
-import type { Sandbox } from '../domain/driver.ts'
 import { AppError } from '../domain/error.ts'
 
 /** `coming`, or timeout as soon as `deadlineMs` (epoch ms) has passed or `signal` aborts. What comes up later is for the caller to end. */
-export async function inTime<T extends Sandbox | null>(
+export async function inTime<T>(
   coming: Promise<T>,
   instanceId: string,
   { signal, deadlineMs, verb = 'boot' }: { signal?: AbortSignal; deadlineMs: number; verb?: string },

@@ -99,6 +99,10 @@ function refusalTest(of: Succession): void {
     })
     await refuses(otherWith({ vmm: 'qemu 0.1' }), /^It was made by qemu 0.1, here is \w+ [\d.]+\.$/)
     await refuses(otherWith({ hasCode: 'yes' }), /"hasCode" must be true or false/)
+    const others = { tcg: 'kvm', kvm: 'tcg' }
+    const made = others[otherHandle.state['accelerator'] === 'kvm' ? 'kvm' : 'tcg']
+    await refuses(otherWith({ accelerator: made }), new RegExp(`^It runs on ${made}`))
+    await refuses(otherWith({ accelerator: 'none' }), /"accelerator" must be kvm or tcg/)
     const nobody = otherWith({ instance: '../../etc' })
     const spec = { epoch: 'refused', runtime: of.harness.build }
     assert.equal(await of.harness.driver.recover(nobody, spec, { deadlineMs: Date.now() + 20_000 }), null)

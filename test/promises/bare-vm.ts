@@ -44,7 +44,7 @@ export function bareBoot(rig: VmRig, codeImage: string): Start {
     })
     const machine = new BareMachine(folder, withPaths(argv, folder), files)
     const link = await greet(machine, { instanceId, epoch, runtime: image.runtime, memoryMib })
-    const made = { vmm: 'bare', image: image.digest }
+    const made = { vmm: 'bare', accelerator: 'tcg', image: image.digest } as const
     const about = { driver: 'bare', instanceId, memoryMib, hasCode: true, folder, logger: silentLogger }
     return new VmSandbox({ machine, made, ...about, ...link })
   }

@@ -122,7 +122,9 @@ export class FakeSandbox implements Sandbox {
 
   async stats(): Promise<Usage> {
     this.calls.push('stats')
-    const { memoryBytes = 40 * 2 ** 20, ephemeralFull = false } = this.#options.faults
+    const { memoryBytes = 40 * 2 ** 20, ephemeralFull = false, hangOnStats, exitOnStats } = this.#options.faults
+    if (hangOnStats === true) await new Promise(() => {})
+    if (exitOnStats !== undefined) this.crash(exitOnStats)
     return { memoryBytes, memoryPeakBytes: memoryBytes, cpuMs: 1, ephemeralBytes: 0, ephemeralFull }
   }
 

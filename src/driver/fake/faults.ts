@@ -31,6 +31,9 @@ export interface FakeFaults {
   /** What `stats` says. */
   memoryBytes?: number
   ephemeralFull?: boolean
+  /** `stats` never answers / the machine ends when it is asked. */
+  hangOnStats?: boolean
+  exitOnStats?: Exit
   failPause?: boolean
   /** Time from `pause` to its answer; it fails if it was overtaken by `resume`, as a slow freezer's does. */
   pauseMs?: number

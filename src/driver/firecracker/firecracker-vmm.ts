@@ -61,6 +61,7 @@ const connectMsMax = 60_000
  *  precede a load, and what is not in a snapshot (rate limits, metrics) is set again. Memory comes from the File backend; `mem_backend` leaves room for Uffd. */
 export class FirecrackerVmm implements Vmm {
   readonly name = 'firecracker'
+  readonly accelerator: Accelerator
   readonly accelerators: readonly Accelerator[]
   readonly version: string
   readonly #options: FirecrackerOptions
@@ -68,7 +69,8 @@ export class FirecrackerVmm implements Vmm {
   constructor(options: FirecrackerOptions) {
     this.#options = options
     this.version = options.version
-    this.accelerators = [options.accelerator ?? 'kvm']
+    this.accelerator = options.accelerator ?? 'kvm'
+    this.accelerators = [this.accelerator]
   }
 
   /** There is no other. */
@@ -77,7 +79,7 @@ export class FirecrackerVmm implements Vmm {
   async key(): Promise<Readonly<Record<string, string>>> {
     return {
       vmm: `firecracker ${this.version}`,
-      accelerator: this.accelerators.join(),
+      accelerator: this.accelerator,
       cpu: await processorDigest(),
       devices: 'root,code,eth0,vsock,entropy,balloon',
     }

@@ -51,7 +51,7 @@ export class QemuVmm implements Vmm {
   readonly name = 'qemu'
   readonly #options: QemuOptions
 
-  #accelerator: Accelerator = 'tcg'
+  accelerator: Accelerator = 'tcg'
 
   constructor(options: QemuOptions) {
     this.#options = options
@@ -66,12 +66,12 @@ export class QemuVmm implements Vmm {
   }
 
   use(accelerator: Accelerator): void {
-    this.#accelerator = accelerator
+    this.accelerator = accelerator
   }
 
   async key(): Promise<Readonly<Record<string, string>>> {
     const { version, tscKhz } = this.#options
-    const accelerator = this.#accelerator
+    const accelerator = this.accelerator
     const cpu = accelerator === 'kvm' ? await processorDigest() : `tcg ${tscKhz} kHz`
     return { vmm: `qemu ${version}`, accelerator, cpu, devices: 'microvm-1' }
   }
@@ -209,7 +209,7 @@ export class QemuVmm implements Vmm {
     },
   ): Promise<void> {
     const { program, tscKhz } = this.#options
-    const accelerator = this.#accelerator
+    const accelerator = this.accelerator
     await vm.start({
       program,
       argv: qemuArgv({ accelerator, tscKhz, fds: of.fds, ...of.machine }),

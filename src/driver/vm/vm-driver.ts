@@ -26,10 +26,10 @@ import { inTime } from '../in-time.ts'
 import { totalUsage } from './total-usage.ts'
 import { Trials, type Tried } from './trials.ts'
 import { VmSandbox } from './vm-sandbox.ts'
-import { checkImage, parseVmState, type VmState } from './vm-state.ts'
+import { checkAccelerator, checkImage, parseVmState, type VmState } from './vm-state.ts'
 import { WaitingVmm } from './waiting-vmm.ts'
-import { Wakings } from './wakings.ts'
-import { vmOverheadMib, type Accelerator, type Vmm } from './vmm.ts'
+import { wake, Wakings } from './wakings.ts'
+import { vmOverheadMib, type Accelerator, type Machine, type Vmm } from './vmm.ts'
 
 export interface VmDriverOptions {
   readonly vmm: Vmm
@@ -43,6 +43,11 @@ export interface VmDriverOptions {
   readonly refused?: Readonly<Partial<Record<Accelerator, string>>>
   /** For a machine on which a guest takes longer to boot than on most. */
   readonly trialMsMax?: Readonly<Partial<Record<Accelerator, number>>>
+}
+
+/** What has to be ended when it comes too late. */
+interface Ending {
+  kill(): Promise<unknown>
 }
 
 export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
@@ -169,9 +174,26 @@ export class VmDriver implements Driver {
     options: { signal?: AbortSignal; deadlineMs: number },
   ): Promise<Sandbox | null> {
     const state = parseVmState(handle.state, this.#vmm)
+    const { refused = {} } = this.#options
+    checkAccelerator(state, { refused, here: this.#trials.facts?.accelerator ?? null })
     const held = this.#alive.get(state.instance)
     if (held !== undefined) return held
-    return this.#inTime(state.instance, { ...options, verb: 'take over' }, (undo) => this.#recover(state, spec, undo))
+    const within = { ...options, verb: 'take over' }
+    const machine = await this.#inTime(state.instance, within, (undo) => this.#hold(state, spec, undo))
+    if (machine === null) return null
+    const heldAtMs = Date.now()
+    let endTurn = (): void => {}
+    try {
+      endTurn = await this.#wakings.turn(options.signal)
+      // Others' turns are not its own time.
+      const deadlineMs = options.deadlineMs + Date.now() - heldAtMs
+      return await this.#inTime(state.instance, { ...within, deadlineMs }, () => this.#wake(machine, state, spec))
+    } catch (error) {
+      await machine.kill()
+      throw error
+    } finally {
+      endTurn()
+    }
   }
 
   async usage(): Promise<MachinesUsage> {
@@ -188,15 +210,18 @@ export class VmDriver implements Driver {
     return `${vmm.name} ${vmm.version}`
   }
 
-  async #recover(state: VmState, { epoch, runtime }: RecoverSpec, undo: Undo): Promise<VmSandbox | null> {
+  /** First of all, so that no sweep takes it and no other machine gets its uid. */
+  async #hold(state: VmState, { runtime }: RecoverSpec, undo: Undo): Promise<Machine | null> {
     const { vmm, images } = this.#options
-    const { instance: instanceId, memoryMib, hasCode, image } = state
-    // First of all, so that no sweep takes it and no other machine gets its uid.
     const machine = await vmm.recover(state, (name, step) => undo.add(name, step))
-    if (machine === null) return null
-    checkImage(state, await images.runtimeImage(runtime))
-    const link = await this.#wakings.wake(machine, { instanceId, epoch })
-    const made = { vmm: state.vmm, image }
+    if (machine !== null) checkImage(state, await images.runtimeImage(runtime))
+    return machine
+  }
+
+  async #wake(machine: Machine, state: VmState, { epoch }: RecoverSpec): Promise<VmSandbox> {
+    const { instance: instanceId, memoryMib, hasCode, vmm, accelerator, image } = state
+    const link = await wake(machine, { instanceId, epoch })
+    const made = { vmm, accelerator, image }
     const sandbox = { machine, driver: this.name, made, memoryMib, hasCode, folder: null }
     return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId, logger: this.#options.logger }))
   }
@@ -228,7 +253,7 @@ export class VmDriver implements Driver {
     )
     // 3. Its init, which starts the runtime.
     const link = await greet(machine, { instanceId, epoch, runtime: image.runtime, memoryMib })
-    const made = { vmm: this.#vmm, image: image.digest }
+    const made = { vmm: this.#vmm, accelerator: vmm.accelerator, image: image.digest }
     const kept = isForSnapshot ? null : folder
     const sandbox = { machine, driver: this.name, made, memoryMib, hasCode: false, folder: kept }
     return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId, logger: this.#options.logger }))
@@ -248,7 +273,7 @@ export class VmDriver implements Driver {
     )
     const link = await resume(machine, { instanceId, epoch })
     const { memoryMib } = snapshot
-    const made = { vmm: this.#vmm, image: image.digest }
+    const made = { vmm: this.#vmm, accelerator: vmm.accelerator, image: image.digest }
     const sandbox = { machine, driver: this.name, made, memoryMib, hasCode: codeImage !== null, folder: null }
     return this.#adopt(instanceId, new VmSandbox({ ...sandbox, ...link, instanceId, logger: this.#options.logger }))
   }
@@ -290,7 +315,7 @@ export class VmDriver implements Driver {
     return loading
   }
 
-  async #inTime<T extends VmSandbox | null>(
+  async #inTime<T extends Ending | null>(
     instanceId: string,
     options: { signal?: AbortSignal; deadlineMs: number; verb?: string },
     make: (undo: Undo) => Promise<T>,

@@ -4,11 +4,12 @@ import { AppError } from '../../domain/error.ts'
 import type { Logger } from '../../domain/logger.ts'
 import type { InitLink } from '../../wire/init-link.ts'
 import { pidsMax, type Guest } from './handshake.ts'
-import type { Machine } from './vmm.ts'
+import type { Accelerator, Machine } from './vmm.ts'
 
-/** VMM and version, and the digest of the root image, which holds init and runtime. */
+/** VMM and version, what runs its processor, and the digest of the root image, which holds init and runtime. */
 export interface MadeWith {
   readonly vmm: string
+  readonly accelerator: Accelerator
   readonly image: string
 }
 

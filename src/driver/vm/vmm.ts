@@ -81,6 +81,8 @@ export interface Vmm {
   /** To be tried in this order; the driver settles on the first that boots a guest. */
   readonly accelerators: readonly Accelerator[]
   use(accelerator: Accelerator): void
+  /** What machines are made on now. */
+  readonly accelerator: Accelerator
   /** What of the VMM and this host a snapshot depends on. */
   key(): Promise<Readonly<Record<string, string>>>
   boot(spec: MachineSpec, undo: (name: string, step: () => Promise<void>) => void): Promise<Machine>
