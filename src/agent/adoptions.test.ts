@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterEach, test } from 'node:test'
 import { ManualClock } from '../domain/clock.ts'
@@ -8,6 +8,7 @@ import type { Version } from '../domain/function.ts'
 import type { LogFields, Logger } from '../domain/logger.ts'
 import { silentLogger } from '../domain/logger.ts'
 import type { LocalAgentOptions } from './local-agent-options.ts'
+import { machineMib } from './rest-policy.ts'
 import { AgentRig, FakeDriver, foldersAsArtifacts, versionOf, type FakeMeta } from '../../test/support/agent-rig.ts'
 import { until } from '../../test/support/until.ts'
 
@@ -104,13 +105,27 @@ test('Adoptions: an idle Instance serves the next invocation warm, under its id,
   const { rig, refused } = next()
   const status = await rig.agent.register()
   assert.deepEqual(refused, [])
-  // It rests and counts as a frozen one does: what it holds.
   assert.equal(status.instances.frozen, 1)
-  assert.equal(status.freeMib, 8_192 - 40)
+  assert.equal(status.freeMib, 8_192 - version.config.memoryMib)
   const { result, body } = await rig.run(version, {})
   assert.equal((await rig.agent.status()).freeMib, 8_192 - version.config.memoryMib)
   assert.deepEqual([result.outcome, result.start, result.attempt?.instance], ['succeeded', 'warm', id])
   assert.deepEqual(JSON.parse(body.toString()), { calls: 2, instance: id })
+})
+
+test('Adoptions: a clone rests and counts as a frozen one does, and all of its size when it is invoked', async () => {
+  const { first, next } = await killed()
+  const [id = ''] = handlesIn(first)
+  const file = path.join(first.folder, 'instances', id, 'handle.json')
+  writeFileSync(
+    file,
+    readFileSync(file, 'utf8').replace('"snapshot":"none"', '"snapshot":"runtime, function refused: x"'),
+  )
+  const { rig } = next()
+  const { instances, freeMib } = await rig.agent.register()
+  assert.deepEqual([instances.frozen, freeMib], [1, 8_192 - 40 - machineMib])
+  assert.equal((await rig.run(version, {})).result.attempt?.instance, id)
+  assert.equal((await rig.agent.status()).freeMib, 8_192 - version.config.memoryMib)
 })
 
 test('Adoptions: one that still ran an invocation is killed, and its handle goes', async () => {

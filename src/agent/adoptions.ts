@@ -59,7 +59,7 @@ const waitMsMax = 3_000
 /** A machine's use is one answer of its guest, asked when it has just answered. */
 const usageMsMax = 1_000
 
-/** What a machine counts until its use was read: a clone of a runtime snapshot holds 60 to 90 MiB. */
+/** What a machine counts until its use was read: the least that a frozen one does. */
 const unreadMib = 64
 
 /** Instances that live on when their agent is killed: a handle of each is on disk. Those that an agent before this one left: each is taken over, or ended with a reason in the log.
@@ -256,8 +256,9 @@ export class Adoptions {
     const usage = await this.#usage(instance)
     // It is given back by then.
     signal.throwIfAborted()
-    const wholeMib = version.config.memoryMib
-    this.#charge(candidate, usage === null ? wholeMib : Math.min(wholeMib, frozenMib(instance)))
+    instance.chargedMib = version.config.memoryMib
+    const heldMib = usage === null ? instance.chargedMib : frozenMib(instance)
+    this.#charge(candidate, Math.min(instance.chargedMib, heldMib))
   }
 
   /** Null when its guest does not say it in time. */

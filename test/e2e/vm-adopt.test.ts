@@ -17,12 +17,16 @@ import { vmMissing } from '../support/vm-rig.ts'
 const missing = vmMissing()
 const skip = missing === null ? false : missing
 
-/** Counts its calls in the process; says with which secret, and what the platform's API calls it. */
+/** Counts its calls in the process; says with which secret, and what the platform's API calls it, and what the network's resolver says. */
 const code = `
 let calls = 0
 exports.handler = async (event) => {
   if (event.hang) await new Promise((resolve) => setTimeout(resolve, 600_000))
   calls++
+  if (event.lookUp) {
+    const resolver = new (require('dns').promises.Resolver)({ timeout: 10_000, tries: 1 })
+    return [calls, await resolver.resolve4('hearth.invalid').catch((error) => error.code)]
+  }
   if (!event.whoami) return [calls, process.env.TOKEN ?? null, require('os').hostname()]
   const reply = await fetch(process.env.HEARTH_API_URL + '/v1/functions/keeper')
   return [calls, reply.status]
@@ -156,12 +160,15 @@ def handler(event, context):
   assert.deepEqual([reply.body.toString(), reply.headers.get('hearth-start')], ['2', 'warm'])
 })
 
+const hasEgress = existsSync('/usr/sbin/nft')
 test('kill -9 twice: the machine is taken over again, its network with it', { skip }, async () => {
-  const network = existsSync('/usr/sbin/nft') ? 'egress' : 'none'
-  await (await upWithKeeper({ network })).kill9()
+  await (await upWithKeeper(hasEgress ? { network: 'egress' } : {})).kill9()
   await (await up()).kill9()
   const next = await up()
-  assert.equal((await invoke(next, 'keeper', {})).json<unknown[]>()[0], 2)
+  const [calls, answer] = (await invoke(next, 'keeper', { lookUp: hasEgress })).json<unknown[]>()
+  assert.equal(calls, 2)
+  // The platform's resolver has answered, whether or not it could ask further. Without a network: ETIMEOUT, ECONNREFUSED.
+  if (hasEgress) assert.match(String(answer), /^(ENOTFOUND|ESERVFAIL|EREFUSED|ENODATA)$/)
 })
 
 test(
@@ -205,8 +212,10 @@ test('a machine that does not answer: the platform starts in time without it, an
   process.kill(pid, 'SIGSTOP')
   await dead.kill9()
   const next = await up()
-  const [{ startMs = 0 } = {}] = events(next, 'platform.start')
-  assert.ok(Number(startMs) < 20_000, `${String(startMs)} ms`)
+  const [start] = events(next, 'platform.start')
+  const startMs = start?.['startMs']
+  // 3 s for the machine, the rest for what every start does, on a busy machine.
+  assert.ok(typeof startMs === 'number' && startMs < 10_000, `startMs: ${String(startMs)}`)
   const reply = await invoke(next, 'keeper', {})
   assert.equal(reply.json<unknown[]>()[0], 1)
   await until(() => !isAlive(pid) || 'alive', { timeoutMs: 40_000, what: 'the stopped machine to end' })
