@@ -170,8 +170,8 @@ export interface Driver {
   /** Forgets what it holds in memory of a snapshot that will not be restored again. */
   forgetSnapshot?(snapshot: Snapshot): Promise<void>
   /** Takes over what an earlier agent left: HELLO with `spec.epoch` comes over `channels.runtime` as after a restore. Null when it is gone; what is left of it
-   *  is removed. One that cannot go on is killed. It is held before this first waits: machines that nobody asked for by then may be swept.
-   *  Throws driver_failed (another VMM or image: named; it does not answer), timeout. */
+   *  is removed. One that cannot go on is killed. `deadlineMs` is put off by the time in which it waits for other machines' turns. It is held before this first waits: machines that nobody asked for by then may be swept.
+   *  Throws driver_failed (another VMM, accelerator or image: named; it does not answer), timeout. */
   recover(
     handle: Sandbox['handle'],
     spec: RecoverSpec,
