@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Digest } from '../domain/artifact.ts'
 import type { Logger } from '../domain/logger.ts'
 import { snapshotRefusal, type Snapshot, type SnapshotKey } from '../domain/snapshot.ts'
+import { parseSnapshot, parseSubject } from './snapshot-file.ts'
 
 /** What a snapshot was made for. */
 export interface SnapshotSubject {
@@ -95,12 +96,11 @@ function isSameSubject({ snapshot, subject }: Found, wanted: WantedSnapshot): bo
   return subject.build === wanted.build || !wanted.hasBuild(subject.build)
 }
 
+/** Null for one that is half made or damaged. */
 async function readFound(folder: string): Promise<Found | null> {
   try {
-    const snapshot: Snapshot = JSON.parse(await readFile(join(folder, 'snapshot.json'), 'utf8'))
-    const subject: SnapshotSubject = JSON.parse(await readFile(join(folder, checkedMark), 'utf8'))
-    // The data folder may have moved since.
-    return { snapshot: { ...snapshot, folder }, subject }
+    const snapshot = parseSnapshot(await readFile(join(folder, 'snapshot.json'), 'utf8'), folder)
+    return { snapshot, subject: parseSubject(await readFile(join(folder, checkedMark), 'utf8')) }
   } catch {
     return null
   }
