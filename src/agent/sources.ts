@@ -277,7 +277,8 @@ export class Sources {
     })
     this.#probes.set(driver, probe)
     if (!probe.works) this.#options.logger.error('driver.probe.failed', { driver: driver.name, detail: probe.detail })
-    this.#drivers.setWorking(this.#drivers.all.filter((each) => this.#probes.get(each)?.works === true))
+    // One that was not asked for yet counts: its machines may have been taken over, and who starts one probes it first.
+    this.#drivers.setWorking(this.#drivers.all.filter((each) => this.#probes.get(each)?.works ?? true))
   }
 
   #boot(place: Place, origin: Origin): Promise<Instance> {
