@@ -47,6 +47,7 @@ interface Bringing {
  *  function snapshot, else runtime snapshot and code, else cold boot. */
 export class Sources {
   readonly pools: Pools
+  #isClosing = false
   readonly #options: SourcesOptions
   readonly #drivers: DriverChoice
   readonly #snapshots: Snapshots
@@ -204,6 +205,7 @@ export class Sources {
   }
 
   async close(): Promise<void> {
+    this.#isClosing = true
     await this.pools.close()
     for (const driver of this.#drivers.all) await driver.close()
   }
@@ -231,6 +233,8 @@ export class Sources {
     try {
       return await this.#boot(place, origin)
     } catch (error) {
+      // An end of ours says nothing of the snapshot either.
+      if (this.#isClosing) throw error
       await this.#snapshots.failed(place, snapshot, error)
       const all = [...refused, ...refusals(snapshot.kind, error instanceof Error ? error.message : String(error))]
       return snapshot.kind === 'function'

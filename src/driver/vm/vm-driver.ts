@@ -52,6 +52,9 @@ interface Ending {
 
 export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
 
+/** A machine is killed and its files removed in some ms. */
+const undoMsMax = 5_000
+
 /** Instances as microVMs: `vmm` makes machines, this boots a guest in them and speaks to its init.
  *  A machine has two drives (root image, code image), one network interface and three channels; docs/guides/microvms.md draws boot and restore. */
 export class VmDriver implements Driver {
@@ -61,6 +64,9 @@ export class VmDriver implements Driver {
   readonly #waiting = new Set<WaitingVmm>()
   readonly #loaded = new Map<string, Promise<void>>()
   readonly #trials: Trials
+  readonly #closing = new AbortController()
+  /** Machines that are being made or undone. None of them rejects. */
+  readonly #makings = new Set<Promise<void>>()
   readonly #wakings = new Wakings()
 
   constructor(options: VmDriverOptions) {
@@ -201,8 +207,14 @@ export class VmDriver implements Driver {
   }
 
   async close(): Promise<void> {
+    this.#closing.abort()
     const all = [...this.#alive.values(), ...this.#waiting]
     await Promise.all(all.map((machine) => machine.kill().catch(() => {})))
+    // What is still being made ends by its own undo, which needs the launcher. An image that is being built is not waited for.
+    const late = Promise.withResolvers<void>()
+    const timer = setTimeout(late.resolve, undoMsMax)
+    await Promise.race([Promise.all(this.#makings), late.promise])
+    clearTimeout(timer)
   }
 
   get #vmm(): string {
@@ -320,18 +332,26 @@ export class VmDriver implements Driver {
     options: { signal?: AbortSignal; deadlineMs: number; verb?: string },
     make: (undo: Undo) => Promise<T>,
   ): Promise<T> {
-    if (options.deadlineMs <= Date.now() || options.signal?.aborted === true)
+    const signal = AbortSignal.any([this.#closing.signal, ...(options.signal === undefined ? [] : [options.signal])])
+    if (options.deadlineMs <= Date.now() || signal.aborted)
       throw new AppError('timeout', `Cannot ${options.verb ?? 'boot'} instance "${instanceId}": the deadline passed.`)
     const undo = new Undo()
     const making = make(undo)
+    const ended = Promise.withResolvers<void>()
+    const gone = ended.promise.finally(() => this.#makings.delete(gone))
+    this.#makings.add(gone)
     try {
-      const sandbox = await inTime(making, instanceId, options)
+      const sandbox = await inTime(making, instanceId, { ...options, signal })
       undo.disarm()
+      ended.resolve()
       return sandbox
     } catch (error) {
       await this.#undo(undo, instanceId)
       // What still comes up after the deadline must go as well.
-      void making.then((late) => late?.kill()).catch(() => this.#undo(undo, instanceId))
+      void making
+        .then((late) => late?.kill())
+        .catch(() => this.#undo(undo, instanceId))
+        .finally(ended.resolve)
       throw error
     }
   }
