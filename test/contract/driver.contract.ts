@@ -36,6 +36,7 @@ export function driverContract(name: string, open: () => Promise<DriverHarness |
     assert.ok(probe.works, probe.detail)
     contractTests(opened)
     test('enforced features are told one by one', (context) => tellEnforced(opened, context))
+    closeTest(opened)
   })
 }
 
@@ -46,6 +47,27 @@ function contractTests(harness: DriverHarness): void {
   lifeTests(harness, boot)
   endTests(harness, boot)
   snapshotTests(harness)
+}
+
+/** Last of all: nothing can be made afterwards. */
+function closeTest(harness: DriverHarness): void {
+  test('close: machines that live or are being made are ended, and nothing is left', async (context) => {
+    const { driver, build, folder } = harness
+    if (!driver.capabilities.isVm) return context.skip('who made its sandboxes ends them: the agent, or the launcher')
+    const { sandbox } = await bootOne(harness, `t-${process.pid}-lives`)
+    const id = `t-${process.pid}-comes`
+    const coming = driver.boot(
+      { ...bootBasics, instanceId: id, epoch: 'epoch-comes', runtime: build, folder: join(folder, id) },
+      { deadlineMs: Date.now() + 20_000 },
+    )
+    const late = coming.then(
+      ({ exited }) => exited,
+      () => null,
+    )
+    await driver.close()
+    await Promise.all([sandbox.exited, late])
+    await nothingLeft(harness)
+  })
 }
 
 function lifeTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
