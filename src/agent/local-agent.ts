@@ -114,7 +114,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     version: Version,
     { report = () => {}, mustLoad = false }: Parameters<Agent['deploy']>[1] = {},
   ): Promise<void> {
-    if (version.config.isolation === 'vm') await this.#sources.probeAll()
+    if (version.config.isolation === 'vm') await this.#sources.drivers.probeAll()
     const place = this.#sources.placeOf(version)
     const { folder, bytes, entries } = await this.#options.artifacts.unpack(version.codeDigest)
     report(`Unpacked ${entries} entries, ${bytes} bytes.`)
@@ -213,17 +213,17 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
 
   async health(): Promise<{ ok: boolean; detail: string }> {
     if (this.#isClosed) return { ok: false, detail: 'The agent is closed.' }
-    const { trouble } = this.#sources
+    const { trouble } = this.#sources.drivers
     if (trouble !== null) return { ok: false, detail: trouble }
     return { ok: true, detail: this.isDraining ? 'draining' : 'ready' }
   }
 
   async machines(): ReturnType<Agent['machines']> {
-    return this.#sources.machines()
+    return this.#sources.drivers.machines()
   }
 
   async status({ mustProbe = false }: { mustProbe?: boolean } = {}): Promise<AgentStatus> {
-    if (mustProbe) await this.#sources.probeAll()
+    if (mustProbe) await this.#sources.drivers.probeAll()
     return this.#statusNow()
   }
 
@@ -238,7 +238,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       draining: this.isDraining,
       memoryMib: this.#budget.totalMib,
       freeMib: this.#budget.freeMib,
-      drivers: this.#sources.status(),
+      drivers: this.#sources.drivers.status(),
       runtimes: this.#options.runtimes.list(),
       instances: states,
     }

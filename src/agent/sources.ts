@@ -1,6 +1,5 @@
-import { notProbed, type Agent, type AgentStatus } from '../domain/agent.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { Driver, IsolationPolicy, ProbeResult } from '../domain/driver.ts'
+import type { Driver, IsolationPolicy } from '../domain/driver.ts'
 import { AppError, toAppError } from '../domain/error.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import type { Logger } from '../domain/logger.ts'
@@ -11,9 +10,10 @@ import { bootInstance, newInstanceId, type BootContext, type Origin, type Refusa
 import type { Code } from './code-cache.ts'
 import type { Instance } from './instance.ts'
 import type { MemoryBudget } from './memory-budget.ts'
-import { DriverChoice, placeOf, type Place } from './place.ts'
+import { placeOf, type Place } from './place.ts'
 import type { BringReason, Pool } from './pool.ts'
 import { Pools } from './pools.ts'
+import { ProbedDrivers } from './probed-drivers.ts'
 import { functionKey, Snapshots } from './snapshots.ts'
 import type { Spare, SpareSource } from './spares.ts'
 import { defaultConfig } from '../domain/default-config.ts'
@@ -46,18 +46,16 @@ interface Bringing {
 /** Where Instances come from: which driver and runtime a Version gets, the pools, and the ladder that each Instance is brought up by:
  *  function snapshot, else runtime snapshot and code, else cold boot. */
 export class Sources {
+  readonly drivers: ProbedDrivers
   readonly pools: Pools
   #isClosing = false
   readonly #options: SourcesOptions
-  readonly #drivers: DriverChoice
   readonly #snapshots: Snapshots
-  readonly #probes = new Map<Driver, ProbeResult>()
-  #probing: Promise<void> | null = null
 
   constructor(options: SourcesOptions) {
     this.#options = options
     const { clock, logger, budget, isStarting, names } = options
-    this.#drivers = new DriverChoice(options.drivers, options.isolation)
+    this.drivers = new ProbedDrivers(options.drivers, options.isolation, logger)
     this.#snapshots = new Snapshots({
       folder: options.snapshotsFolder,
       boot: (place, origin) => this.#boot(place, origin),
@@ -81,56 +79,21 @@ export class Sources {
 
   /** Probes the drivers, finds earlier snapshots, and begins to fill the pools of the default runtimes. */
   async open(): Promise<void> {
-    const [first] = this.#drivers.all
-    if (first !== undefined) await this.#probe(first)
-    // A guest's boot takes a second or two: what is not the first choice is probed when it is asked for.
-    if (first === undefined || this.trouble !== null) await this.probeAll()
-    if (this.#drivers.all.some(({ capabilities }) => capabilities.snapshots)) await this.#snapshots.open()
+    await this.drivers.open()
+    if (this.drivers.all.some(({ capabilities }) => capabilities.snapshots)) await this.#snapshots.open()
     for (const family of runtimeFamilies) this.#warmUp(family)
     this.pools.refillSoon()
-  }
-
-  /** Resolves once it is known of every driver whether it works; never rejects. */
-  probeAll(): Promise<void> {
-    this.#probing ??= this.#probeOthers()
-    return this.#probing
-  }
-
-  /** Why nothing can run here, or null. */
-  get trouble(): string | null {
-    const probes = [...this.#probes.values()]
-    return probes.length > 0 && probes.every(({ works }) => !works) ? (probes[0]?.detail ?? null) : null
-  }
-
-  status(): AgentStatus['drivers'] {
-    return this.#drivers.all.map((driver) => {
-      const { enforced, isVm, vmm } = driver.capabilities
-      const probe = this.#probes.get(driver)
-      return {
-        name: driver.name,
-        works: probe?.works ?? false,
-        detail: probe?.detail ?? notProbed,
-        enforced,
-        isVm,
-        vmm,
-      }
-    })
-  }
-
-  async machines(): ReturnType<Agent['machines']> {
-    const made = this.#drivers.all.map(async (driver) => ({ driver: driver.name, usage: await driver.usage?.() }))
-    return (await Promise.all(made)).flatMap(({ driver, usage }) => (usage === undefined ? [] : [{ driver, ...usage }]))
   }
 
   /** What `version` runs on. Throws driver_failed when no driver of the isolation it asks for works, invalid or not_found for its runtime. */
   placeOf(version: Version): Place {
     const { isolation, memoryMib } = version.config
-    return placeOf(this.#drivers.of(isolation), this.#buildOf(version), memoryMib)
+    return placeOf(this.drivers.of(isolation), this.#buildOf(version), memoryMib)
   }
 
   /** Where the next Instance of `version` comes from. A Version that cannot be placed any more fails its claims with the reason. */
   poolOf(version: Version): Pick<Pool, 'claim'> {
-    if (version.config.isolation === 'vm' && !this.#isProbed)
+    if (version.config.isolation === 'vm' && !this.drivers.isProbed)
       return { claim: (claim) => later(claim, async () => this.#probedPoolOf(version)) }
     try {
       const place = this.placeOf(version)
@@ -150,7 +113,7 @@ export class Sources {
   }
 
   async #probedPoolOf(version: Version): Promise<Pick<Pool, 'claim'>> {
-    await this.probeAll()
+    await this.drivers.probeAll()
     return this.poolOf(version)
   }
 
@@ -207,7 +170,7 @@ export class Sources {
   async close(): Promise<void> {
     this.#isClosing = true
     await this.pools.close()
-    for (const driver of this.#drivers.all) await driver.close()
+    await this.drivers.close()
   }
 
   async #bringOwn(version: Version, place: Place, reason: BringReason): Promise<Instance> {
@@ -266,25 +229,6 @@ export class Sources {
     return { id, prespawned }
   }
 
-  async #probeOthers(): Promise<void> {
-    for (const driver of this.#drivers.all) if (!this.#probes.has(driver)) await this.#probe(driver)
-  }
-
-  get #isProbed(): boolean {
-    return this.#drivers.all.every((driver) => this.#probes.has(driver))
-  }
-
-  async #probe(driver: Driver): Promise<void> {
-    const probe = await driver.probe().catch((error: unknown): ProbeResult => {
-      const { capabilities } = driver
-      return { works: false, detail: error instanceof Error ? error.message : String(error), capabilities }
-    })
-    this.#probes.set(driver, probe)
-    if (!probe.works) this.#options.logger.error('driver.probe.failed', { driver: driver.name, detail: probe.detail })
-    // One that was not asked for yet counts: its machines may have been taken over, and who starts one probes it first.
-    this.#drivers.setWorking(this.#drivers.all.filter((each) => this.#probes.get(each)?.works ?? true))
-  }
-
   #boot(place: Place, origin: Origin): Promise<Instance> {
     return bootInstance(this.#options.boot, place, origin)
   }
@@ -293,7 +237,7 @@ export class Sources {
     try {
       const build = this.#options.runtimes.resolve(family)
       const { memoryMib } = defaultConfig('x86_64')
-      this.pools.of(placeOf(this.#drivers.of('auto'), build, memoryMib))
+      this.pools.of(placeOf(this.drivers.of('auto'), build, memoryMib))
     } catch (error) {
       this.#options.logger.warn('runtime.missing', { family, error: String(error) })
     }

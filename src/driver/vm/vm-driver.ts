@@ -20,9 +20,9 @@ import type { ImageStore } from '../../domain/image.ts'
 import type { Logger } from '../../domain/logger.ts'
 import type { RuntimeBuild } from '../../domain/runtime.ts'
 import type { Snapshot, SnapshotKey, SnapshotKind } from '../../domain/snapshot.ts'
-import { Undo } from '../../domain/undo.ts'
+import type { Undo } from '../../domain/undo.ts'
 import { greet, resume } from './handshake.ts'
-import { inTime } from '../in-time.ts'
+import { Makings } from './makings.ts'
 import { totalUsage } from './total-usage.ts'
 import { Trials, type Tried } from './trials.ts'
 import { VmSandbox } from './vm-sandbox.ts'
@@ -45,11 +45,6 @@ export interface VmDriverOptions {
   readonly trialMsMax?: Readonly<Partial<Record<Accelerator, number>>>
 }
 
-/** What has to be ended when it comes too late. */
-interface Ending {
-  kill(): Promise<unknown>
-}
-
 export const memoryClassesMib = [128, 256, 512, 1024, 2048] as const
 
 /** A machine is killed and its files removed in some ms. */
@@ -64,14 +59,13 @@ export class VmDriver implements Driver {
   readonly #waiting = new Set<WaitingVmm>()
   readonly #loaded = new Map<string, Promise<void>>()
   readonly #trials: Trials
-  readonly #closing = new AbortController()
-  /** Machines that are being made or undone. None of them rejects. */
-  readonly #makings = new Set<Promise<void>>()
+  readonly #makings: Makings
   readonly #wakings = new Wakings()
 
   constructor(options: VmDriverOptions) {
     this.#options = options
     this.name = options.vmm.name
+    this.#makings = new Makings(options.logger)
     const { vmm, refused = {}, trialMsMax: bootMsMax = {} } = options
     this.#trials = new Trials({ vmm, refused, bootMsMax, boot: async (limitMs) => this.#tryBoot(limitMs) })
   }
@@ -100,7 +94,7 @@ export class VmDriver implements Driver {
   }
 
   async boot(spec: BootSpec, options: { signal?: AbortSignal; deadlineMs: number }): Promise<Sandbox> {
-    return this.#inTime(spec.instanceId, options, (undo) => this.#boot(spec, undo))
+    return this.#makings.run(spec.instanceId, options, (undo) => this.#boot(spec, undo))
   }
 
   async snapshotKey({ runtime, memoryMib, codeImage }: SnapshotSpec): Promise<SnapshotKey> {
@@ -151,7 +145,7 @@ export class VmDriver implements Driver {
     spec: RestoreSpec,
     options: { signal?: AbortSignal; deadlineMs: number },
   ): Promise<Sandbox> {
-    return this.#inTime(spec.instanceId, options, (undo) => this.#restore(snapshot, spec, undo))
+    return this.#makings.run(spec.instanceId, options, (undo) => this.#restore(snapshot, spec, undo))
   }
 
   async prespawn(snapshot: Snapshot, spec: Omit<RestoreSpec, 'prespawned' | 'epoch'>): Promise<Prespawned> {
@@ -185,7 +179,7 @@ export class VmDriver implements Driver {
     const held = this.#alive.get(state.instance)
     if (held !== undefined) return held
     const within = { ...options, verb: 'take over' }
-    const machine = await this.#inTime(state.instance, within, (undo) => this.#hold(state, spec, undo))
+    const machine = await this.#makings.run(state.instance, within, (undo) => this.#hold(state, spec, undo))
     if (machine === null) return null
     const heldAtMs = Date.now()
     let endTurn = (): void => {}
@@ -193,7 +187,7 @@ export class VmDriver implements Driver {
       endTurn = await this.#wakings.turn(options.signal)
       // Others' turns are not its own time.
       const deadlineMs = options.deadlineMs + Date.now() - heldAtMs
-      return await this.#inTime(state.instance, { ...within, deadlineMs }, () => this.#wake(machine, state, spec))
+      return await this.#makings.run(state.instance, { ...within, deadlineMs }, () => this.#wake(machine, state, spec))
     } catch (error) {
       await machine.kill()
       throw error
@@ -207,14 +201,11 @@ export class VmDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    this.#closing.abort()
+    this.#makings.stop()
     const all = [...this.#alive.values(), ...this.#waiting]
     await Promise.all(all.map((machine) => machine.kill().catch(() => {})))
-    // What is still being made ends by its own undo, which needs the launcher. An image that is being built is not waited for.
-    const late = Promise.withResolvers<void>()
-    const timer = setTimeout(late.resolve, undoMsMax)
-    await Promise.race([Promise.all(this.#makings), late.promise])
-    clearTimeout(timer)
+    // What is called off ends by its own undo, which needs the launcher.
+    await this.#makings.settled(undoMsMax)
   }
 
   get #vmm(): string {
@@ -325,41 +316,6 @@ export class VmDriver implements Driver {
     this.#loaded.set(snapshot.id, loading)
     loading.catch(() => this.#loaded.delete(snapshot.id))
     return loading
-  }
-
-  async #inTime<T extends Ending | null>(
-    instanceId: string,
-    options: { signal?: AbortSignal; deadlineMs: number; verb?: string },
-    make: (undo: Undo) => Promise<T>,
-  ): Promise<T> {
-    const signal = AbortSignal.any([this.#closing.signal, ...(options.signal === undefined ? [] : [options.signal])])
-    if (options.deadlineMs <= Date.now() || signal.aborted)
-      throw new AppError('timeout', `Cannot ${options.verb ?? 'boot'} instance "${instanceId}": the deadline passed.`)
-    const undo = new Undo()
-    const making = make(undo)
-    const ended = Promise.withResolvers<void>()
-    const gone = ended.promise.finally(() => this.#makings.delete(gone))
-    this.#makings.add(gone)
-    try {
-      const sandbox = await inTime(making, instanceId, { ...options, signal })
-      undo.disarm()
-      ended.resolve()
-      return sandbox
-    } catch (error) {
-      await this.#undo(undo, instanceId)
-      // What still comes up after the deadline must go as well.
-      void making
-        .then((late) => late?.kill())
-        .catch(() => this.#undo(undo, instanceId))
-        .finally(ended.resolve)
-      throw error
-    }
-  }
-
-  async #undo(undo: Undo, instanceId: string): Promise<void> {
-    await undo.run().catch((cause: unknown) => {
-      this.#options.logger.error('driver.boot.undo.failed', { instanceId, error: String(cause) })
-    })
   }
 
   #adopt(instanceId: string, sandbox: VmSandbox): VmSandbox {
