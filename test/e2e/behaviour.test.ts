@@ -8,6 +8,8 @@ import { startPlatform, testDriver, type Platform } from '../support/platform.ts
 
 /** Ten emulated machines on two cores take their time. */
 const limitMs = testDriver === undefined ? 5_000 : 60_000
+/** How far a guest's clock may be from the host's after a resume. */
+const clockSkewMsMax = 50
 
 let platform: Platform
 before(async () => {
@@ -109,7 +111,8 @@ for (const language of ['node', 'python'] as const) {
       assert.equal(context.id, reply.headers.get('hearth-invocation-id'))
       assert.equal(context.name, name)
       assert.equal(context.memory, 256)
-      assert.ok(context.remaining > 0 && context.remaining <= limitMs)
+      // A guest's clock may be behind by what a resume allows.
+      assert.ok(context.remaining > 0 && context.remaining <= limitMs + clockSkewMsMax, `${context.remaining} ms`)
     })
 
     test('1,000 calls one after the other: each answer matches its request', async () => {

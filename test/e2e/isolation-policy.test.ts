@@ -6,6 +6,7 @@ import { after, test } from 'node:test'
 import { call, deployFiles, invoke } from '../support/functions.ts'
 import { handlers } from '../support/handlers.ts'
 import { startPlatform, testDriver, type Platform } from '../support/platform.ts'
+import { until } from '../support/until.ts'
 import { vmMissing } from '../support/vm-rig.ts'
 
 /* What the operator's settings isolation, multiTenant and emulation allow, on the real platform. */
@@ -33,8 +34,12 @@ async function driverOf(platform: Platform, name: string): Promise<string | unde
   return receipt.json<{ attempts: { driver: string }[] }>().attempts[0]?.driver
 }
 
-/** A machine with a KVM that works has nothing to refuse. */
-const isEmulated = (output: string): boolean => /emulated: /.test(output)
+/** A machine with a KVM that works has nothing to refuse. The report comes after the ready file. */
+async function isEmulated(platform: Platform): Promise<boolean> {
+  const said = (): true | string => /Hearth is ready .*\n(.*\n)+/.test(platform.output()) || platform.output()
+  await until(said, { timeoutMs: 10_000, what: 'the report of the start' })
+  return /emulated: /.test(platform.output())
+}
 
 test(
   'up --isolation vm: refuses to start where no driver makes microVMs that are a boundary, and names what came of each',
@@ -57,7 +62,7 @@ test(
   async (t) => {
     const platform = await startPlatform({ data: await data(), keepData: true })
     try {
-      if (!isEmulated(platform.output())) return t.skip('KVM works here')
+      if (!(await isEmulated(platform))) return t.skip('KVM works here')
       assert.match(platform.output(), /not chosen {3}no microVMs by default:\n.* {4}qemu: .*no security boundary/s)
       await deploy(platform, 'asks-process', 'process')
       await deploy(platform, 'asks-nothing', 'auto')
@@ -99,7 +104,7 @@ test(
   async (t) => {
     const platform = await startPlatform({ flags: ['--multi-tenant'] })
     try {
-      if (!isEmulated(platform.output())) return t.skip('KVM works here')
+      if (!(await isEmulated(platform))) return t.skip('KVM works here')
       await assert.rejects(deploy(platform, 'asks-vm', 'vm'), /no microVM driver works on this platform/)
       const nodes = await call(platform, 'GET', '/v1/nodes')
       assert.match(
