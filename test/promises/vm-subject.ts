@@ -5,7 +5,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { LocalAgentOptions } from '../../src/agent/local-agent-options.ts'
 import { systemClock } from '../../src/domain/clock.ts'
-import type { Prespawned } from '../../src/domain/driver.ts'
+import type { Driver, Prespawned } from '../../src/domain/driver.ts'
 import type { Version } from '../../src/domain/function.ts'
 import type { Phase } from '../../src/domain/invocation.ts'
 import type { Snapshot, SnapshotKind, SnapshotMode } from '../../src/domain/snapshot.ts'
@@ -39,6 +39,17 @@ function imagesFor({ images }: VmRig, kind: AgentKind): LocalAgentOptions['image
     codeOwners: () => images.codeOwners(),
     forgetCode: (owner) => images.forgetCode(owner),
   }
+}
+
+/** The driver for one agent of several: it outlives them all. */
+function unowned<T extends Driver>(driver: T): T {
+  return new Proxy(driver, {
+    get(target, name) {
+      if (name === 'close') return async () => {}
+      const value: unknown = Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
 }
 
 /** Runs `use` with a driver; a row says so when there can be none. */
@@ -81,7 +92,7 @@ export async function openSubject(
     )
   const snapshots = path.join(rig.folder, `snapshots-${name}`)
   const open = async (kind: AgentKind): Promise<BenchAgent> => {
-    const agent: BenchAgent = new AgentRig(systemClock, rig.driver, {
+    const agent: BenchAgent = new AgentRig(systemClock, unowned(rig.driver), {
       runtimes: runtimeCatalog([build]),
       artifacts: foldersAsArtifacts(new Map([[digest, codeFolder]]), rig.folder),
       images: imagesFor(rig, kind),

@@ -26,8 +26,10 @@ export class Makings {
     make: (undo: Undo) => Promise<T>,
   ): Promise<T> {
     const signal = AbortSignal.any([this.#closing.signal, ...(options.signal === undefined ? [] : [options.signal])])
-    if (options.deadlineMs <= Date.now() || signal.aborted)
-      throw new AppError('timeout', `Cannot ${options.verb ?? 'boot'} instance "${instanceId}": the deadline passed.`)
+    const late = this.#closing.signal.aborted ? 'the driver is closed' : signal.aborted ? 'it was called off' : null
+    const why = late ?? (options.deadlineMs <= Date.now() ? 'the deadline passed' : null)
+    if (why !== null)
+      throw new AppError('timeout', `Cannot ${options.verb ?? 'boot'} instance "${instanceId}": ${why}.`)
     const undo = new Undo()
     const making = make(undo)
     const ended = Promise.withResolvers<void>()
