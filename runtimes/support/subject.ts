@@ -1,3 +1,4 @@
+import { directContract } from '../../src/domain/default-config.ts'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -115,6 +116,7 @@ export class Subject {
       logGroup: '/hearth/default/subject',
       logStream: 'i-1',
       purpose: 'serve',
+      ...directContract,
       ...rest,
     })
     return this.ready

@@ -15,8 +15,31 @@ export const codeSource = z.strictObject({ artifact: digest }).meta({ id: 'CodeS
 /** What a user may set of a Function; ranges are checked by the platform, which names field, value and range. */
 export const configFields = {
   description: z.string().optional().describe('At most 256 characters.'),
-  runtime: z.string().optional().describe('`node`, `python`, or one of `GET /v1/runtimes`; pinned at deploy.'),
-  handler: z.string().optional().describe('FILE.EXPORT, e.g. `index.handler`; `main.handler` for Python.'),
+  runtime: z
+    .string()
+    .optional()
+    .describe('`node`, `python`, `provided`, `http`, or one of `GET /v1/runtimes`; pinned at deploy.'),
+  handler: z
+    .string()
+    .optional()
+    .describe('FILE.EXPORT, e.g. `index.handler`; `main.handler` for Python. Needed with contract `handler`.'),
+  contract: z
+    .string()
+    .optional()
+    .describe(
+      'How the code is spoken to: `handler` (default of node and python), `runtime-api` (of provided), `http` (of http), `azure`.',
+    ),
+  command: z
+    .array(z.string())
+    .optional()
+    .describe('Program and arguments to start, for any contract but `handler`; default: what the contract has.'),
+  port: z.number().optional().describe('Where a program with contract `http` listens ($PORT): default 8080.'),
+  instanceConcurrency: z
+    .number()
+    .optional()
+    .describe(
+      'Requests that one Instance serves at a time: 1 to 80, default 1; more than 1 with contract `http` only.',
+    ),
   memoryMib: z.number().optional().describe('128 to 2048, default 256.'),
   timeoutMs: z.number().optional().describe('1000 to 300000, default 30000.'),
   initTimeoutMs: z.number().optional().describe('Limit of one start: 100 to 300000, default 10000.'),
@@ -60,7 +83,6 @@ export const createFunctionBody = z
     code: codeSource,
     ...configFields,
     runtime: configFields.runtime.unwrap().describe(configFields.runtime.description ?? ''),
-    handler: configFields.handler.unwrap().describe(configFields.handler.description ?? ''),
   })
   .meta({ id: 'CreateFunction' })
 export const updateFunctionBody = z
@@ -105,6 +127,10 @@ const versionFields = {
   runtimeVersion: z.string(),
   runtimeDigest: z.string(),
   handler: z.string(),
+  contract: z.string(),
+  command: z.array(z.string()),
+  port: z.number(),
+  instanceConcurrency: z.number(),
   description: z.string(),
   memoryMib: z.number(),
   timeoutMs: z.number(),
@@ -219,6 +245,8 @@ export const runtimeBuild = z
     executable: z.string(),
     prefix: z.string(),
     digest: z.string(),
+    isBridged: z.boolean().describe("Runs programs of the user's own, not handlers."),
+    image: z.string().describe('Digest of the build whose root image it uses.'),
   })
   .meta({ id: 'Runtime' })
 

@@ -54,5 +54,8 @@ export function bindMessage(
     logGroup: `/hearth/${versionKey(version).split(':')[0]}`,
     logStream: `${day}/[${version.number}]${of.instance}`,
     purpose: of.purpose,
+    contract: config.contract,
+    command: config.command,
+    port: config.port,
   }
 }

@@ -29,7 +29,7 @@ export interface CompileOptions {
 const compileMsMax = 60_000
 /** Below this much source there is nothing to gain: V8 compiles 64 KiB lazily in about a millisecond. Python's compiler alone, for one line of source,
  *  leaves 280 KiB of memory in each Instance that had to use it. */
-const worthBytes: Readonly<Record<RuntimeFamily, { extension: RegExp; bytes: number }>> = {
+const worthBytes: Readonly<Record<Exclude<RuntimeFamily, 'provided'>, { extension: RegExp; bytes: number }>> = {
   node: { extension: /\.[cm]?js$/, bytes: 64 * 1024 },
   python: { extension: /\.py$/, bytes: 1 },
 }
@@ -40,7 +40,7 @@ const entriesMax = 2_000
  *  A failure of the user's code is reported and costs nothing but speed. Throws driver_failed when the sandbox itself fails. */
 export async function makeBytecode(options: CompileOptions): Promise<string | null> {
   const { version, folder, build, artifacts, logger, report } = options
-  if (!(await isWorth(folder, worthBytes[build.family]))) return null
+  if (build.family === 'provided' || build.isBridged || !(await isWorth(folder, worthBytes[build.family]))) return null
   try {
     return await artifacts.derived(bytecodeKey(version), async (target) => {
       const files = await compile(options)

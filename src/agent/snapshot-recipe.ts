@@ -1,3 +1,4 @@
+import { directContract } from '../domain/default-config.ts'
 import type { Clock } from '../domain/clock.ts'
 import { AppError } from '../domain/error.ts'
 import type { Version } from '../domain/function.ts'
@@ -39,6 +40,7 @@ export async function bindNothing(instance: Instance, { names, clock }: Binding)
       logGroup: '/hearth/snapshot',
       logStream: instance.id,
       purpose: 'compile',
+      ...directContract,
     }),
   )
 }

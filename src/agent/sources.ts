@@ -81,7 +81,8 @@ export class Sources {
   async open(): Promise<void> {
     await this.drivers.open()
     if (this.drivers.all.some(({ capabilities }) => capabilities.snapshots)) await this.#snapshots.open()
-    for (const family of runtimeFamilies) this.#warmUp(family)
+    // What runs programs of the user's own is up so soon that its pool can wait for the first Function.
+    for (const family of runtimeFamilies) if (family !== 'provided') this.#warmUp(family)
     this.pools.refillSoon()
   }
 

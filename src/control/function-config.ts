@@ -6,13 +6,15 @@ import type { IsolationPolicy } from '../domain/driver.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, FunctionConfig } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
-import type { RuntimeFamily } from '../domain/runtime.ts'
+import { contracts, defaultContract, isProvided, type Contract, type RuntimeFamily } from '../domain/runtime.ts'
 import { snapshotModes } from '../domain/snapshot.ts'
 import { grantable } from './scopes.ts'
 
 /** Names that the platform itself sets inside a function. */
 const reservedEnv = /^(AWS_LAMBDA_.*|HEARTH_.*|_HANDLER|_X_AMZN_TRACE_ID|LAMBDA_TASK_ROOT|LAMBDA_RUNTIME_DIR)$/
 const envName = /^[A-Za-z_][A-Za-z0-9_]*$/
+/** Lambda's Runtime API, and the platform's own. */
+const reservedPorts = [9_001, 9_010]
 const secretName = /^[A-Za-z0-9_-]{1,64}$/
 
 export interface ConfigContext {
@@ -33,14 +35,26 @@ type Input = Partial<FunctionConfig>
  *  forbidden when `permissions` are wider than the caller's own scopes. */
 export function parseConfig(input: Input, base: FunctionConfig | null, context: ConfigContext): FunctionConfig {
   const merged = { ...(base ?? defaultConfig(context.arch)), ...withoutUndefined(input) }
+  const contract = parseContract(input.contract, merged)
   const whole = (
     field:
-      'memoryMib' | 'timeoutMs' | 'concurrency' | 'ephemeralMib' | 'initTimeoutMs' | 'freezeAfterMs' | 'keepAliveMs',
+      | 'memoryMib'
+      | 'timeoutMs'
+      | 'concurrency'
+      | 'ephemeralMib'
+      | 'initTimeoutMs'
+      | 'freezeAfterMs'
+      | 'keepAliveMs'
+      | 'port',
   ): number => inRange(field, merged[field], limits[field])
   return {
     description: text('description', merged.description, 256),
     runtime: text('runtime', merged.runtime, 64),
-    handler: parseHandler(merged.handler),
+    handler: contract === 'handler' ? parseHandler(merged.handler) : parseName(merged.handler),
+    contract,
+    command: parseCommand(merged.command, contract),
+    port: parsePort(whole('port')),
+    instanceConcurrency: parseInstanceConcurrency(merged.instanceConcurrency, contract),
     memoryMib: whole('memoryMib'),
     timeoutMs: whole('timeoutMs'),
     initTimeoutMs: whole('initTimeoutMs'),
@@ -53,7 +67,7 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
     network: oneOf('network', merged.network, ['none', 'egress']),
     isolation: parseIsolation(merged.isolation, context),
     reuse: oneOf('reuse', merged.reuse, ['sequential', 'never']),
-    snapshot: oneOf('snapshot', merged.snapshot, snapshotModes),
+    snapshot: parseSnapshot(merged.snapshot, contract),
     arch: parseArch(merged.arch, context),
     permissions:
       input.permissions === undefined
@@ -74,8 +88,11 @@ export function policyDigest({ network, secrets, permissions, isolation }: Funct
 }
 
 /** Python needs `module.function`; Node takes `file` alone for fetch handlers. */
-export function checkHandlerFor(family: RuntimeFamily, handler: string): void {
-  if (family === 'python' && !handler.includes('.'))
+export function checkHandlerFor(
+  family: RuntimeFamily,
+  { handler, contract }: Pick<FunctionConfig, 'handler' | 'contract'>,
+): void {
+  if (contract === 'handler' && family === 'python' && !handler.includes('.'))
     throw invalid('handler', handler, 'MODULE.FUNCTION for Python, e.g. main.handler')
 }
 
@@ -99,6 +116,56 @@ function oneOf<T extends string>(field: string, value: unknown, allowed: readonl
   const found = allowed.find((candidate) => candidate === value)
   if (found === undefined) throw invalid(field, value, `one of ${allowed.join(', ')}`)
   return found
+}
+
+/** As said; else what it was, where the runtime still has that; else the runtime's own. */
+function parseContract(given: unknown, { runtime, contract }: Pick<FunctionConfig, 'runtime' | 'contract'>): Contract {
+  const own = defaultContract(runtime)
+  if (given === undefined) return contract === 'handler' || (own !== 'handler' && contract !== own) ? own : contract
+  const asked = oneOf('contract', given, contracts)
+  if (asked === 'handler' && isProvided(runtime))
+    throw invalid('contract', given, 'runtime-api, http or azure', `Runtime "${runtime}" has no handlers of its own.`)
+  return asked
+}
+
+/** Handed to the program as $_HANDLER, for what it makes of it. */
+function parseName(value: unknown): string {
+  const name = text('handler', value, 128)
+  if (/\s/.test(name)) throw invalid('handler', value, 'a text without spaces')
+  return name
+}
+
+function parseCommand(value: unknown, contract: Contract): readonly string[] {
+  const { wordsMax, bytesMax } = limits.command
+  const allowed = `a list of at most ${wordsMax} texts, ${bytesMax} bytes together, without NUL`
+  if (!Array.isArray(value) || value.length > wordsMax) throw invalid('command', value, allowed)
+  const words: unknown[] = value
+  const isText = (word: unknown): word is string => typeof word === 'string' && !word.includes('\0')
+  if (!words.every(isText) || Buffer.byteLength(words.join(' ')) > bytesMax || words[0] === '')
+    throw invalid('command', value, allowed)
+  if (words.length > 0 && contract === 'handler')
+    throw invalid('command', value, 'empty with contract handler', 'A handler is called by its runtime, not started.')
+  return words
+}
+
+/** The bridge and the platform's own API listen in the same sandbox. */
+function parsePort(port: number): number {
+  if (reservedPorts.includes(port)) throw invalid('port', port, `any but ${reservedPorts.join(' and ')}`)
+  return port
+}
+
+function parseInstanceConcurrency(value: unknown, contract: Contract): number {
+  const wanted = inRange('instanceConcurrency', value, limits.instanceConcurrency)
+  if (wanted > 1 && contract !== 'http') throw invalid('instanceConcurrency', value, '1 with any contract but http')
+  return wanted
+}
+
+/** A program of the user's own cannot be asked to make ready for a snapshot. */
+function parseSnapshot(value: unknown, contract: Contract): FunctionConfig['snapshot'] {
+  const mode = oneOf('snapshot', value, snapshotModes)
+  if (mode === 'function' && contract !== 'handler')
+    throw invalid('snapshot', value, 'runtime or none with any contract but handler')
+  return mode
 }
 
 function parseHandler(value: unknown): string {

@@ -220,8 +220,8 @@ export class Functions {
     { name, config, codeDigest }: { name: string; config: FunctionConfig; codeDigest: NewVersion['codeDigest'] },
   ): Promise<NewVersion> {
     const { artifacts, runtimes, store } = this.#options
-    const runtime: RuntimeBuild = runtimes.resolve(config.runtime)
-    checkHandlerFor(runtime.family, config.handler)
+    const runtime: RuntimeBuild = runtimes.resolve(config.runtime, config.contract)
+    checkHandlerFor(runtime.family, config)
     const code = await artifacts.stat(codeDigest)
     if (code === null)
       throw invalid('code.artifact', codeDigest, 'a digest uploaded before by PUT /v1/artifacts/{sha256}')

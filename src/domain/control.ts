@@ -33,7 +33,7 @@ export interface CreateFunction {
   readonly name: string
   readonly code: CodeSource
   /** Fields left out take the default of `limits`; values are checked here, naming field, value and range. */
-  readonly config: Partial<FunctionConfig> & Pick<FunctionConfig, 'runtime' | 'handler'>
+  readonly config: Partial<FunctionConfig> & Pick<FunctionConfig, 'runtime'>
 }
 
 export interface UpdateFunction {

@@ -1,5 +1,5 @@
 import type { Digest } from './artifact.ts'
-import type { RuntimeId } from './runtime.ts'
+import type { Contract, RuntimeId } from './runtime.ts'
 import type { SnapshotMode } from './snapshot.ts'
 
 export type NetworkMode = 'none' | 'egress'
@@ -12,7 +12,15 @@ export interface FunctionConfig {
   readonly description: string
   /** As the user wrote it; the Version carries the pinned build. */
   readonly runtime: string
+  /** Empty where `contract` needs none. */
   readonly handler: string
+  readonly contract: Contract
+  /** What the bridge starts, program first; empty = what the contract has by default. */
+  readonly command: readonly string[]
+  /** Where a program with contract `http` listens, as $PORT says. */
+  readonly port: number
+  /** Requests that one Instance serves at a time; more than 1 with contract `http` only. */
+  readonly instanceConcurrency: number
   readonly memoryMib: number
   readonly timeoutMs: number
   readonly initTimeoutMs: number

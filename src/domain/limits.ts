@@ -7,6 +7,10 @@ export const limits = {
   initTimeoutMs: { min: 100, max: 300_000, default: 10_000 },
   freezeAfterMs: { min: 0, max: 3_600_000, default: 100 },
   keepAliveMs: { min: 0, max: 86_400_000, default: 600_000 },
+  port: { min: 1, max: 65_535, default: 8_080 },
+  instanceConcurrency: { min: 1, max: 80, default: 1 },
+  /** Program and arguments of a Function's own command. */
+  command: { wordsMax: 64, bytesMax: 4_096 },
   /** All names and values of one function's environment together. */
   envBytesMax: 4_096,
   /** One request or response body of an invocation. */

@@ -1,7 +1,8 @@
 import type { Digest } from './artifact.ts'
 
-/** What turns a handler into something invocable. `node` and `python` name the newest installed, pinned at deploy. */
-export const runtimeFamilies = ['node', 'python'] as const
+/** What turns a handler into something invocable. `node` and `python` name the newest installed, pinned at deploy;
+ *  `provided` is for programs that bring everything with them. */
+export const runtimeFamilies = ['node', 'python', 'provided'] as const
 export type RuntimeFamily = (typeof runtimeFamilies)[number]
 
 export const runtimeIds = [
@@ -13,6 +14,10 @@ export const runtimeIds = [
   'python3.11',
   'python3.12',
   'python3.13',
+  'provided',
+  'provided.al2',
+  'provided.al2023',
+  'http',
 ] as const
 export type RuntimeId = (typeof runtimeIds)[number]
 
@@ -28,12 +33,38 @@ export interface RuntimeBuild {
   readonly prefix: string
   /** Digest over id, version, executable's size and mtime, and the shim's sources: a new shim is a new build. */
   readonly digest: Digest
+  /** The guest program's bridge starts the user's own program beside this interpreter, in place of the shim. */
+  readonly isBridged: boolean
+  /** Digest of the build whose root image it runs in: its own, unless it is the bridged form of another. */
+  readonly image: Digest
+}
+
+/** How the user's program is spoken to.
+ *  `handler`: a shim calls its function. The others go through the bridge: `runtime-api`, the program polls Lambda's Runtime API; `http`, it serves HTTP on
+ *  $PORT; `azure`, it is a custom handler of Azure Functions. */
+export const contracts = ['handler', 'runtime-api', 'http', 'azure'] as const
+export type Contract = (typeof contracts)[number]
+
+/** What a runtime, as a user names it, is spoken to by when nothing else is said. */
+export function defaultContract(runtime: string): Contract {
+  if (runtime === 'http') return 'http'
+  return isProvided(runtime) ? 'runtime-api' : 'handler'
+}
+
+/** It has no shim of its own: `handler` is no contract of it. */
+export function isProvided(runtime: string): boolean {
+  return runtime === 'http' || /^provided(\.|$)/.test(runtime)
+}
+
+export function familyOf(id: RuntimeId): RuntimeFamily {
+  return id.startsWith('node') ? 'node' : id.startsWith('python') ? 'python' : 'provided'
 }
 
 /** What an interpreter is started with, by whoever starts the shim: bytecode is valid only under the flags it was made under.
  *  Node: the heap grows slowly, and before Node 22 its young part is small as it is; runtimes/node/heap.cjs says why and has the figures.
  *  Python: isolated from its environment, and without site-packages: the shim adds what user code may see. */
 export function interpreterFlags({ family, version }: Pick<RuntimeBuild, 'family' | 'version'>): string[] {
+  if (family === 'provided') return []
   if (family === 'python') return ['-I', '-S']
   return ['--heap-growing-percent=100', ...(Number.parseInt(version, 10) >= 22 ? ['--semi-space-growth-factor=1'] : [])]
 }
@@ -44,9 +75,9 @@ export const bundleName = ({ digest }: Pick<RuntimeBuild, 'digest'>): string => 
 /** Runtimes of this node. */
 export interface RuntimeCatalog {
   list(): readonly RuntimeBuild[]
-  /** The build that `name` means now: an id, `node`, `python`, or AWS's `nodejs24.x`.
+  /** The build that `name` means now: an id, `node`, `python`, or AWS's `nodejs24.x`; in its bridged form for any contract but `handler`.
    *  Throws invalid (unknown name, with the nearest that works; or known but not installed, with the command that installs it). */
-  resolve(name: string): RuntimeBuild
+  resolve(name: string, contract?: Contract): RuntimeBuild
   /** The build a Version was pinned to. Throws not_found when this node no longer has it. */
   pinned(digest: Digest): RuntimeBuild
 }

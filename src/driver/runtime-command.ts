@@ -4,8 +4,15 @@ import { dirname, join, relative } from 'node:path'
 /** Where the shims are seen in a sandbox. */
 export const shimMount = '/var/runtime'
 
+export interface ShimPlaces {
+  readonly shimFolder: string
+  /** The guest program. */
+  readonly bridge: string
+}
+
 /** Where an interpreter is seen whose own path belongs to the sandbox, e.g. in a clone below /tmp. */
 const runtimeMount = '/runtime'
+const systemPath = '/usr/local/bin:/usr/bin:/bin'
 const sandboxOwn = /^\/(tmp|var|opt|etc|proc|dev)(\/|$)/
 
 /** `build` as a sandbox sees it: at its own path where that is free, since a Python may know its library by its path alone. */
@@ -14,8 +21,9 @@ export function inSandbox(build: RuntimeBuild): RuntimeBuild {
   return { ...build, prefix: runtimeMount, executable: join(runtimeMount, relative(build.prefix, build.executable)) }
 }
 
-/** What starts the shim of `build` when the shims lie in `shimFolder`. */
-export function runtimeArgv(build: RuntimeBuild, shimFolder: string): string[] {
+/** What starts `build` when its shim lies in `shimFolder`, or the bridge at `bridge`. */
+export function runtimeArgv(build: RuntimeBuild, { shimFolder, bridge }: ShimPlaces): string[] {
+  if (build.isBridged) return [bridge, 'bridge']
   const shim = join(shimFolder, build.family === 'node' ? 'bootstrap.cjs' : 'bootstrap.py')
   return [build.executable, ...interpreterFlags(build), shim, bundleName(build)]
 }
@@ -24,7 +32,7 @@ export function runtimeArgv(build: RuntimeBuild, shimFolder: string): string[] {
 export function runtimeEnv(build: RuntimeBuild, epoch: string): Record<string, string> {
   return {
     HEARTH_EPOCH: epoch,
-    PATH: `${dirname(build.executable)}:/usr/local/bin:/usr/bin:/bin`,
+    PATH: build.family === 'provided' ? systemPath : `${dirname(build.executable)}:${systemPath}`,
     HOME: '/tmp',
     TZ: 'UTC',
     LANG: 'C.UTF-8',

@@ -42,6 +42,7 @@ function versionFields(version: DeployedVersion): Omit<VersionView, 'createdAt'>
     env: { ...config.env },
     secrets: { ...config.secrets },
     permissions: [...config.permissions],
+    command: [...config.command],
     runtimeId: version.runtimeId,
     runtimeVersion: version.runtimeVersion,
     runtimeDigest: version.runtimeDigest,

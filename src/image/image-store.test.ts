@@ -47,6 +47,8 @@ const node: RuntimeBuild = {
   executable: process.execPath,
   prefix: path.dirname(path.dirname(process.execPath)),
   digest: `sha256:${'1'.repeat(64)}`,
+  image: `sha256:${'1'.repeat(64)}`,
+  isBridged: false,
 }
 
 function contents(image: string): string {

@@ -76,13 +76,13 @@ class FolderImageStore implements ImageStore {
   }
 
   runtimeImage(build: RuntimeBuild, report: ReportProgress = () => {}): Promise<RuntimeImage> {
-    const known = this.#images.get(build.digest)
+    const known = this.#images.get(build.image)
     if (known !== undefined) return known
     const making = this.#runtimeImage(build, report).catch((error: unknown) => {
-      this.#images.delete(build.digest)
+      this.#images.delete(build.image)
       throw error
     })
-    this.#images.set(build.digest, making)
+    this.#images.set(build.image, making)
     return making
   }
 

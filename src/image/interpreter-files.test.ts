@@ -40,6 +40,8 @@ function fakePython(): RuntimeBuild {
     executable: path.join(prefix, 'bin/python3.12'),
     prefix,
     digest,
+    image: digest,
+    isBridged: false,
   }
 }
 
@@ -80,6 +82,8 @@ test('addInterpreter: Node is one program at one path, wherever it lies', () => 
     executable: process.execPath,
     prefix,
     digest,
+    image: digest,
+    isBridged: false,
   }
   const { runtime } = addInterpreter(tree, build, () => assert.fail())
   assert.deepEqual(runtime, { ...build, executable: '/usr/local/bin/node', prefix: '' })

@@ -19,6 +19,7 @@ const nodePath = '/usr/local/bin/node'
 /** Adds the interpreter of `build`, without what only building with it needs. Node is one program, at the same path in every image. A Python stays at its own path
  *  where it can, since it may know its library by that alone; else it is at /runtime. Throws driver_failed, naming what cannot be read. */
 export function addInterpreter(tree: Tree, build: RuntimeBuild, skipped: (what: string) => void): PlacedInterpreter {
+  if (build.family === 'provided') return { runtime: build, placeOf: placeOutside }
   if (build.family === 'node') {
     addFile(tree, realpathSync(build.executable), nodePath.slice(1))
     return { runtime: { ...build, executable: nodePath, prefix: '' }, placeOf: placeOutside }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 export interface RuntimeCandidate {
   readonly path: string
-  readonly family: RuntimeFamily
+  readonly family: Exclude<RuntimeFamily, 'provided'>
 }
 
 export interface CandidateSources {

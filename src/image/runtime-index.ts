@@ -1,5 +1,5 @@
 import { parseDigest, type Digest } from '../domain/artifact.ts'
-import { bundleName, runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
+import { bundleName, familyOf, runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
@@ -45,7 +45,7 @@ export async function imageKey(
   const bundled = bundles.filter((name) => name.startsWith(bundleName(build)) && !/\.\d+$/.test(name)).length
   const machine = [...(await Promise.all(stamps)), `${bundled}`].join(' ')
   const guest: Digest = `sha256:${createHash('sha256').update(program).digest('hex')}`
-  return { build: build.digest, recipe: recipe.digest('hex'), machine, guest }
+  return { build: build.image, recipe: recipe.digest('hex'), machine, guest }
 }
 
 async function stampOf(file: string): Promise<string> {
@@ -131,6 +131,8 @@ function readRuntime(value: unknown): RuntimeBuild | null {
   const id = runtimeIds.find((each) => each === fields.get('id'))
   const digest = parseDigest(text('digest'))
   if (id === undefined || digest === undefined) return null
-  const family = id.startsWith('node') ? 'node' : 'python'
-  return { id, family, version: text('version'), executable: text('executable'), prefix: text('prefix'), digest }
+  const family = familyOf(id)
+  const isBridged = family === 'provided'
+  const [version, executable, prefix] = [text('version'), text('executable'), text('prefix')]
+  return { id, family, version, executable, prefix, digest, isBridged, image: digest }
 }

@@ -18,7 +18,7 @@ const run = promisify(execFile)
 /** A version manager's shim takes 100 ms, a cold disk a second or two. */
 const probeMsMax = 15_000
 
-const questions: Readonly<Record<RuntimeFamily, readonly string[]>> = {
+const questions: Readonly<Record<Exclude<RuntimeFamily, 'provided'>, readonly string[]>> = {
   node: ['-p', 'JSON.stringify({ version: process.versions.node, executable: process.execPath, prefix: "" })'],
   python: [
     '-c',
@@ -27,7 +27,7 @@ const questions: Readonly<Record<RuntimeFamily, readonly string[]>> = {
 }
 
 /** Runs `path` and asks it; null when it does not run, or is of a version that Hearth has no name for. */
-export async function probeRuntime(path: string, family: RuntimeFamily): Promise<ProbedRuntime | null> {
+export async function probeRuntime(path: string, family: keyof typeof questions): Promise<ProbedRuntime | null> {
   try {
     const { stdout } = await run(path, [...questions[family]], { timeout: probeMsMax })
     const answer = readAnswer(JSON.parse(stdout))
@@ -52,7 +52,7 @@ function readAnswer(value: unknown): { version: string; executable: string; pref
   return { version, executable, prefix }
 }
 
-function idOf(family: RuntimeFamily, version: string): RuntimeId | null {
+function idOf(family: keyof typeof questions, version: string): RuntimeId | null {
   const [major, minor] = version.split('.')
   const name = family === 'node' ? `node${major}` : `python${major}.${minor}`
   return runtimeIds.find((id) => id === name) ?? null

@@ -43,7 +43,7 @@ export function runtimeTree({ build, shimFolder, guestProgram, draft, report }: 
   report(`${build.id} ${build.version}`, 0.1)
   const { runtime, placeOf } = addInterpreter(tree, build, skip)
   addFile(tree, guestProgram, guestPath)
-  addShim(tree, build, shimFolder)
+  if (build.family !== 'provided') addShim(tree, build, shimFolder)
   report('shared libraries', 0.3)
   const arch = process.arch === 'arm64' ? 'arm64' : 'x64'
   addLibraries(tree, { arch, placeOf, isOptional: (file) => file.includes('/lib-dynload/'), skipped: skip })

@@ -9,7 +9,7 @@ import { discoverRuntimes, runtimeCatalog } from './runtimes.ts'
 function build(id: RuntimeBuild['id'], version: string): RuntimeBuild {
   const family = id.startsWith('node') ? 'node' : 'python'
   const digest = `sha256:${Buffer.from(`${id} ${version}`).toString('hex').padEnd(64, '0').slice(0, 64)}` as const
-  return { id, family, version, executable: `/opt/${version}`, prefix: '', digest }
+  return { id, family, version, executable: `/opt/${version}`, prefix: '', digest, isBridged: false, image: digest }
 }
 
 const builds = [
@@ -84,4 +84,18 @@ test('discoverRuntimes: runs what it finds, believes nothing else, and remembers
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+})
+
+test('resolve: provided and http are one environment under several names; other contracts run an interpreter through the bridge', () => {
+  const digest = `sha256:${'9'.repeat(64)}` as const
+  const provided = { ...build('provided', '1'), family: 'provided', digest, image: digest, isBridged: true } as const
+  const all = runtimeCatalog([...builds, provided])
+  for (const name of ['provided', 'provided.al2', 'provided.al2023', 'http'])
+    assert.deepEqual([all.resolve(name).id, all.resolve(name).digest], [name, digest])
+  const plain = all.resolve('node26')
+  const bridged = all.resolve('node26', 'http')
+  assert.deepEqual([plain.isBridged, bridged.isBridged, bridged.image], [false, true, plain.digest])
+  assert.notEqual(bridged.digest, plain.digest)
+  assert.deepEqual(all.pinned(bridged.digest), bridged)
+  assert.throws(() => catalog.resolve('provided.al2'), /npm run setup/)
 })

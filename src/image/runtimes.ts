@@ -1,7 +1,7 @@
 import type { Digest } from '../domain/artifact.ts'
 import { AppError } from '../domain/error.ts'
-import { runtimeFamilies, runtimeIds } from '../domain/runtime.ts'
-import type { RuntimeBuild, RuntimeCatalog, RuntimeFamily } from '../domain/runtime.ts'
+import { defaultContract, isProvided, runtimeFamilies, runtimeIds } from '../domain/runtime.ts'
+import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { RuntimeCandidate } from './runtime-candidates.ts'
 import { probeRuntime, type ProbedRuntime } from './runtime-probe.ts'
 import { createHash } from 'node:crypto'
@@ -23,6 +23,7 @@ export async function discoverRuntimes(options: DiscoverOptions): Promise<Runtim
   const cache = await readCache(options.cacheFile)
   const fresh: Cache = {}
   const shims = {
+    provided: '',
     node: await sourcesDigest(join(options.shimFolder, 'node')),
     python: await sourcesDigest(join(options.shimFolder, 'python')),
   }
@@ -38,7 +39,8 @@ export async function discoverRuntimes(options: DiscoverOptions): Promise<Runtim
     }),
   )
   await writeCache(options.cacheFile, fresh)
-  return [...builds.values()].sort(byNewest)
+  const provided = await providedBuild(options.shimFolder)
+  return [...builds.values(), ...(provided === null ? [] : [provided])].sort(byNewest)
 }
 
 /** A catalog of `builds`. Of several with one id the newest counts; all can be pinned. */
@@ -47,10 +49,14 @@ export function runtimeCatalog(builds: readonly RuntimeBuild[]): RuntimeCatalog 
   const newest = new Map<string, RuntimeBuild>()
   for (const build of sorted) if (!newest.has(build.id)) newest.set(build.id, build)
   const list = [...newest.values()]
-  const byDigest = new Map(sorted.map((build) => [build.digest, build]))
+  const all = sorted.flatMap((build) => (build.isBridged ? [build] : [build, bridged(build)]))
+  const byDigest = new Map(all.map((build) => [build.digest, build]))
   return {
     list: () => list,
-    resolve: (name) => resolve(name, list),
+    resolve: (name, contract = defaultContract(name)) => {
+      const build = resolve(name, list)
+      return contract === 'handler' || build.isBridged ? build : bridged(build)
+    },
     pinned: (digest) => {
       const build = byDigest.get(digest)
       if (build !== undefined) return build
@@ -59,10 +65,38 @@ export function runtimeCatalog(builds: readonly RuntimeBuild[]): RuntimeCatalog 
   }
 }
 
+/** The same interpreter for programs that the bridge starts. */
+function bridged(build: RuntimeBuild): RuntimeBuild {
+  const digest: Digest = `sha256:${createHash('sha256').update(`${build.digest} bridged`).digest('hex')}`
+  return { ...build, digest, isBridged: true }
+}
+
+/** What runs programs that bring everything with them; null where the sandbox program is not there, as in a clone that was not set up. */
+async function providedBuild(shimFolder: string): Promise<RuntimeBuild | null> {
+  const executable = join(shimFolder, 'provided/hearth-guest')
+  const program = await readFile(executable).catch(() => null)
+  if (program === null) return null
+  const digest: Digest = `sha256:${createHash('sha256').update('provided\0').update(program).digest('hex')}`
+  return {
+    id: 'provided',
+    family: 'provided',
+    version: '1',
+    executable,
+    prefix: '',
+    digest,
+    isBridged: true,
+    image: digest,
+  }
+}
+
 function resolve(name: string, list: readonly RuntimeBuild[]): RuntimeBuild {
   const wanted = name.replace(/^nodejs(\d+)\.x$/, 'node$1')
   const build = list.find(({ id, family }) => id === wanted || family === wanted)
   if (build !== undefined) return build
+  const id = runtimeIds.find((known) => known === wanted)
+  const provided = list.find(({ family }) => family === 'provided')
+  // One environment under several names, AWS's among them.
+  if (id !== undefined && isProvided(id) && provided !== undefined) return { ...provided, id }
   const allowed = [...runtimeFamilies, ...list.map(({ id }) => id)].join(', ')
   const isKnown = [...runtimeFamilies, ...runtimeIds].some((id) => id === wanted)
   const message = isKnown ? notInstalled(wanted, list) : unknown(name, list)
@@ -70,7 +104,8 @@ function resolve(name: string, list: readonly RuntimeBuild[]): RuntimeBuild {
 }
 
 function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
-  const family: RuntimeFamily = id.startsWith('node') ? 'node' : 'python'
+  if (isProvided(id)) return `Runtime "${id}" needs the sandbox program, which is not built here: run "npm run setup".`
+  const family = id.startsWith('node') ? 'node' : 'python'
   const near = list.filter((build) => build.family === family).map((build) => build.id)
   const instead = near.length === 0 ? '' : ` Installed: ${near.join(', ')}.`
   const how =
@@ -105,7 +140,7 @@ async function buildOf(probed: ProbedRuntime, shimDigest: string): Promise<Runti
   const { size, mtimeMs } = await stat(probed.executable)
   const facts = JSON.stringify([probed.id, probed.version, size, Math.floor(mtimeMs), shimDigest])
   const digest: Digest = `sha256:${createHash('sha256').update(facts).digest('hex')}`
-  return { ...probed, digest }
+  return { ...probed, digest, isBridged: false, image: digest }
 }
 
 /** Over names and contents, so that a changed shim makes new builds. */

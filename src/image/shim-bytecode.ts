@@ -15,9 +15,11 @@ const lastFile = { node: '.cache', python: '' } as const
  *  A folder that cannot be written costs only time. */
 export async function compileShims(builds: readonly RuntimeBuild[], shimFolder: string): Promise<void> {
   for (const build of builds) {
-    const folder = path.join(shimFolder, build.family)
+    const { family } = build
+    if (family === 'provided') continue
+    const folder = path.join(shimFolder, family)
     const name = bundleName(build)
-    if (existsSync(path.join(folder, '.bundle', `${name}${lastFile[build.family]}`))) continue
+    if (existsSync(path.join(folder, '.bundle', `${name}${lastFile[family]}`))) continue
     const program = path.join(folder, build.family === 'node' ? 'bundle.cjs' : 'bundle.py')
     const args = [...interpreterFlags(build), program, name]
     await promisify(execFile)(build.executable, args, { timeout: compileMsMax }).catch(() => {})

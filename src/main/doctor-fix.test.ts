@@ -93,6 +93,8 @@ test(
 const node: RuntimeBuild = {
   ...{ id: 'node24', family: 'node', version: '24.0.0', executable: '/none/node', prefix: '' },
   digest: `sha256:${'0'.repeat(64)}`,
+  image: `sha256:${'0'.repeat(64)}`,
+  isBridged: false,
 }
 const none = { runtimes: [], mirror: 'http://127.0.0.1:9' }
 

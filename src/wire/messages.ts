@@ -1,5 +1,6 @@
 import { AppError } from '../domain/error.ts'
 import type { FunctionError } from '../domain/invocation.ts'
+import type { Contract } from '../domain/runtime.ts'
 import { bad, number, object, string } from './fields.ts'
 import { payloadBytesMax } from './frame.ts'
 
@@ -40,6 +41,10 @@ export interface BindMessage {
   readonly logGroup: string
   readonly logStream: string
   readonly purpose: 'serve' | 'compile'
+  /** The next three are the bridge's: docs/reference/guest-protocol.md, "The bridge". */
+  readonly contract: Contract
+  readonly command: readonly string[]
+  readonly port: number
 }
 
 export interface InvokeMessage {
@@ -50,6 +55,15 @@ export interface InvokeMessage {
   readonly traceparent: string | null
   /** `identity`: answers with randomness, clock and names drawn anew, which must differ between two clones of a snapshot. */
   readonly kind: 'invoke' | 'compile' | 'identity'
+  /** A whole HTTP request, for a Version with contract `http`; its body is the stream's DATA. */
+  readonly http?: HttpRequestHead
+}
+
+export interface HttpRequestHead {
+  readonly method: string
+  /** Path and query as they came. */
+  readonly target: string
+  readonly headers: readonly (readonly [string, string])[]
 }
 
 export interface Head {

@@ -1,3 +1,4 @@
+import { directContract } from '../../src/domain/default-config.ts'
 import assert from 'node:assert/strict'
 import { after, describe, test, type TestContext } from 'node:test'
 import { rm } from 'node:fs/promises'
@@ -330,6 +331,7 @@ export async function bind(
     logGroup: '/hearth/default/contract',
     logStream: id,
     purpose: 'serve',
+    ...directContract,
   }
   link.bind(message)
   await ready

@@ -27,7 +27,7 @@ test('a guest without virtio ports is spoken to by vsock, on all three channels,
     code: codeImage.path,
     memoryMib: 288,
     memoryFile: path.join(rig.folder, 'ram'),
-    argv: runtimeArgv(root.runtime, shimMount),
+    argv: runtimeArgv(root.runtime, { shimFolder: shimMount, bridge: '' }),
     hostname: 'by-vsock',
     vsockCid: cid,
   })

@@ -38,7 +38,9 @@ export const fakeBuild: RuntimeBuild = {
   version: '26.0.0',
   executable: '/usr/bin/node',
   prefix: '',
+  isBridged: false,
   digest: `sha256:${'a'.repeat(64)}`,
+  image: `sha256:${'a'.repeat(64)}`,
 }
 
 /** A catalog that holds exactly `builds`. */

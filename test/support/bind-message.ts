@@ -1,3 +1,4 @@
+import { directContract } from '../../src/domain/default-config.ts'
 import type { BindMessage } from '../../src/wire/messages.ts'
 
 /** A BIND that is whole, for tests of which it matters only in part. */
@@ -17,4 +18,5 @@ export const bindMessage: BindMessage = {
   logGroup: 'g',
   logStream: 's',
   purpose: 'serve',
+  ...directContract,
 }

@@ -1,3 +1,4 @@
+import { directContract } from '../../src/domain/default-config.ts'
 import assert from 'node:assert'
 import type { FunctionError } from '../../src/domain/invocation.ts'
 import { InitLink } from '../../src/wire/init-link.ts'
@@ -176,6 +177,7 @@ export class GuestBench {
       logGroup: 'g',
       logStream: 's',
       purpose: 'serve',
+      ...directContract,
       ...rest,
     })
     await this.#ready.promise

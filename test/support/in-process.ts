@@ -42,7 +42,9 @@ const build = (id: RuntimeBuild['id'], family: RuntimeBuild['family'], digit: st
   version: id.replace(/^\D+/, ''),
   executable: `/usr/bin/${family}`,
   prefix: '',
+  isBridged: false,
   digest: `sha256:${digit.repeat(64)}`,
+  image: `sha256:${digit.repeat(64)}`,
 })
 
 interface Parts {

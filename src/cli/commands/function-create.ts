@@ -19,14 +19,13 @@ export default defineCommand({
     runtime: {
       type: 'text',
       value: 'RUNTIME',
-      about: 'node, python, or one version: node24, python3.12',
+      about: 'node, python, provided, http, or one version: node24, python3.12',
       required: true,
     },
     handler: {
       type: 'text',
       value: 'FILE.FUNCTION',
-      about: 'for example index.handler or main.handler',
-      required: true,
+      about: 'for example index.handler or main.handler; not needed for provided and http',
     },
     code: { type: 'text', value: 'PATH', about: 'folder or .zip file', required: true, completes: 'file' },
     ...functionFlags,
@@ -51,7 +50,13 @@ export default defineCommand({
     const made = await client
       .createFunction({
         ...deployQuery(flags),
-        body: { name, runtime, handler, code: { artifact }, ...declaredConfig(flags) },
+        body: {
+          name,
+          runtime,
+          ...(handler !== undefined && { handler }),
+          code: { artifact },
+          ...declaredConfig(flags),
+        },
       })
       .finally(() => output.status(''))
     if (output.isJson) return output.json(made)

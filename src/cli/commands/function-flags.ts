@@ -3,6 +3,19 @@ import type { Arguments, Flags, Input } from '../command.ts'
 
 /** What can be declared of a function, for `create` and `update`: MB and seconds here, MiB and ms in the API. */
 export const functionFlags = {
+  contract: {
+    type: 'text',
+    value: 'KIND',
+    about: 'how the code is spoken to: handler, runtime-api, http or azure (default: by the runtime)',
+    allowed: ['handler', 'runtime-api', 'http', 'azure'],
+  },
+  command: { type: 'text', value: 'COMMAND', about: 'program and arguments to start, for contracts but handler' },
+  port: { type: 'integer', value: 'PORT', about: 'where a program with contract http listens (default: 8080)' },
+  'instance-concurrency': {
+    type: 'integer',
+    value: 'N',
+    about: 'requests that one Instance serves at a time, with contract http, 1-80 (default: 1)',
+  },
   memory: { type: 'integer', value: 'MB', about: 'memory limit, 128-2048 (default: 256); CPU grows with it' },
   timeout: { type: 'integer', value: 'S', about: 'time limit of one invocation, 1-300 s (default: 30)' },
   concurrency: { type: 'integer', value: 'N', about: 'invocations at the same time, 1-100 (default: 10)' },
@@ -70,6 +83,10 @@ type FunctionFlagValues = Input<Arguments, typeof functionFlags>['flags']
 /** The declared fields in the API's names and units; what was not given is left out. */
 export function declaredConfig(flags: FunctionFlagValues) {
   const fields = {
+    contract: flags.contract,
+    command: flags.command === undefined ? undefined : commandWords(flags.command),
+    port: flags.port,
+    instanceConcurrency: flags['instance-concurrency'],
     memoryMib: flags.memory,
     timeoutMs: inMs(flags.timeout),
     concurrency: flags.concurrency,
@@ -94,6 +111,33 @@ type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
 
 function withoutUndefined<T extends object>(fields: T): Defined<T> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Defined<T>
+}
+
+/** A JSON list as it is; else words as a shell would cut them, with quotes and backslashes and nothing more. */
+export function commandWords(text: string): string[] {
+  const list = jsonList(text)
+  if (list !== null) return list
+  const words: string[] = []
+  let word: string | null = null
+  for (const [part, single, double, escaped] of text.matchAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|\s+|[^\s'"\\]+/gs)) {
+    if (/^\s/.test(part)) {
+      if (word !== null) words.push(word)
+      word = null
+    } else word = `${word ?? ''}${single ?? double?.replaceAll(/\\(.)/gs, '$1') ?? escaped ?? part}`
+  }
+  if (word !== null) words.push(word)
+  return words
+}
+
+function jsonList(text: string): string[] | null {
+  if (!text.trimStart().startsWith('[')) return null
+  try {
+    const list: unknown = JSON.parse(text)
+    if (Array.isArray(list) && list.every((word): word is string => typeof word === 'string')) return list
+  } catch {
+    // Said below.
+  }
+  throw new CliError(`Invalid --command ${text}: a list must be JSON texts, e.g. ["node","server.js"].`)
 }
 
 function inMs(seconds: number | undefined): number | undefined {

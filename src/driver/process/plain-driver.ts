@@ -94,7 +94,14 @@ export class PlainDriver implements Driver {
   }
 
   async #spawn({ runtime, epoch, instanceId }: BootSpec, home: string): Promise<ChildProcess> {
-    const [file = '', ...args] = runtimeArgv(runtime, join(this.#shimFolder, runtime.family))
+    // Its servers on 127.0.0.1 need a network of their own.
+    if (runtime.isBridged)
+      throw new AppError(
+        'driver_failed',
+        'Plain processes run Node and Python handlers only: everything else needs a sandbox.',
+      )
+    const shimFolder = join(this.#shimFolder, runtime.family)
+    const [file = '', ...args] = runtimeArgv(runtime, { shimFolder, bridge: '' })
     const child = spawn(file, args, {
       cwd: home,
       env: { ...runtimeEnv(runtime, epoch), HOME: home, TMPDIR: home, HEARTH_FD: '3' },

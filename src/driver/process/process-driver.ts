@@ -28,7 +28,7 @@ export interface ProcessDriverOptions {
   readonly logger: Logger
   /** 0700 folder of ours for channel sockets; short, since a socket's path holds 107 bytes. */
   readonly runFolder: string
-  /** Folder with the runtimes' shims: `node/bootstrap.cjs`, `python/bootstrap.py`. */
+  /** Folder with the runtimes' shims: `node/bootstrap.cjs`, `python/bootstrap.py`, `provided/hearth-guest`. */
   readonly shimFolder: string
   /** Made by `prepareEtc`. */
   readonly etcFolder: string
@@ -124,7 +124,7 @@ export class ProcessDriver implements Driver {
       channel: channel.path,
       supervisor: supervisor.path,
       uid,
-      argv: runtimeArgv(inSandbox(runtime), shimMount),
+      argv: runtimeArgv(inSandbox(runtime), { shimFolder: shimMount, bridge: join(shimMount, 'hearth-guest') }),
       env: runtimeEnv(inSandbox(runtime), spec.epoch),
       binds: this.#binds(spec),
       etc: this.#options.etcFolder,
@@ -149,7 +149,8 @@ export class ProcessDriver implements Driver {
   }
 
   #binds({ runtime }: BootSpec): { source: string; target: string }[] {
-    const binds = [{ source: join(this.#options.shimFolder, runtime.family), target: shimMount }]
+    const shim = runtime.isBridged ? 'provided' : runtime.family
+    const binds = [{ source: join(this.#options.shimFolder, shim), target: shimMount }]
     if (runtime.prefix !== '') binds.push({ source: runtime.prefix, target: inSandbox(runtime).prefix })
     return binds
   }

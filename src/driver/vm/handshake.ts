@@ -18,6 +18,8 @@ export interface Guest {
 
 /** Processes and threads of the runtime and its children before `bind`; as in a sandboxed process. */
 export const pidsMax = 512
+/** Where images have the guest program. */
+const guestPath = '/usr/lib/hearth/hearth-guest'
 /** What the supervisor may send as LOG before it rests; the agent bounds it again. */
 const logBytesPerSecond = 4 * 1024 * 1024
 
@@ -35,7 +37,7 @@ export async function greet(
     nowMs: Date.now(),
     logBytesPerSecond,
     epoch,
-    argv: runtimeArgv(runtime, shimMount),
+    argv: runtimeArgv(runtime, { shimFolder: shimMount, bridge: guestPath }),
     env: { ...runtimeEnv(runtime, epoch), HEARTH_SNAPSHOT: '1' },
     hostname: instanceId,
     pidsMax,

@@ -106,6 +106,7 @@ export class VmDriver implements Driver {
       acpi: kernel.needsAcpi ? 'on' : 'off',
       guest: image.guest,
       image: image.digest,
+      runtime: runtime.isBridged ? 'bridge' : 'shim',
       memory: `${memoryMib} MiB`,
       // By its digest: the data folder may move.
       code: codeImage === null ? 'none' : basename(codeImage, '.erofs'),

@@ -1,3 +1,4 @@
+import { directContract } from '../../../domain/default-config.ts'
 import type { FunctionConfig, FunctionRecord, DeployedVersion, VersionState } from '../../../domain/function.ts'
 import type { FunctionWithVersion, NewVersion, Pending } from '../../../domain/store.ts'
 import type { Schema, VersionTable } from '../schema.ts'
@@ -63,8 +64,11 @@ function toRecord(row: FunctionRow): FunctionRecord {
   }
 }
 
+/** What rows from before there were contracts lack. */
+const olderConfig = { ...directContract, instanceConcurrency: 1 }
+
 export function toVersion(row: VersionRow): DeployedVersion {
-  const config: FunctionConfig = JSON.parse(row.config_json)
+  const config: FunctionConfig = { ...olderConfig, ...JSON.parse(row.config_json) }
   return {
     project: row.project,
     functionName: row.function_name,
