@@ -1,37 +1,15 @@
-import type {
-  AttemptResult,
-  ExecuteCall,
-  ExecuteDown,
-  ExecuteRequest,
-  ExecuteUp,
-  OutcomeSink,
-} from '../domain/agent.ts'
-import type { Clock } from '../domain/clock.ts'
+import type { AttemptResult, ExecuteCall, ExecuteDown, ExecuteRequest, ExecuteUp } from '../domain/agent.ts'
 import type { CrashReason, Effect, FunctionError, Outcome, Phase, StartSource } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
-import type { Logger } from '../domain/logger.ts'
 import type { InvokeHandlers, InvokeStream } from '../wire/link.ts'
 import { cancelled, describeDeath, ephemeralFull, expired, responseTooLarge, timedOut } from './failures.ts'
 import type { Death, Failure } from './failures.ts'
+import type { ExecutionHost, Fate } from './execution-host.ts'
 import type { Instance } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { oneLine, reportLine } from './logs/report-line.ts'
 import type { Start } from './start.ts'
 import { phasesSince, timedPhase } from './start-phases.ts'
-
-/** What an execution needs of the agent around it. */
-export interface ExecutionHost {
-  readonly node: string
-  readonly arch: string
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly outcomes: OutcomeSink
-  /** It has its result. Called before the caller is told. */
-  onFinished(execution: Execution, fate: Fate): void
-}
-
-/** What becomes of the Instance: it may serve again, may when it proves to be alive (what failed may be about to exit), or must go. */
-export type Fate = 'keep' | 'check' | 'discard'
 
 /*
  *  waiting --INVOKE with BIND--> loading --READY--> running --END, FAIL--> ending (log tail, disk check) --> done
@@ -140,8 +118,8 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (this.isOver) return
     this.#bytesOut += chunk.length
     if (this.#bytesOut > limits.payloadBytesMax) {
-      this.#stream?.cancel('response too large')
-      return this.#finish({ outcome: 'failed', effect: 'completed', error: responseTooLarge(), fate: 'discard' })
+      const fate = this.#abandon('response too large')
+      return this.#finish({ outcome: 'failed', effect: 'completed', error: responseTooLarge(), fate })
     }
     this.#chunks.push(chunk)
     this.#tell({ type: 'data', chunk })
@@ -170,7 +148,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (this.state === 'waiting')
       return this.#finish({ outcome: 'expired', effect: 'never_started', error: expired(), fate: 'keep' })
     const error = timedOut(this.request.deadline - this.request.acceptedAt)
-    this.#finish({ outcome: 'timed_out', effect: this.#effect(), error, fate: 'discard' })
+    this.#finish({ outcome: 'timed_out', effect: this.#effect(), error, fate: this.#abandon('timed out') })
   }
 
   cancel(reason: string): void {
@@ -179,7 +157,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (this.state !== 'running') return this.#finishCancelled({ fate: 'discard' })
     this.#stream?.cancel(reason)
     this.#host.clock.schedule(cancelGraceMs, () => {
-      if (!this.isOver) this.#finishCancelled({ fate: 'discard' })
+      if (!this.isOver) this.#finishCancelled({ fate: this.#abandon(reason) })
     })
   }
 
@@ -226,7 +204,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
 
   /** Its result came, but after the platform had already answered: only open work matters still. */
   #late(openWork: boolean): void {
-    if (openWork) this.instance?.settle(true)
+    if (openWork) this.instance?.settle(this, true)
   }
 
   #settle(end: End): void {
@@ -255,6 +233,12 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     })
   }
 
+  /** Wants no more of it. An Instance that serves others goes on: it is its program that leaves the request; any other goes. */
+  #abandon(reason: string): Fate {
+    this.#stream?.cancel(reason)
+    return this.request.version.config.instanceConcurrency > 1 && this.state === 'running' ? 'keep' : 'discard'
+  }
+
   /** Once INVOKE has left nobody here knows what the handler did. */
   #effect(): Effect {
     return this.state === 'waiting' ? 'never_started' : 'may_have_committed'
@@ -276,7 +260,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (instance !== null) {
       instance.flushOutput()
       this.#lastLines(endedAt, { end, durationMs })
-      if (instance.current === this) instance.settle(end.openWork === true)
+      instance.settle(this, end.openWork === true)
     }
     const result = this.#result(end, { endedMs, endedAt, durationMs })
     this.#host.onFinished(this, end.fate)

@@ -45,8 +45,8 @@ export class Instance {
   owner: InstanceOwner | null = null
   version: Version | null = null
   bootPhases: TimedPhase[] = []
-  /** Runs now; null while idle. */
-  current: Execution | null = null
+  /** What runs now, with the stream of each. */
+  readonly running = new Map<Execution, number>()
   /** Invocations that ended with waitUntil work still open. */
   openWork = 0
   openWorkSinceMs = 0
@@ -78,7 +78,6 @@ export class Instance {
   #isResting = false
   #exit: Exit | null = null
   #killed: Promise<Exit> | null = null
-  #stream = 0
   #greet: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => {}, reject: () => {} }
 
   constructor(options: InstanceOptions) {
@@ -128,7 +127,6 @@ export class Instance {
 
   /** Hands `execution` over: the INVOKE frame leaves with the rest of this tick. */
   invoke(execution: Execution): InvokeStream {
-    this.current = execution
     this.invocations++
     this.isTouched = true
     const { invocationId, deadline, contentType, traceparent } = execution.request
@@ -136,20 +134,20 @@ export class Instance {
       { id: invocationId, deadlineMs: deadline, contentType, traceparent, kind: 'invoke' },
       execution,
     )
-    this.#stream = stream.id
+    this.running.set(execution, stream.id)
     return stream
   }
 
-  /** The current execution has its result. */
-  settle(hasOpenWork: boolean): void {
-    const execution = this.current
-    if (execution === null) return
+  /** `execution` has its result. */
+  settle(execution: Execution, hasOpenWork: boolean): void {
+    const stream = this.running.get(execution)
+    if (stream === undefined) return
     this.#intake.flush()
-    this.current = null
+    this.running.delete(execution)
     this.idleSinceMs = this.#options.clock.monotonicMs()
     this.lastUsedAt = this.#options.clock.nowMs()
     if (!hasOpenWork) return
-    this.#lingering.set(this.#stream, execution.request.invocationId)
+    this.#lingering.set(stream, execution.request.invocationId)
     this.openWork++
     this.openWorkSinceMs = this.idleSinceMs
   }
@@ -159,7 +157,7 @@ export class Instance {
     this.#intake.flush()
     this.openWork--
     if (this.openWork > 0 || this.isDead) return
-    if (this.current === null) this.idleSinceMs = this.#options.clock.monotonicMs()
+    if (this.running.size === 0) this.idleSinceMs = this.#options.clock.monotonicMs()
     this.owner?.onQuiet(this)
   }
 
@@ -257,8 +255,7 @@ export class Instance {
       onHello: () => this.#supervisor?.configure({ instance: id, nowMs: clock.nowMs(), logBytesPerSecond }),
       onReady: () => breach('READY'),
       onInitFail: () => breach('FAIL'),
-      onLog: (_stream, fd, text) =>
-        this.#intake.write(text, { fd, isRaw: true, invocation: this.current?.request.invocationId ?? null }),
+      onLog: (_stream, fd, text) => this.#intake.write(text, { fd, isRaw: true, invocation: this.#soleId() }),
       onOpen: (service, stream) => this.#options.openService(service, this, stream),
       onClosed: (error) => {
         if (error instanceof WireError) this.#die({ exit: null, breach: error.message })
@@ -266,8 +263,15 @@ export class Instance {
     }
   }
 
+  /** Raw output belongs to what runs, where that is one thing. */
+  #soleId(): string | null {
+    if (this.running.size !== 1) return null
+    for (const execution of this.running.keys()) return execution.request.invocationId
+    return null
+  }
+
   #idOf(stream: number): string | null {
-    if (stream === this.#stream && this.current !== null) return this.current.request.invocationId
+    for (const [execution, id] of this.running) if (id === stream) return execution.request.invocationId
     return this.#lingering.get(stream) ?? null
   }
 
@@ -277,7 +281,8 @@ export class Instance {
       return
     }
     this.#log.append(this.#options.clock.nowMs(), code, { invocation, instance: this.id, text })
-    if (this.current !== null && this.current.request.invocationId === invocation) this.current.noteLine(text)
+    for (const execution of this.running.keys())
+      if (execution.request.invocationId === invocation) execution.noteLine(text)
   }
 
   #rest(ms: number): void {
@@ -313,9 +318,9 @@ export class Instance {
   #die(death: Death): void {
     if (this.isDead) return
     this.#intake.flush()
-    const execution = this.current
+    const executions = [...this.running.keys()]
     void this.kill()
-    execution?.onInstanceDead(death)
+    for (const execution of executions) execution.onInstanceDead(death)
     this.owner?.onDead(this, death)
   }
 

@@ -1,7 +1,7 @@
 import { AppError, invalid } from '../domain/error.ts'
 import type { Version } from '../domain/function.ts'
 import { startFailedType, type Failure } from './failures.ts'
-import type { GroupHost } from './version-group.ts'
+import type { GroupHost } from './group-host.ts'
 
 /** What starting takes of the agent around it. */
 type StartHost = Pick<GroupHost, 'reserve' | 'release' | 'makeStart' | 'onStartOver'>

@@ -29,7 +29,7 @@ export class UsageSampler {
   #sample(nowMs: number): number {
     let count = 0
     for (const instance of this.#instances()) {
-      if (!instance.isTouched && instance.current === null) continue
+      if (!instance.isTouched && instance.running.size === 0) continue
       if (++count > batchMax) break
       void instance.readUsage()
     }

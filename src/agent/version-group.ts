@@ -1,35 +1,20 @@
 import { Backoff } from './backoff.ts'
 import { ColdCauses } from './cold-causes.ts'
-import type { Clock } from '../domain/clock.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import type { ColdCause } from '../domain/invocation.ts'
-import type { Logger } from '../domain/logger.ts'
 import { Demand } from './demand.ts'
-import type { Execution, Fate } from './execution.ts'
+import type { Fate } from './execution-host.ts'
+import type { Execution } from './execution.ts'
 import { noMemory, type Death, type Failure } from './failures.ts'
+import type { GroupHost } from './group-host.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { chargeWhole, freeze, thaw } from './freezing.ts'
 import { restAction } from './rest-policy.ts'
-import type { Start, StartHooks } from './start.ts'
+import { Seats } from './seats.ts'
+import type { Start } from './start.ts'
 import type { StartGroup } from './start-gate.ts'
-
-/** What a group needs of the agent around it. */
-export interface GroupHost {
-  readonly clock: Clock
-  readonly logger: Logger
-  /** Reserves memory for one more Instance of `version`, evicting idle ones of others if it must. */
-  reserve(version: Version): boolean
-  release(mib: number): void
-  charge(mib: number): void
-  makeStart(version: Version, hooks: StartHooks): Start
-  onInstanceChanged(instance: Instance): void
-  /** It serves its Version from now on. */
-  onLoaded(instance: Instance): void
-  /** An Instance of `group` will want freezing or reaping at `dueMs` (monotonic). */
-  sweepAt(dueMs: number): void
-  onStartOver(): void
-}
+import { StartSet } from './start-set.ts'
 
 /** The Instances of one Version and the executions that wait for one. Late binding: a waiting execution takes whichever comes first,
  *  an Instance that became free or one that came up. */
@@ -41,7 +26,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   readonly owner: { epoch: number }
   readonly live = new Set<Instance>()
   readonly #host: GroupHost
-  readonly #starts = new Set<Start>()
+  readonly #starts = new StartSet()
   /** Most recently used last. */
   #idle: Instance[] = []
   #waiting: Execution[] = []
@@ -50,6 +35,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   readonly #backoff = new Backoff()
   readonly #demand = new Demand()
   readonly #causes: ColdCauses
+  readonly #seats: Seats
   #prepared = { min: 0, untilMs: 0 }
 
   constructor(host: GroupHost, options: { version: Version; log: FunctionLog; owner: { epoch: number } }) {
@@ -59,6 +45,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.log = options.log
     this.owner = options.owner
     this.#causes = new ColdCauses(options.version.config.reuse)
+    this.#seats = new Seats(options.version.config.instanceConcurrency)
   }
 
   get isStarting(): boolean {
@@ -79,8 +66,10 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     return this.#idle.find((instance) => instance.openWork === 0) ?? null
   }
 
-  /** Runs `execution` on an idle Instance now, or lets it wait for the first that comes. */
+  /** Runs `execution` on an Instance with room for it now, or lets it wait for the first that comes. */
   take(execution: Execution): void {
+    const roomy = this.#seats.take()
+    if (roomy !== null) return execution.assign(roomy, null)
     let instance = this.#idle.pop()
     // What is passed over here is on its way out: its end is told by `onDead`.
     while (instance?.isReachable === false) instance = this.#idle.pop()
@@ -100,7 +89,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     if (instance.state === 'binding') return this.#abandon(execution.start)
     this.#demand.served(execution.durationMs, instance.idleSinceMs)
     if (fate === 'discard') return this.discard(instance, 'crash')
-    if (fate === 'keep' || instance.isRetired || this.version.config.reuse === 'never') this.#free(instance)
+    if (fate === 'keep' || instance.running.size > 0 || instance.isRetired || this.version.config.reuse === 'never')
+      this.#free(instance)
     else this.#freeIfAlive(instance)
   }
 
@@ -120,12 +110,15 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   /** Ends an Instance of this Version; `why` explains the next cold start. */
   discard(instance: Instance, why: ColdCause): void {
     this.#idle = this.#idle.filter((other) => other !== instance)
+    this.#seats.withdraw(instance)
+    const others = [...instance.running.keys()]
     if (this.live.delete(instance)) {
       this.#causes.gone(why)
       this.#host.release(instance.chargedMib)
       instance.chargedMib = 0
     }
     void instance.kill()
+    for (const execution of others) execution.onInstanceDead({ exit: null, breach: 'its Instance had to be ended' })
     this.#host.onInstanceChanged(instance)
     this.pump()
   }
@@ -134,8 +127,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   retire(): number {
     const all = [...this.live]
     for (const instance of all) instance.isRetired = true
-    for (const start of this.#starts) if (start.instance !== null) start.instance.isRetired = true
-    for (const instance of all) if (instance.current === null) this.discard(instance, 'evicted')
+    this.#starts.retire()
+    for (const instance of all) if (instance.running.size === 0) this.discard(instance, 'evicted')
     return all.length
   }
 
@@ -147,7 +140,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   /** Starts what is needed, gives up what is not, refuses who cannot be served. */
   pump(): void {
     this.#trimStarts()
-    while (this.#uncommitted() < this.#wanted()) {
+    while (this.#starts.uncommitted < this.#wanted()) {
       const nowMs = this.#host.clock.monotonicMs()
       if (this.#backoff.isOn(nowMs)) return this.#refuse(this.#backoff.refusal(this.key, nowMs))
       if (!this.#host.reserve(this.version)) return this.#refuse(noMemory(this.key, this.version.config.memoryMib))
@@ -176,7 +169,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   }
 
   onQuiet(instance: Instance): void {
-    if (instance.current !== null) return
+    if (instance.running.size > 0) return
     if (instance.isRetired || this.version.config.reuse === 'never')
       this.discard(instance, this.#causes.ofLeaving(instance))
     else this.#sweepSoon(instance)
@@ -190,10 +183,19 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     if (instance.state === 'frozen') this.#thaw(instance)
     instance.state = 'busy'
     execution.assign(instance, start)
+    this.#fill(instance)
   }
 
-  /** An Instance has nothing to do: the oldest waiter gets it, or it rests. */
+  /** Whoever waits gets what room is left beside what runs. */
+  #fill(instance: Instance): void {
+    while (this.#waiting.length > 0 && this.#seats.hasRoom(instance)) this.#waiting.shift()?.assign(instance, null)
+    this.#seats.offer(instance)
+  }
+
+  /** An Instance has done one thing: the oldest waiter gets its place, or it rests once nothing runs on it. */
   #free(instance: Instance): void {
+    if (instance.running.size > 0) return this.#fill(instance)
+    this.#seats.withdraw(instance)
     if (instance.isRetired || this.version.config.reuse === 'never') {
       if (instance.openWork === 0) return this.discard(instance, this.#causes.ofLeaving(instance))
       instance.isRetired = true
@@ -204,6 +206,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     if (execution !== undefined) {
       instance.state = 'busy'
       execution.assign(instance, null)
+      this.#fill(instance)
       return this.#trimStarts()
     }
     instance.state = 'ready'
@@ -228,7 +231,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   #thaw(instance: Instance): void {
     thaw(instance, this.version.config.memoryMib, this.#host, () => {
-      instance.current?.onInstanceDead({ exit: null, breach: 'it could not be resumed' })
+      for (const execution of instance.running.keys())
+        execution.onInstanceDead({ exit: null, breach: 'it could not be resumed' })
       this.discard(instance, 'crash')
     })
   }
@@ -241,8 +245,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
       onStarted: (started, instance) => this.#onStarted(started, instance),
       onFailed: (failed, failure) => this.#onStartFailed(failed, failure),
     })
-    this.#starts.add(start)
-    start.begin()
+    this.#starts.begin(start)
   }
 
   /** The waiter for an Instance that is about to load, when no other Instance could serve it sooner. */
@@ -251,13 +254,14 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   }
 
   #onStarted(start: Start, instance: Instance): void {
-    this.#starts.delete(start)
+    this.#starts.remove(start)
     this.#join(instance)
     this.#host.onStartOver()
     const early = start.execution
     if (early !== null) {
       instance.state = 'busy'
       early.onLoaded()
+      this.#fill(instance)
     } else {
       const execution = instance.isRetired ? undefined : this.#waiting.shift()
       if (execution === undefined) this.#free(instance)
@@ -277,11 +281,10 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   }
 
   #onStartFailed(start: Start, failure: Failure): void {
-    this.#starts.delete(start)
-    this.#host.release(this.version.config.memoryMib)
+    this.#starts.remove(start)
     this.#causes.gone('crash')
     this.#backoff.failed(failure, this.#host.clock.monotonicMs())
-    this.#host.onStartOver()
+    this.#startOver()
     start.execution?.fail(failure)
     // With other Instances alive the rest can be served by them; without, every waiter meets the same failure.
     if (this.live.size > 0) return
@@ -290,37 +293,30 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   /** The execution that a loading Instance was started for is gone: timed out or cancelled. */
   #abandon(start: Start | null): void {
-    if (start === null || !this.#starts.delete(start)) return
-    this.#host.release(this.version.config.memoryMib)
+    if (start === null || !this.#starts.remove(start)) return
     start.cancel()
-    this.#host.onStartOver()
+    this.#startOver()
     this.pump()
   }
 
   #trimStarts(): void {
     if (this.#starts.size === 0) return
-    let surplus = this.#uncommitted() - this.#wanted()
-    for (const start of [...this.#starts].reverse()) {
-      if (surplus <= 0) return
-      if (!start.isClaiming) continue
-      surplus--
-      this.#starts.delete(start)
-      this.#host.release(this.version.config.memoryMib)
-      start.cancel()
-      this.#host.onStartOver()
-    }
+    for (let gone = this.#starts.trim(this.#starts.uncommitted - this.#wanted()); gone > 0; gone--) this.#startOver()
   }
 
-  #uncommitted(): number {
-    return [...this.#starts].filter((start) => start.execution === null).length
+  /** A start has ended without an Instance: what was reserved for it is free. */
+  #startOver(): void {
+    this.#host.release(this.version.config.memoryMib)
+    this.#host.onStartOver()
   }
 
   #wanted(): number {
     const { min, untilMs } = this.#prepared
     const nowMs = this.#host.clock.monotonicMs()
     const soon = this.#settling + this.#demand.servedSoon(this.live.size, nowMs)
-    const waiting = Math.max(0, this.#waiting.length - soon)
-    if (waiting < this.#waiting.length) this.#host.sweepAt(nowMs + Demand.recheckMs + 1)
+    const needed = Math.ceil(this.#waiting.length / this.#seats.perInstance)
+    const waiting = Math.max(0, needed - soon)
+    if (waiting < needed) this.#host.sweepAt(nowMs + Demand.recheckMs + 1)
     if (min === 0 || nowMs > untilMs) return waiting
     return Math.max(waiting, min - this.live.size)
   }
@@ -344,7 +340,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   #expel(instance: Instance, what: string): void {
     this.#host.logger.warn('instance.expelled', { instanceId: instance.id, what })
-    instance.current?.onInstanceDead({ exit: null, breach: what })
+    for (const execution of instance.running.keys()) execution.onInstanceDead({ exit: null, breach: what })
     if (!instance.isDead) this.discard(instance, 'crash')
   }
 }

@@ -1,7 +1,8 @@
 import { versionKey, type Version } from '../domain/function.ts'
 import type { Instance } from './instance.ts'
 import type { FunctionLogs } from './logs/function-logs.ts'
-import { VersionGroup, type GroupHost } from './version-group.ts'
+import type { GroupHost } from './group-host.ts'
+import { VersionGroup } from './version-group.ts'
 
 export interface EvictFilter {
   readonly project: string

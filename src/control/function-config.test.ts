@@ -29,6 +29,7 @@ test('contract: what does not go together is refused, naming the field', () => {
   refused({ contract: 'http', port: 9001 }, 'port')
   refused({ contract: 'http', port: 70_000 }, 'port')
   refused({ instanceConcurrency: 2 }, 'instanceConcurrency')
+  refused({ contract: 'http', instanceConcurrency: 2, reuse: 'never' }, 'instanceConcurrency')
   refused({ contract: 'http', instanceConcurrency: 81 }, 'instanceConcurrency')
   refused({ contract: 'http', snapshot: 'function' }, 'snapshot')
   refused({ handler: '' }, 'handler')

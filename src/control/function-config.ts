@@ -54,7 +54,7 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
     contract,
     command: parseCommand(merged.command, contract),
     port: parsePort(whole('port')),
-    instanceConcurrency: parseInstanceConcurrency(merged.instanceConcurrency, contract),
+    instanceConcurrency: parseInstanceConcurrency(merged, contract),
     memoryMib: whole('memoryMib'),
     timeoutMs: whole('timeoutMs'),
     initTimeoutMs: whole('initTimeoutMs'),
@@ -154,9 +154,13 @@ function parsePort(port: number): number {
   return port
 }
 
-function parseInstanceConcurrency(value: unknown, contract: Contract): number {
+function parseInstanceConcurrency(
+  { instanceConcurrency: value, reuse }: Pick<FunctionConfig, 'instanceConcurrency' | 'reuse'>,
+  contract: Contract,
+): number {
   const wanted = inRange('instanceConcurrency', value, limits.instanceConcurrency)
   if (wanted > 1 && contract !== 'http') throw invalid('instanceConcurrency', value, '1 with any contract but http')
+  if (wanted > 1 && reuse === 'never') throw invalid('instanceConcurrency', value, '1 with reuse never')
   return wanted
 }
 
