@@ -21,7 +21,10 @@ export function agentSeatsContract(name: string, openRig: OpenRig): void {
       assert.equal(rig.driver.alive.size, 3)
       await rig.advance(100)
       const counts = Map.groupBy(await Promise.all(running.map(async ({ done }) => done)), instanceOf)
-      assert.deepEqual([...counts.values()].map((ran) => ran.length).sort((a, b) => a - b), [1, 3, 3])
+      assert.deepEqual(
+        [...counts.values()].map((ran) => ran.length).sort((a, b) => a - b),
+        [1, 3, 3],
+      )
       assert.equal((await rig.agent.status()).instances.ready, 3)
     })
 
