@@ -57,6 +57,14 @@ export interface InvokeResult {
   readonly body: Buffer
 }
 
+/** An object on its way; `body` null = empty. */
+export interface ObjectContent {
+  readonly body: ReadableStream<Uint8Array> | null
+  readonly bytes: number
+  /** With quotes, as HTTP has it. */
+  readonly etag: string
+}
+
 /** One method per row of the contract table: `client.getFunction({ name })`, `client.createFunction({ body })`. */
 type RouteMethods = {
   [Id in Exclude<RouteId, 'invoke'>]: (args: Arguments<Routes[Id]>) => Promise<ReplyOf<Routes[Id]>>
@@ -68,6 +76,8 @@ export type HearthClient = RouteMethods & {
   invoke(name: string, payload: Uint8Array | string, options?: InvokeOptions): Promise<InvokeResult>
   /** Uploads `bytes` unless they are there; returns their digest. */
   uploadArtifact(bytes: Uint8Array): Promise<string>
+  /** The same as `getObject`, as a stream. */
+  openObject(args: Arguments<Routes['getObject']>): Promise<ObjectContent>
   /** Log lines as they come, reconnecting from the last offset until `signal` aborts. */
   followLogs(name: string, options: { signal: AbortSignal; fromOffset?: number }): AsyncIterable<LogLine>
 }
@@ -85,6 +95,10 @@ export function createClient(options: ClientOptions): HearthClient {
     invoke: async (name: string, payload: Uint8Array | string, settings: InvokeOptions = {}) =>
       transport.invoke(name, payload, settings),
     uploadArtifact: async (bytes: Uint8Array) => transport.upload(bytes),
+    openObject: async (args: Arguments<Routes['getObject']>): Promise<ObjectContent> => {
+      const { body, headers } = await transport.request(routes.getObject, args)
+      return { body, bytes: Number(headers.get('content-length')), etag: headers.get('etag') ?? '' }
+    },
     followLogs: (name: string, settings: { signal: AbortSignal; fromOffset?: number }) =>
       transport.follow(name, settings),
   }
@@ -103,11 +117,19 @@ class Transport {
     this.#fetch = fetch
   }
 
-  async call(route: Route, { body, ...rest }: Record<string, unknown>): Promise<unknown> {
+  async call(route: Route, args: Record<string, unknown>): Promise<unknown> {
+    const reply = await this.request(route, args)
+    if (route.reply === 'none') return undefined
+    if (route.reply === 'text') return reply.text()
+    return route.reply === 'bytes' ? new Uint8Array(await reply.arrayBuffer()) : reply.json()
+  }
+
+  async request(route: Route, { body, ...rest }: Record<string, unknown>): Promise<Response> {
     const used = new Set<string>()
-    const path = route.path.replace(/\{(\w+)\}/g, (_, name: string) => {
+    const path = route.path.replace(/\{(\w+)(\.{3})?\}/g, (_, name: string, isRest?: string) => {
       used.add(name)
-      return encodeURIComponent(textOf(rest[name]))
+      const text = textOf(rest[name])
+      return isRest === undefined ? encodeURIComponent(text) : text.split('/').map(encodeURIComponent).join('/')
     })
     const query = new URLSearchParams(
       Object.entries(rest).flatMap(([name, value]) =>
@@ -116,9 +138,7 @@ class Transport {
     ).toString()
     const reply = await this.send(query === '' ? path : `${path}?${query}`, { method: route.method, ...bodyOf(body) })
     if (!reply.ok) throw await failure(reply)
-    if (route.reply === 'none') return undefined
-    if (route.reply === 'text') return reply.text()
-    return route.reply === 'bytes' ? new Uint8Array(await reply.arrayBuffer()) : reply.json()
+    return reply
   }
 
   async send(
@@ -205,8 +225,12 @@ class Transport {
   }
 }
 
-function bodyOf(body: unknown): { body?: string | Uint8Array<ArrayBuffer>; headers?: Record<string, string> } {
+function bodyOf(body: unknown): {
+  body?: string | Blob | Uint8Array<ArrayBuffer>
+  headers?: Record<string, string>
+} {
   if (body === undefined) return {}
+  if (body instanceof Blob) return { body, headers: { 'content-type': 'application/octet-stream' } }
   if (body instanceof Uint8Array) return { body: new Uint8Array(body), headers: { 'content-type': 'application/zip' } }
   return { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
 }

@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import * as s from './schemas.ts'
+import { storageRoutes } from './storage-contract.ts'
 
 /** One row of the API: what goes in, what comes out, who may. `scope` null = open to anybody; `invoke` = `invoke:NAME`. */
 export interface Route {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD'
-  /** With `{name}` parameters. */
+  /** With `{name}` parameters; `{name...}` at the end takes the rest, slashes and all. */
   readonly path: string
   readonly params?: z.ZodObject
   readonly query?: z.ZodObject
@@ -208,6 +209,7 @@ export const routes = {
     scope: 'functions:write',
     summary: 'Whether an artifact is there.',
   },
+  ...storageRoutes,
   listRuntimes: {
     method: 'GET',
     path: '/v1/runtimes',

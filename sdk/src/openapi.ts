@@ -15,7 +15,8 @@ export function openapi(version: string): Json {
   const error = schemaOf(errorBody, 'output')
   for (const [id, route] of Object.entries<Route>(routes)) {
     const operation = id === 'invoke' ? invokeOperation(route, schemaOf) : operationOf(id, route, schemaOf)
-    paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation }
+    const path = route.path.replace('...}', '}')
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation }
   }
   return {
     openapi: '3.1.0',

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { routes, type Route } from './contract.ts'
 import { invokeReplyHeaders, invokeRequestHeaders, invokeStatuses, type HeaderRow } from './invoke-contract.ts'
 import * as schemas from './schemas.ts'
+import * as storage from './storage-contract.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -93,7 +94,7 @@ function described(schema: z.ZodType, io: 'input' | 'output'): string {
 }
 
 function shapes(): string {
-  const named = Object.values(schemas).flatMap((schema): [string, z.ZodType][] => {
+  const named = Object.values({ ...schemas, ...storage }).flatMap((schema): [string, z.ZodType][] => {
     if (!(schema instanceof z.ZodType)) return []
     const name = nameOf(schema)
     // Bodies stand with their calls.

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import type { routes } from './contract.ts'
 import type * as s from './schemas.ts'
+import type { storedObject } from './storage-contract.ts'
 
 /* What the contract table says, as types. */
 
@@ -17,7 +18,7 @@ type Part<R, K extends 'params' | 'query', Side extends 'input' | 'output'> = R 
 type Body<R> = R extends { body: infer S }
   ? S extends z.ZodType
     ? { body: z.input<S> }
-    : { body: Uint8Array }
+    : { body: Uint8Array | Blob }
   : unknown
 
 /** Arguments of a client call: path and query parameters side by side, the body under `body`. */
@@ -43,6 +44,7 @@ export type SecretInfo = z.output<typeof s.secretInfo>
 export type Key = z.output<typeof s.key>
 export type Project = z.output<typeof s.project>
 export type AuditEntry = z.output<typeof s.auditEntry>
+export type StoredObject = z.output<typeof storedObject>
 export type ErrorBody = z.output<typeof s.errorBody>['error']
 export type CreateFunctionBody = z.input<typeof s.createFunctionBody>
 export type UpdateFunctionBody = z.input<typeof s.updateFunctionBody>

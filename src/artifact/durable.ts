@@ -1,5 +1,5 @@
 import { AppError } from '../domain/error.ts'
-import { open } from 'node:fs/promises'
+import { open, statfs } from 'node:fs/promises'
 
 /** Makes renames and new names inside `folder` survive a power cut. */
 export async function fsyncFolder(folder: string): Promise<void> {
@@ -26,4 +26,19 @@ export function explainDiskError(error: unknown): unknown {
 
 export function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}
+
+/** What must stay free for everything else. */
+const spareBytes = 64 * 1024 * 1024
+
+/** Throws capacity when `bytes` more would not leave enough room on the disk of `folder`. */
+export async function refuseFullDisk(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder)
+  const free = bavail * bsize
+  if (free >= bytes + spareBytes) return
+  const inMib = (value: number): string => `${Math.floor(value / 2 ** 20)} MiB`
+  throw new AppError(
+    'capacity',
+    `Cannot store ${Math.ceil(bytes / 2 ** 20)} MiB: the disk that holds the data folder has ${inMib(free)} free, of which ${inMib(spareBytes)} stay free. Free space, then retry.`,
+  )
 }

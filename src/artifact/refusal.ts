@@ -15,6 +15,12 @@ export function refuseArchive(problem: string, fix: string): AppError {
   return new AppError('invalid', `Cannot unpack the archive: ${problem}. ${fix}`, { field: 'code', allowed: fix })
 }
 
+/** More bytes than may come. */
+export function refuseTooLarge(bytesMax: number): AppError {
+  const message = `The upload is larger than ${mib(bytesMax)}, which is the limit. Leave out what the code does not need.`
+  return new AppError('invalid', message, { field: 'code', allowed: `at most ${bytesMax} bytes` })
+}
+
 /** Bytes as a person reads them, exact where they are exact. */
 export function mib(bytes: number): string {
   const value = bytes / (1024 * 1024)

@@ -58,6 +58,37 @@ test('put with isOwned gives back the memory of whole pieces, never of a part of
   assert.ok((await buffer(await store.open(artifact.digest))).equals(bytes))
 })
 
+test('put knows before the first byte that what is coming is too large, or more than the disk holds', async (t) => {
+  const { store } = await opened(t)
+  const source = Readable.from(['abc'])
+  await rejects(store.put(source, { bytesExpected: 4, bytesMax: 3 }), 'invalid', /which is the limit/)
+  await rejects(store.put(source, { bytesExpected: 2 ** 60, bytesMax: 2 ** 61 }), 'capacity', /MiB free, of which/)
+  assert.equal((await buffer(source)).toString(), 'abc')
+})
+
+test('delete asks whether the bytes are needed, and puts of the same bytes wait for it', async (t) => {
+  const { store } = await opened(t)
+  const { digest } = await store.put(Readable.from(['abc']))
+  await store.delete(digest, async () => true)
+  assert.notEqual(await store.stat(digest), null)
+  const asked = Promise.withResolvers<void>()
+  const isNeeded = Promise.withResolvers<boolean>()
+  const deleting = store.delete(digest, async () => {
+    asked.resolve()
+    return isNeeded.promise
+  })
+  await asked.promise
+  const seen: string[] = []
+  const putting = store.put(Readable.from(['abc']), { onDigest: (of) => void seen.push(of) })
+  const looking = store.stat(digest)
+  isNeeded.resolve(false)
+  await deleting
+  assert.deepEqual(await putting, { digest, bytes: 3 })
+  assert.deepEqual(seen, [digest])
+  assert.equal((await buffer(await store.open(digest))).toString(), 'abc')
+  await looking
+})
+
 test('put passes on the error of a source that breaks off, and keeps nothing', async (t) => {
   const { store, folder } = await opened(t)
   const source = Readable.from(

@@ -2,10 +2,11 @@ import type { Artifact, ArtifactStore, Digest, PutOptions } from '../domain/arti
 import { AppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
-import { explainDiskError, fsyncFolder, isMissing } from './durable.ts'
+import { explainDiskError, fsyncFolder, isMissing, refuseFullDisk } from './durable.ts'
 import { hashing, sliced } from './streams.ts'
-import { mib } from './refusal.ts'
-import { SingleFlight } from './single-flight.ts'
+import { refuseTooLarge } from './refusal.ts'
+import { SingleFlight } from '../domain/single-flight.ts'
+import { Turns } from '../domain/turns.ts'
 import type { Unpacked } from './unpack.ts'
 import { WorkerPool } from './worker-pool.ts'
 import { createHash, randomUUID } from 'node:crypto'
@@ -46,6 +47,7 @@ class FolderArtifactStore implements ArtifactStore {
   readonly #pool = new WorkerPool(threadsMax)
   readonly #unpacking = new SingleFlight<{ folder: string } & Unpacked>()
   readonly #deriving = new SingleFlight<string>()
+  readonly #locks = new Turns()
 
   constructor(folder: string, logger: Logger) {
     this.#folder = folder
@@ -62,6 +64,11 @@ class FolderArtifactStore implements ArtifactStore {
 
   async put(source: Readable, options: PutOptions = {}): Promise<Artifact> {
     const draft = join(this.#temporary(), randomUUID())
+    const { bytesExpected, bytesMax = limits.archive.bytesMax } = options
+    if (bytesExpected !== undefined) {
+      if (bytesExpected > bytesMax) throw refuseTooLarge(bytesMax)
+      await refuseFullDisk(this.#folder, bytesExpected)
+    }
     try {
       const artifact = await this.#receive(source, draft, options)
       if (options.expect !== undefined && options.expect !== artifact.digest) {
@@ -71,7 +78,10 @@ class FolderArtifactStore implements ArtifactStore {
           { field: 'digest', value: artifact.digest, allowed: options.expect },
         )
       }
-      await this.#publish(draft, this.#blob(artifact.digest))
+      await this.#locks.run(artifact.digest, async () => {
+        options.onDigest?.(artifact.digest)
+        await this.#publish(draft, this.#blob(artifact.digest))
+      })
       return artifact
     } catch (error) {
       await rm(draft, { force: true })
@@ -80,6 +90,7 @@ class FolderArtifactStore implements ArtifactStore {
   }
 
   async stat(digest: Digest): Promise<Artifact | null> {
+    await this.#locks.settled(digest)
     try {
       return { digest, bytes: (await stat(this.#blob(digest))).size }
     } catch (error) {
@@ -135,8 +146,14 @@ class FolderArtifactStore implements ArtifactStore {
     return problems
   }
 
-  async delete(digest: Digest): Promise<void> {
+  async delete(digest: Digest, isNeeded: () => Promise<boolean> = async () => false): Promise<void> {
     await this.#unpacking.settled(digest)
+    await this.#locks.run(digest, async () => {
+      if (!(await isNeeded())) await this.#remove(digest)
+    })
+  }
+
+  async #remove(digest: Digest): Promise<void> {
     // Out of sight by rename first, so that nobody meets half a tree.
     const doomed = join(this.#temporary(), randomUUID())
     await rename(this.#tree(digest), doomed).catch(ignoreMissing)
@@ -158,10 +175,7 @@ class FolderArtifactStore implements ArtifactStore {
     try {
       for await (const slice of sliced(source, isOwned)) {
         bytes += slice.length
-        if (bytes > bytesMax) {
-          const message = `The upload is larger than ${mib(bytesMax)}, which is the limit. Leave out what the code does not need.`
-          throw new AppError('invalid', message, { field: 'code', allowed: `at most ${bytesMax} bytes` })
-        }
+        if (bytes > bytesMax) throw refuseTooLarge(bytesMax)
         hash.update(slice)
         await writeSlice(handle, slice)
       }

@@ -30,6 +30,10 @@ import secretDelete from './commands/secret-delete.ts'
 import secretList from './commands/secret-list.ts'
 import secretRotate from './commands/secret-rotate.ts'
 import secretSet from './commands/secret-set.ts'
+import storageGet from './commands/storage-get.ts'
+import storageLs from './commands/storage-ls.ts'
+import storagePut from './commands/storage-put.ts'
+import storageRm from './commands/storage-rm.ts'
 
 /** Every command that talks to a platform or needs none, in the order that help shows them. */
 export const commands: readonly Command[] = [
@@ -38,6 +42,7 @@ export const commands: readonly Command[] = [
   ...[functionVersions, functionRollback, functionDelete],
   ...[invocationGet, invocationList, invocationCancel],
   ...[aliasSet, aliasList, aliasDelete],
+  ...[storagePut, storageLs, storageGet, storageRm],
   ...[secretSet, secretRotate, secretList, secretDelete],
   ...[keyCreate, keyList, keyRevoke],
   ...[projectCreate, projectList, projectUse],

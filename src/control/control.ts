@@ -9,6 +9,7 @@ import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { Store } from '../domain/store.ts'
 import { Admission } from './admission.ts'
 import { aliasesApi } from './aliases.ts'
+import { Blobs } from './blobs.ts'
 import { Functions } from './functions.ts'
 import { idSource } from './ids.ts'
 import { invocationsApi } from './invocations.ts'
@@ -22,6 +23,7 @@ import type { ReceiptLog } from './receipts.ts'
 import { allows, demand, forbidden } from './scopes.ts'
 import { Secrets } from './secrets.ts'
 import { Stats } from './stats.ts'
+import { storageApi } from './storage.ts'
 import type { Vault } from './vault.ts'
 import { demandFunction, VersionCache } from './versions.ts'
 
@@ -49,7 +51,8 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const admission = new Admission({ clock, quotaOf: (project) => projects.quotasOf(project).concurrencyMax })
   const placement = singleNode(agent)
   const preparations = new Preparations({ agent, logger: options.logger })
-  const functions = new Functions({ ...options, versions, admission, stats, preparations })
+  const blobs = new Blobs(options)
+  const functions = new Functions({ ...options, versions, admission, stats, preparations, blobs })
   await functions.resume()
   const invoker = new Invoker({
     ...options,
@@ -76,7 +79,8 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     secrets: new Secrets({ store, vault, agent }).api,
     keys: keys.api,
     projects: projects.api,
-    ...files(options),
+    storage: storageApi({ ...options, blobs }),
+    ...files({ ...options, blobs }),
     async audit(caller, page) {
       demand(caller, 'audit:read')
       return store.audit.list(caller.project, page)
@@ -92,15 +96,21 @@ function files({
   agent,
   runtimes,
   store,
-}: ControlOptions): Pick<Control, 'artifacts' | 'logs' | 'runtimes' | 'nodes'> {
+  blobs,
+}: ControlOptions & { readonly blobs: Blobs }): Pick<Control, 'artifacts' | 'logs' | 'runtimes' | 'nodes'> {
   return {
     artifacts: {
       async put(caller, source, expect) {
         demand(caller, 'functions:write')
-        return artifacts.put(source, { isOwned: true, ...(expect !== null && { expect }) })
+        const options = { isOwned: true, ...(expect !== null && { expect }) }
+        return blobs.put(source, options, async (artifact) => {
+          blobs.uploaded(artifact.digest)
+          return artifact
+        })
       },
       async stat(caller, digest) {
         demand(caller, 'functions:write')
+        blobs.uploaded(digest)
         return artifacts.stat(digest)
       },
     },

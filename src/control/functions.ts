@@ -1,7 +1,15 @@
 import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { Caller, Control, CreateFunction, DeployOptions, FunctionView, UpdateFunction } from '../domain/control.ts'
+import type {
+  Caller,
+  CodeSource,
+  Control,
+  CreateFunction,
+  DeployOptions,
+  FunctionView,
+  UpdateFunction,
+} from '../domain/control.ts'
 import { defaultIsolation, type IsolationPolicy } from '../domain/driver.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, DeployedVersion, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
@@ -9,7 +17,9 @@ import type { Logger } from '../domain/logger.ts'
 import { namePattern } from '../domain/limits.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { FunctionWithVersion, NewVersion, PageRequest, Store } from '../domain/store.ts'
+import { Turns } from '../domain/turns.ts'
 import type { Admission } from './admission.ts'
+import type { Blobs } from './blobs.ts'
 import { checkHandlerFor, parseConfig, policyDigest, type ConfigContext } from './function-config.ts'
 import { activeBefore, forgetLeft, forgetUnnamed } from './kept-files.ts'
 import type { Preparations } from './preparations.ts'
@@ -25,6 +35,7 @@ export interface FunctionsOptions {
   readonly versions: VersionCache
   readonly admission: Admission
   readonly preparations: Preparations
+  readonly blobs: Blobs
   readonly stats: Stats
   readonly clock: Clock
   readonly logger: Logger
@@ -38,7 +49,7 @@ const waiting: DeployOptions = { wait: true, mustLoad: false }
 export class Functions {
   readonly #options: FunctionsOptions
   /** Mutations of one function happen one after the other. */
-  readonly #turns = new Map<string, Promise<unknown>>()
+  readonly #turns = new Turns()
 
   constructor(options: FunctionsOptions) {
     this.#options = options
@@ -46,14 +57,21 @@ export class Functions {
 
   get api(): Control['functions'] {
     return {
-      create: async (caller, input, options = waiting) => this.#create(caller, input, options),
-      update: async (caller, name, input, options = waiting) => this.#update(caller, name, input, options),
+      create: async (caller, input, options = waiting) =>
+        this.#holding(input.code, async () => this.#create(caller, input, options)),
+      update: async (caller, name, input, options = waiting) =>
+        this.#holding(input.code, async () => this.#update(caller, name, input, options)),
       get: async (caller, name) => this.#get(caller, name),
       list: async (caller, page) => this.#list(caller, page),
       delete: async (caller, name) => this.#delete(caller, name),
       versions: async (caller, name, page) => this.#versionsOf(caller, name, page),
       rollback: async (caller, name, to) => this.#rollback(caller, name, to),
     }
+  }
+
+  /** The code of a deploy stays until a Version names it. */
+  async #holding<T>(code: CodeSource | undefined, work: () => Promise<T>): Promise<T> {
+    return this.#options.blobs.holding(code === undefined ? [] : [code.artifact], work)
   }
 
   /** Takes up what a platform before this one accepted and did not finish, or removed and did not clean up after. */
@@ -289,15 +307,7 @@ export class Functions {
   }
 
   async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {
-    const key = `${project}/${name}`
-    const before = this.#turns.get(key) ?? Promise.resolve()
-    const mine = before.then(work, work)
-    this.#turns.set(key, mine)
-    try {
-      return await mine
-    } finally {
-      if (this.#turns.get(key) === mine) this.#turns.delete(key)
-    }
+    return this.#turns.run(`${project}/${name}`, work)
   }
 }
 

@@ -19,6 +19,10 @@ export interface PutOptions {
   readonly expect?: Digest
   readonly bytesMax?: number
   readonly isOwned?: boolean
+  /** How much is coming, where that is known: room for it is checked before the first byte is read. */
+  readonly bytesExpected?: number
+  /** Called once, right before the bytes are visible under their digest: from then on `delete` asks whether they are needed. */
+  readonly onDigest?: (digest: Digest) => void
 }
 
 /** Content-addressed blobs and their unpacked trees. Nothing is visible under its digest before it is whole, hashed and fsynced.
@@ -27,7 +31,7 @@ export interface ArtifactStore {
   /** Stores the bytes of `source`. `expect` refuses anything else. `isOwned` says that nobody else holds the pieces `source` delivers: each one's
    *  memory is given back as soon as it is written, instead of 50 MB of it being left to the garbage collector, which stops the event loop.
    *  A failure leaves the rest of `source` to the caller, unread and open.
-   *  Throws invalid (digest differs; over `limits.archive.bytesMax`), capacity (disk full, nothing kept). */
+   *  Throws invalid (digest differs; over `bytesMax`, by default that of code), capacity (disk full, nothing kept). */
   put(source: Readable, options?: PutOptions): Promise<Artifact>
   stat(digest: Digest): Promise<Artifact | null>
   /** The raw bytes. Throws not_found, internal (the blob on disk no longer matches its digest). */
@@ -39,5 +43,6 @@ export interface ArtifactStore {
   derived(key: string, fill: (folder: string) => Promise<void>): Promise<string>
   /** Every stored digest whose content no longer matches, or whose file is missing parts. */
   verify(): Promise<{ digest: Digest; problem: string }[]>
-  delete(digest: Digest): Promise<void>
+  /** Removes the bytes and what was unpacked from them, unless `isNeeded` says otherwise: no `put` of the same bytes comes in between. */
+  delete(digest: Digest, isNeeded?: () => Promise<boolean>): Promise<void>
 }

@@ -13,6 +13,7 @@ import type {
 } from './invocation.ts'
 import type { AuditEntry, Key, Project, SecretInfo } from './project.ts'
 import type { RuntimeBuild } from './runtime.ts'
+import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
 import type { Page, PageRequest } from './store.ts'
 import type { Readable } from 'node:stream'
 
@@ -143,6 +144,24 @@ export interface Control {
     /** Uses `source` up: the memory of what it delivers is given back. */
     put(caller: Caller, source: Readable, expect: Digest | null): Promise<Artifact>
     stat(caller: Caller, digest: Digest): Promise<Artifact | null>
+  }
+  storage: {
+    /** Stores `source` as the newest version of an object, making its bucket. `bytesExpected` null = not known ahead.
+     *  Throws invalid (bucket, key, size), capacity (disk, buckets). Scope `storage:write`. */
+    put(
+      caller: Caller,
+      at: { bucket: string; key: string },
+      input: { source: Readable; bytesExpected: number | null },
+    ): Promise<StoredObject>
+    /** Scope `storage:read`. Throws not_found. */
+    stat(caller: Caller, ref: ObjectRef): Promise<StoredObject>
+    /** The bytes too; throws internal in the stream when they are damaged on disk. */
+    open(caller: Caller, ref: ObjectRef): Promise<{ object: StoredObject; content: Readable }>
+    list(caller: Caller, of: { bucket: string; prefix: string }, page: PageRequest): Promise<Page<StoredObject>>
+    versions(caller: Caller, at: { bucket: string; key: string }): Promise<readonly StoredObject[]>
+    buckets(caller: Caller): Promise<readonly Bucket[]>
+    /** One version, or the object with all of them. Bytes that functions run on stay. Scope `storage:write`. */
+    delete(caller: Caller, ref: ObjectRef): Promise<void>
   }
   /** Throws not_found; also outside the caller's scope. */
   invocation(caller: Caller, id: string): Promise<Receipt>

@@ -23,6 +23,13 @@ export const limits = {
     pathBytesMax: 1_024,
     depthMax: 64,
   },
+  storage: {
+    objectBytesMax: 5 * 1024 * 1024 * 1024,
+    keyBytesMax: 1_024,
+    bucketsMax: 1_000,
+    /** Of one object; the oldest goes when one more is put. */
+    versionsMax: 10,
+  },
   /** `Hearth-Log-Result` carries the last this many bytes. */
   logTailBytes: 4_096,
   layersMax: 5,

@@ -54,6 +54,8 @@ export const scopeKinds = [
   'logs:read',
   'secrets:read',
   'secrets:write',
+  'storage:read',
+  'storage:write',
   'keys:write',
   'audit:read',
   'metrics:read',

@@ -1,4 +1,6 @@
 import type { Alias, DeployedVersion, FunctionRecord, Version } from './function.ts'
+import type { Digest } from './artifact.ts'
+import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
 import type { AuditEntry, Key, Project, ProjectQuotas, SecretInfo } from './project.ts'
 
 export interface Page<T> {
@@ -60,6 +62,25 @@ export interface Store {
     delete(project: string, name: string, audit: AuditDraft): Promise<void>
     /** Every code digest that any Version of any project still names. */
     referencedCode(): Promise<readonly string[]>
+  }
+  storage: {
+    /** A new newest version; makes the bucket. Beyond `limits.storage.versionsMax` the oldest goes: the digests that had.
+     *  Throws not_found (project), capacity (`bucketsMax` reached). */
+    put(
+      object: Omit<StoredObject, 'createdAt'>,
+      audit: AuditDraft,
+    ): Promise<{ object: StoredObject; dropped: readonly Digest[] }>
+    get(project: string, ref: ObjectRef): Promise<StoredObject | null>
+    bucket(project: string, name: string): Promise<Bucket | null>
+    buckets(project: string): Promise<readonly Bucket[]>
+    /** The newest version of each object whose key begins with `prefix`, by key. */
+    list(of: { project: string; bucket: string; prefix: string }, page: PageRequest): Promise<Page<StoredObject>>
+    /** Every version of an object, newest first. */
+    versions(project: string, bucket: string, key: string): Promise<readonly StoredObject[]>
+    /** One version, or the object with all of them; a bucket goes with its last object. The digests they had. Throws not_found. */
+    delete(project: string, ref: ObjectRef, audit: AuditDraft): Promise<readonly Digest[]>
+    /** Whether anything of any project needs these bytes: a Version, or an object. O(Versions) at worst. */
+    names(digest: Digest): Promise<boolean>
   }
   aliases: {
     /** Creates or repoints. Throws not_found (function or version), conflict (version not active). */

@@ -8,7 +8,8 @@ import type { Logger } from '../domain/logger.ts'
 import type { Authentication } from './auth.ts'
 import { check } from './check.ts'
 import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
-import { handlers, streamed, tableRoutes, type Handler } from './routes.ts'
+import { streamed, tableRoutes, type Handler } from './call.ts'
+import { handlers } from './routes.ts'
 
 export interface ApiOptions {
   readonly control: Control
@@ -52,7 +53,7 @@ function bindRoute(app: FastifyInstance, { row, handle, auth, logger }: Binding)
   const callers = new WeakMap<IncomingMessage, Caller>()
   app.route({
     method: row.method,
-    url: row.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+    url: urlOf(row.path),
     exposeHeadRoute: row.method === 'GET',
     onRequest: async (request) => {
       if (row.scope !== null) callers.set(request.raw, await auth.caller(request.raw))
@@ -61,7 +62,7 @@ function bindRoute(app: FastifyInstance, { row, handle, auth, logger }: Binding)
       const body = bodyOf(row)
       const result = await handle({
         caller: callers.get(request.raw) ?? nobody,
-        params: check(row.params, request.params, 'path') as Record<string, string>,
+        params: check(row.params, paramsOf(row, request.params), 'path') as Record<string, string>,
         query: check(row.query, request.query, 'query') as Record<string, unknown>,
         body: body === 'bytes' ? undefined : check(body, request.body ?? {}, 'body', row.isSecret),
         raw: {
@@ -74,6 +75,20 @@ function bindRoute(app: FastifyInstance, { row, handle, auth, logger }: Binding)
       return answer(reply, row, result)
     },
   })
+}
+
+function urlOf(path: string): string {
+  return path.replace(restPattern, '*').replaceAll(/\{(\w+)\}/g, ':$1')
+}
+
+const restPattern = /\{(\w+)\.{3}\}$/
+
+/** fastify calls the rest of the path `*`. */
+function paramsOf({ path }: Route, params: unknown): unknown {
+  const rest = restPattern.exec(path)?.[1]
+  if (rest === undefined) return params
+  const { '*': value, ...others } = params as Record<string, string>
+  return { ...others, [rest]: value }
 }
 
 function answer(reply: FastifyReply, row: Route, result: unknown): FastifyReply {
@@ -161,7 +176,13 @@ function fromFastify(thrown: unknown): AppError {
 
 const patterns = Object.values<Route>(routes).map(({ method, path }) => ({
   method,
-  pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+  pattern: new RegExp(
+    `^${path
+      .replace(restPattern, '*')
+      .replaceAll('.', '\\.')
+      .replaceAll(/\{\w+\}/g, '[^/]+')
+      .replace(/\*$/, '.+')}$`,
+  ),
 }))
 
 /** A path that exists with other methods says which. */

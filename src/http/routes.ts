@@ -1,46 +1,23 @@
-import { openapi, routes, type RouteId } from '@hearth/sdk'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
+import { openapi } from '@hearth/sdk'
 import { parseDigest, type Digest } from '../domain/artifact.ts'
-import type { Caller, Control, DeployOptions, UpdateFunction } from '../domain/control.ts'
+import type { Control, DeployOptions, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
+import { numberOf, page, streamed, type Call, type Handlers, type HandlersOf } from './call.ts'
+import { storageHandlers } from './storage-routes.ts'
 import { streamLogs } from './log-stream.ts'
 import { aliasJson, functionJson, receiptJson, versionJson } from './views.ts'
 
-/** One call, parsed by the contract table. */
-export interface Call {
-  readonly caller: Caller
-  readonly params: Readonly<Record<string, string>>
-  readonly query: Readonly<Record<string, unknown>>
-  readonly body: unknown
-  readonly raw: { readonly request: IncomingMessage; readonly response: ServerResponse; readonly content: Readable }
-  /** For the operator's log: something failed after the answer had begun. */
-  readonly onLateError: (error: unknown) => void
-}
-
-/** Answers a call with the JSON of its reply; `streamed` has answered by itself. */
-export type Handler = (call: Call) => Promise<unknown>
-export const streamed = Symbol('streamed')
-
-/** Every row of the table but `invoke`, which has a path of its own. */
-export type TableRouteId = Exclude<RouteId, 'invoke'>
-export type Handlers = Readonly<Record<TableRouteId, Handler>>
-
-export const tableRoutes = Object.entries(routes).filter(
-  (entry): entry is [TableRouteId, (typeof routes)[TableRouteId]] => entry[0] !== 'invoke',
-)
-
 const tailDefault = 50
-const pageDefault = 50
 const invocationsDefault = 20
 
 /** The contract table bound to the control; scopes are checked there. */
 export function handlers(control: Control, version: string): Handlers {
-  return { ...functionHandlers(control), ...runHandlers(control), ...tenantHandlers(control), ...own(control, version) }
+  return {
+    ...{ ...functionHandlers(control), ...storageHandlers(control) },
+    ...{ ...runHandlers(control), ...tenantHandlers(control), ...own(control, version) },
+  }
 }
-
-type HandlersOf<Id extends TableRouteId> = Pick<Handlers, Id>
 
 function functionHandlers({
   functions,
@@ -185,15 +162,6 @@ function deployOptions({ query, raw }: Call): DeployOptions {
   const wait = query['wait'] !== 'false'
   if (!wait) raw.response.statusCode = 202
   return { wait, mustLoad: query['mustLoad'] === 'true' }
-}
-
-function page({ query }: Call): { limit: number; cursor?: string } {
-  const { cursor } = query
-  return { limit: numberOf(query['limit'], pageDefault), ...(typeof cursor === 'string' && { cursor }) }
-}
-
-function numberOf(value: unknown, otherwise: number): number {
-  return typeof value === 'number' ? value : otherwise
 }
 
 function secretJson({ project: _project, ...rest }: SecretInfo): Omit<SecretInfo, 'project'> {

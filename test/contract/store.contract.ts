@@ -7,6 +7,7 @@ import { pendingContract } from './store-pending.contract.ts'
 import { aliasesContract } from './store-aliases.contract.ts'
 import { projectsAndKeysContract } from './store-projects.contract.ts'
 import { secretsContract } from './store-secrets.contract.ts'
+import { storageContract } from './store-storage.contract.ts'
 import { pagingContract, auditContract } from './store-lists.contract.ts'
 import { concurrencyContract } from './store-concurrency.contract.ts'
 import { test } from 'node:test'
@@ -31,6 +32,7 @@ export function storeContract(name: string, open: OpenStore): void {
   aliasesContract(contract)
   projectsAndKeysContract(contract)
   secretsContract(contract)
+  storageContract(contract)
   pagingContract(contract)
   auditContract(contract)
   concurrencyContract(contract)

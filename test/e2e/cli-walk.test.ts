@@ -122,6 +122,18 @@ test('secrets: typed without being shown, piped, rotated, deleted', { skip: noTe
   await walk(['secret', 'delete', 'typed'], /Deleted secret typed/)
 })
 
+test('storage: put, listed, brought back, deleted', { skip: noTerminal }, async () => {
+  writeFileSync(path.join(folder, 'note.txt'), 'a note')
+  await walk(
+    ['storage', 'put', 'note.txt', 's3://notes/'],
+    /Stored s3:\/\/notes\/note\.txt \(6 B\), version [0-9a-f]{24}/,
+  )
+  await walk(['storage', 'ls'], /s3:\/\/notes/)
+  await walk(['storage', 'ls', 's3://notes'], /note\.txt +6 B/)
+  await walk(['storage', 'get', 's3://notes/note.txt', '-'], /a note/)
+  await walk(['storage', 'rm', 's3://notes/note.txt'], /Deleted s3:\/\/notes\/note\.txt/)
+})
+
 test('keys, projects, audit, nodes, runtimes', { skip: noTerminal }, async () => {
   const { text } = await walk(['key', 'create', '--scope', 'invoke:hello', '--name', 'walker'], /hth_[a-z0-9]{12}_/)
   const id = /hth_([a-z0-9]{12})_/.exec(text)?.[1] ?? ''

@@ -6,6 +6,7 @@ import type { Migration } from 'kysely/migration'
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001_first': { up: first },
   '0002_version_states': { up: async (db: Kysely<unknown>) => runAll(db, versionStates) },
+  '0003_storage': { up: async (db: Kysely<unknown>) => runAll(db, storageTables) },
 }
 
 async function first(db: Kysely<unknown>): Promise<void> {
@@ -108,4 +109,30 @@ const versionStates = [
   `alter table versions add column must_load integer not null default 0`,
   `alter table versions add column moves_latest integer not null default 0`,
   `create index versions_pending on versions (state) where state = 'pending'`,
+]
+
+/** Buckets and their objects: bytes are artifacts, named by digest. */
+const storageTables = [
+  `create table buckets (
+    project text not null references projects (name),
+    name text not null,
+    created_at integer not null,
+    primary key (project, name)
+  ) strict, without rowid`,
+  // `seq` orders the versions of one object; exactly one of them is current.
+  `create table objects (
+    project text not null,
+    bucket text not null,
+    key text not null,
+    seq integer not null,
+    version_id text not null,
+    digest text not null,
+    bytes integer not null,
+    etag text not null,
+    is_current integer not null,
+    created_at integer not null,
+    primary key (project, bucket, key, seq),
+    foreign key (project, bucket) references buckets (project, name)
+  ) strict, without rowid`,
+  `create index objects_by_digest on objects (digest)`,
 ]

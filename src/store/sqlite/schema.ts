@@ -10,6 +10,8 @@ export interface Schema {
   functions: FunctionTable
   versions: VersionTable
   version_secrets: VersionSecretTable
+  buckets: BucketTable
+  objects: ObjectTable
   aliases: AliasTable
   keys: KeyTable
   secrets: SecretTable
@@ -61,6 +63,26 @@ export interface VersionSecretTable {
   function_name: string
   number: number
   secret: string
+}
+
+export interface BucketTable {
+  project: string
+  name: string
+  created_at: number
+}
+
+/** Versions of objects; `is_current` marks the one with the highest `seq`. */
+export interface ObjectTable {
+  project: string
+  bucket: string
+  key: string
+  seq: number
+  version_id: string
+  digest: Digest
+  bytes: number
+  etag: string
+  is_current: number
+  created_at: number
 }
 
 export interface AliasTable {

@@ -50,6 +50,16 @@ export async function openSqliteStore({
       delete: call('functions.delete'),
       referencedCode: call('functions.referencedCode'),
     },
+    storage: {
+      put: call('storage.put'),
+      get: call('storage.get'),
+      bucket: call('storage.bucket'),
+      buckets: call('storage.buckets'),
+      list: call('storage.list'),
+      versions: call('storage.versions'),
+      delete: call('storage.delete'),
+      names: call('storage.names'),
+    },
     aliases: {
       set: call('aliases.set'),
       get: call('aliases.get'),

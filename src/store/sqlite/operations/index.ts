@@ -7,6 +7,7 @@ import * as meta from './meta.ts'
 import * as preparations from './preparations.ts'
 import * as projects from './projects.ts'
 import * as secrets from './secrets.ts'
+import * as storage from './storage.ts'
 
 /** Everything the store's thread can be asked to read. */
 export const reads = {
@@ -24,6 +25,12 @@ export const reads = {
   'keys.list': keys.list,
   'secrets.sealed': secrets.sealed,
   'secrets.list': secrets.list,
+  'storage.get': storage.get,
+  'storage.bucket': storage.bucket,
+  'storage.buckets': storage.buckets,
+  'storage.list': storage.list,
+  'storage.versions': storage.versions,
+  'storage.names': storage.names,
   'audit.list': audit.list,
   'meta.get': meta.get,
   check: meta.check,
@@ -44,6 +51,8 @@ export const writes = {
   'keys.revoke': keys.revoke,
   'secrets.set': secrets.set,
   'secrets.delete': secrets.remove,
+  'storage.put': storage.put,
+  'storage.delete': storage.remove,
   'meta.set': meta.set,
 } as const
 

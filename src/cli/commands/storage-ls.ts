@@ -1,0 +1,38 @@
+import { defineCommand } from '../command.ts'
+import { formatBytes, formatTime, table } from '../output.ts'
+import { listAll } from '../paging.ts'
+import { parseS3Url } from '../s3-url.ts'
+
+export default defineCommand({
+  name: 'storage ls',
+  summary: 'List buckets, or the objects of one',
+  args: { address: { about: 's3://BUCKET[/PREFIX]; buckets if left out', optional: true } },
+  flags: { versions: { type: 'boolean', about: 'every version that is kept of the object at this address' } },
+  examples: [
+    'hearth storage ls',
+    'hearth storage ls s3://functions/',
+    'hearth storage ls s3://functions/a.zip --versions',
+  ],
+  async run({ output, client }, { args, flags }) {
+    const api = await client()
+    if (args.address === undefined) {
+      const { items } = await api.listBuckets({})
+      if (output.isJson) return output.json({ items })
+      const rows = items.map(({ name, createdAt }) => [`s3://${name}`, formatTime(createdAt)])
+      return output.line(table(['BUCKET', 'CREATED'], rows))
+    }
+    const { bucket, key } = parseS3Url(args.address, { mustHaveKey: flags.versions })
+    const items = flags.versions
+      ? (await api.listObjectVersions({ bucket, key })).items
+      : await listAll((page) => api.listObjects({ bucket, ...(key !== '' && { prefix: key }), ...page }))
+    if (output.isJson) return output.json({ items })
+    const rows = items.map((each) => [
+      each.key,
+      formatBytes(each.bytes),
+      each.versionId,
+      each.digest.slice(7, 19),
+      formatTime(each.createdAt),
+    ])
+    output.line(table(['KEY', 'SIZE', 'VERSION', 'DIGEST', 'STORED'], rows))
+  },
+})
