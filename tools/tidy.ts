@@ -47,6 +47,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   store: ['domain'],
   artifact: ['domain'],
   image: ['domain'],
+  origin: ['domain'],
   driver: ['domain', 'wire'],
   agent: ['domain', 'wire'],
   control: ['domain'],

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { codeOrigin, codeSource } from './code-schemas.ts'
+import { digest } from './digest.ts'
 
 /* Shapes of the HTTP API. Names and limits: docs/reference/contracts.md. Times are epoch ms in fields that end in `At`. */
 
@@ -7,10 +9,10 @@ export const projectName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,38}$/, 'must be 1 to 39 lower-case letters, digits or "-"')
 export const secretName = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "-" or "_"')
-export const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'must be "sha256:" and 64 hex digits')
+export { digest }
 export const hex = z.string().regex(/^(sha256:)?[0-9a-f]{64}$/, 'must be 64 hex digits')
 
-export const codeSource = z.strictObject({ artifact: digest }).meta({ id: 'CodeSource' })
+export { codeSource }
 
 /** What a user may set of a Function; ranges are checked by the platform, which names field, value and range. */
 export const configFields = {
@@ -150,6 +152,7 @@ const versionFields = {
   codeDigest: z.string(),
   codeSha256: z.string().describe('Base64 SHA-256 of the uploaded archive.'),
   codeBytes: z.number(),
+  codeSource: codeOrigin,
   policyDigest: z.string(),
 }
 

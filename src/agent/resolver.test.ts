@@ -3,7 +3,7 @@ import dgram from 'node:dgram'
 import { test } from 'node:test'
 import { decode, encode, type Packet } from 'dns-packet'
 import { silentLogger } from '../domain/logger.ts'
-import { closedRanges, isOpenAddress } from './closed-ranges.ts'
+import { closedRanges, isOpenAddress } from '../domain/closed-ranges.ts'
 import { startResolver, type Lookup } from './resolver.ts'
 
 const lookup: Lookup = async (name) => {

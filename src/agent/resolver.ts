@@ -3,7 +3,7 @@ import { promises as dns } from 'node:dns'
 import net from 'node:net'
 import { decode, encode, RECURSION_DESIRED, type Answer, type Packet } from 'dns-packet'
 import type { Logger } from '../domain/logger.ts'
-import { isOpenAddress } from './closed-ranges.ts'
+import { isOpenAddress } from '../domain/closed-ranges.ts'
 
 /** Looks up the IPv4 addresses of a name. Rejects with an error whose `code` is node:dns's (`ENOTFOUND`, `ENODATA`, ...). */
 export type Lookup = (name: string) => Promise<readonly { address: string; ttl: number }[]>

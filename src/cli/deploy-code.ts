@@ -18,7 +18,7 @@ export interface CodeOptions {
 
 /** Brings the code to the platform, unless it is there already; returns its digest. */
 export async function deployCode(context: Context, options: CodeOptions): Promise<string> {
-  const code = options.code.startsWith('s3://') ? options.code : path.resolve(context.cwd, options.code)
+  const code = path.resolve(context.cwd, options.code)
   if (!options.isBuilt) return upload(context, code, options.project)
   if (/\.zip$/i.test(code)) throw new CliError('Cannot build a .zip: --build needs --code to be a folder.')
   const client = await context.client()

@@ -21,6 +21,7 @@ export const groups: Readonly<Record<string, string>> = {
   project: 'Name spaces with keys and quotas apart',
   runtime: 'Interpreters that functions run on',
   secret: 'Values handed to functions, sealed at rest',
+  storage: 'Files in buckets, under s3:// addresses',
 }
 
 export interface ParsedCall {

@@ -8,8 +8,10 @@ import type { Logger } from '../domain/logger.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { Store } from '../domain/store.ts'
 import { Admission } from './admission.ts'
+import type { Origins } from '../domain/code-source.ts'
 import { aliasesApi } from './aliases.ts'
 import { Blobs } from './blobs.ts'
+import { CodeSources } from './code-sources.ts'
 import { Functions } from './functions.ts'
 import { idSource } from './ids.ts'
 import { invocationsApi } from './invocations.ts'
@@ -33,6 +35,7 @@ export interface ControlOptions {
   readonly agent: Agent
   readonly runtimes: RuntimeCatalog
   readonly vault: Vault
+  readonly origins: Origins
   readonly receipts: ReceiptLog
   readonly clock: Clock
   readonly logger: Logger
@@ -52,7 +55,8 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const placement = singleNode(agent)
   const preparations = new Preparations({ agent, logger: options.logger })
   const blobs = new Blobs(options)
-  const functions = new Functions({ ...options, versions, admission, stats, preparations, blobs })
+  const sources = new CodeSources({ ...options, blobs })
+  const functions = new Functions({ ...options, versions, admission, stats, preparations, sources })
   await functions.resume()
   const invoker = new Invoker({
     ...options,

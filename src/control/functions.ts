@@ -1,15 +1,7 @@
 import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
-import type {
-  Caller,
-  CodeSource,
-  Control,
-  CreateFunction,
-  DeployOptions,
-  FunctionView,
-  UpdateFunction,
-} from '../domain/control.ts'
+import type { Caller, Control, CreateFunction, DeployOptions, FunctionView, UpdateFunction } from '../domain/control.ts'
 import { defaultIsolation, type IsolationPolicy } from '../domain/driver.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, DeployedVersion, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
@@ -19,7 +11,7 @@ import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { FunctionWithVersion, NewVersion, PageRequest, Store } from '../domain/store.ts'
 import { Turns } from '../domain/turns.ts'
 import type { Admission } from './admission.ts'
-import type { Blobs } from './blobs.ts'
+import type { CodeSources, PinnedCode } from './code-sources.ts'
 import { checkHandlerFor, parseConfig, policyDigest, type ConfigContext } from './function-config.ts'
 import { activeBefore, forgetLeft, forgetUnnamed } from './kept-files.ts'
 import type { Preparations } from './preparations.ts'
@@ -35,7 +27,7 @@ export interface FunctionsOptions {
   readonly versions: VersionCache
   readonly admission: Admission
   readonly preparations: Preparations
-  readonly blobs: Blobs
+  readonly sources: CodeSources
   readonly stats: Stats
   readonly clock: Clock
   readonly logger: Logger
@@ -57,21 +49,14 @@ export class Functions {
 
   get api(): Control['functions'] {
     return {
-      create: async (caller, input, options = waiting) =>
-        this.#holding(input.code, async () => this.#create(caller, input, options)),
-      update: async (caller, name, input, options = waiting) =>
-        this.#holding(input.code, async () => this.#update(caller, name, input, options)),
+      create: async (caller, input, options = waiting) => this.#create(caller, input, options),
+      update: async (caller, name, input, options = waiting) => this.#update(caller, name, input, options),
       get: async (caller, name) => this.#get(caller, name),
       list: async (caller, page) => this.#list(caller, page),
       delete: async (caller, name) => this.#delete(caller, name),
       versions: async (caller, name, page) => this.#versionsOf(caller, name, page),
       rollback: async (caller, name, to) => this.#rollback(caller, name, to),
     }
-  }
-
-  /** The code of a deploy stays until a Version names it. */
-  async #holding<T>(code: CodeSource | undefined, work: () => Promise<T>): Promise<T> {
-    return this.#options.blobs.holding(code === undefined ? [] : [code.artifact], work)
   }
 
   /** Takes up what a platform before this one accepted and did not finish, or removed and did not clean up after. */
@@ -85,56 +70,89 @@ export class Functions {
   async #create(
     caller: Caller,
     { name, code, config: input }: CreateFunction,
-    { wait, mustLoad }: DeployOptions,
+    options: DeployOptions,
   ): Promise<FunctionView> {
     demand(caller, 'functions:write')
     if (!namePattern.test(name)) throw invalid('name', name, '1 to 64 letters, digits, "-" or "_"')
-    return this.#inTurn(caller.project, name, async () => {
-      const { store, agent } = this.#options
-      if ((await store.functions.get(caller.project, name)) !== null)
-        throw new AppError('conflict', `Function "${name}" exists already. Use update to change it.`)
-      const config = parseConfig(input, null, await this.#context(caller, input.isolation))
-      const draft = await this.#draft(caller, { name, config, codeDigest: code.artifact })
-      const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summary(draft) }
-      if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
-      const { record, version } = await this.#deployed(draft, { number: 1, mustLoad }, () =>
-        store.functions.create(draft, audit),
-      ).catch(async (error: unknown) => {
-        // What it printed while it failed to load belongs to no function.
-        await agent.logs.delete(caller.project, name)
-        throw error
-      })
-      this.#options.versions.forget(caller.project, name)
-      return this.#view(record, version)
+    // Before anything is fetched, and outside the turn: it may take minutes, and a delete or a rollback is not to wait for it.
+    await this.#refuseTaken(caller.project, name)
+    const config = parseConfig(input, null, await this.#context(caller, input.isolation))
+    return this.#options.sources.using(caller, code, async (pinned) =>
+      this.#inTurn(caller.project, name, async () =>
+        this.#createPinned(caller, { name, config, code: pinned }, options),
+      ),
+    )
+  }
+
+  async #createPinned(
+    caller: Caller,
+    { name, config, code }: { name: string; config: FunctionConfig; code: PinnedCode },
+    { wait, mustLoad }: DeployOptions,
+  ): Promise<FunctionView> {
+    const { store, agent } = this.#options
+    await this.#refuseTaken(caller.project, name)
+    const draft = await this.#draft(caller, { name, config, code })
+    const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summary(draft) }
+    if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
+    const { record, version } = await this.#deployed(draft, { number: 1, mustLoad }, () =>
+      store.functions.create(draft, audit),
+    ).catch(async (error: unknown) => {
+      // What it printed while it failed to load belongs to no function.
+      await agent.logs.delete(caller.project, name)
+      throw error
     })
+    this.#options.versions.forget(caller.project, name)
+    return this.#view(record, version)
+  }
+
+  async #refuseTaken(project: string, name: string): Promise<void> {
+    if ((await this.#options.store.functions.get(project, name)) !== null)
+      throw new AppError('conflict', `Function "${name}" exists already. Use update to change it.`)
   }
 
   async #update(
     caller: Caller,
     name: string,
-    input: UpdateFunction,
-    { wait, mustLoad }: DeployOptions,
+    { code, config: input = {} }: UpdateFunction,
+    options: DeployOptions,
   ): Promise<FunctionView> {
     demand(caller, 'functions:write')
-    return this.#inTurn(caller.project, name, async () => {
-      const { store } = this.#options
-      const current = await this.#current(caller.project, name)
-      const base = await this.#newest(current)
-      const config = parseConfig(
-        input.config ?? {},
-        base.config,
-        await this.#context(caller, input.config?.isolation ?? base.config.isolation),
+    if (code === undefined)
+      return this.#inTurn(caller.project, name, async () =>
+        this.#updatePinned(caller, { name, input, code: null }, options),
       )
-      const draft = await this.#draft(caller, { name, config, codeDigest: input.code?.artifact ?? base.codeDigest })
-      const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
-      if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
-      const number = current.record.versionCount + 1
-      const { record, version } = await this.#deployed(draft, { number, mustLoad }, () =>
-        store.functions.publish(draft, audit, current.record.latest),
-      )
-      await this.#repointed(caller.project, name, current.version.number)
-      return this.#view(record, version)
-    })
+    // As in create: what can be refused at once is, and the rest of the function waits for nobody's origin.
+    await this.#merged(caller, input, await this.#newest(await this.#current(caller.project, name)))
+    return this.#options.sources.using(caller, code, async (pinned) =>
+      this.#inTurn(caller.project, name, async () =>
+        this.#updatePinned(caller, { name, input, code: pinned }, options),
+      ),
+    )
+  }
+
+  async #updatePinned(
+    caller: Caller,
+    { name, input, code }: { name: string; input: Partial<FunctionConfig>; code: PinnedCode | null },
+    { wait, mustLoad }: DeployOptions,
+  ): Promise<FunctionView> {
+    const { store } = this.#options
+    const current = await this.#current(caller.project, name)
+    const base = await this.#newest(current)
+    const config = await this.#merged(caller, input, base)
+    const kept = { digest: base.codeDigest, origin: base.codeOrigin }
+    const draft = await this.#draft(caller, { name, config, code: code ?? kept })
+    const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
+    if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
+    const number = current.record.versionCount + 1
+    const { record, version } = await this.#deployed(draft, { number, mustLoad }, () =>
+      store.functions.publish(draft, audit, current.record.latest),
+    )
+    await this.#repointed(caller.project, name, current.version.number)
+    return this.#view(record, version)
+  }
+
+  async #merged(caller: Caller, input: Partial<FunctionConfig>, { config }: Version): Promise<FunctionConfig> {
+    return parseConfig(input, config, await this.#context(caller, input.isolation ?? config.isolation))
   }
 
   /** What an update builds on: a Version that is on its way counts already, else its changes would be lost. */
@@ -235,14 +253,13 @@ export class Functions {
   /** A Version without its number. Throws invalid for code, runtime or secrets that are not there. */
   async #draft(
     caller: Caller,
-    { name, config, codeDigest }: { name: string; config: FunctionConfig; codeDigest: NewVersion['codeDigest'] },
+    { name, config, code: { digest, origin } }: { name: string; config: FunctionConfig; code: PinnedCode },
   ): Promise<NewVersion> {
     const { artifacts, runtimes, store } = this.#options
     const runtime: RuntimeBuild = runtimes.resolve(config.runtime, config.contract)
     checkHandlerFor(runtime.family, config)
-    const code = await artifacts.stat(codeDigest)
-    if (code === null)
-      throw invalid('code.artifact', codeDigest, 'a digest uploaded before by PUT /v1/artifacts/{sha256}')
+    const code = await artifacts.stat(digest)
+    if (code === null) throw invalid('code.artifact', digest, 'a digest uploaded before by PUT /v1/artifacts/{sha256}')
     const wanted = [...new Set(Object.values(config.secrets))]
     const known = await store.secrets.sealed(caller.project, wanted)
     const missing = wanted.find((secret) => !known.has(secret))
@@ -252,8 +269,9 @@ export class Functions {
       project: caller.project,
       functionName: name,
       config,
-      codeDigest,
+      codeDigest: digest,
       codeBytes: code.bytes,
+      codeOrigin: origin,
       runtimeId: runtime.id,
       runtimeVersion: runtime.version,
       runtimeDigest: runtime.digest,

@@ -1,4 +1,5 @@
 import type { ArtifactStore } from '../domain/artifact.ts'
+import type { Origins } from '../domain/code-source.ts'
 import type { Caller, Control } from '../domain/control.ts'
 import { AppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
@@ -12,13 +13,24 @@ interface StorageParts {
   readonly store: Store
   readonly artifacts: ArtifactStore
   readonly blobs: Blobs
+  readonly origins: Pick<Origins, 's3'>
 }
 
 /** Buckets of objects over the artifact store: `s3://` on one machine with nothing else. */
-export function storageApi({ store, artifacts, blobs }: StorageParts): Control['storage'] {
+export function storageApi({ store, artifacts, blobs, origins }: StorageParts): Control['storage'] {
+  /** Scope first; then whether these buckets are what `s3://` means here. */
+  const demandHere = (caller: Caller, scope: string): void => {
+    demand(caller, scope)
+    const { endpoint } = origins.s3
+    if (endpoint !== null)
+      throw new AppError(
+        'conflict',
+        `s3:// addresses go to ${endpoint} here (setting s3Endpoint): use the tools of that storage.`,
+      )
+  }
   return {
     async put(caller, { bucket, key }, { source, bytesExpected }) {
-      demand(caller, 'storage:write')
+      demandHere(caller, 'storage:write')
       const at = { project: caller.project, bucket: checkBucket(bucket), key: checkKey(key) }
       const bytesMax = limits.storage.objectBytesMax
       const options = { isOwned: true, bytesMax, ...(bytesExpected !== null && { bytesExpected }) }
@@ -30,27 +42,31 @@ export function storageApi({ store, artifacts, blobs }: StorageParts): Control['
       await blobs.release(dropped)
       return object
     },
-    stat: async (caller, ref) => findObject(store, caller, ref),
+    async stat(caller, ref) {
+      demandHere(caller, 'storage:read')
+      return findObject(store, caller, ref)
+    },
     async open(caller, ref) {
+      demandHere(caller, 'storage:read')
       const object = await findObject(store, caller, ref)
       return { object, content: await artifacts.open(object.digest) }
     },
     async list(caller, { bucket, prefix }, page) {
-      demand(caller, 'storage:read')
+      demandHere(caller, 'storage:read')
       const found = await store.storage.bucket(caller.project, checkBucket(bucket))
       if (found === null) throw new AppError('not_found', `There is no bucket "${bucket}".`)
       return store.storage.list({ project: caller.project, bucket, prefix }, page)
     },
     async versions(caller, { bucket, key }) {
-      demand(caller, 'storage:read')
+      demandHere(caller, 'storage:read')
       return store.storage.versions(caller.project, checkBucket(bucket), checkKey(key))
     },
     async buckets(caller) {
-      demand(caller, 'storage:read')
+      demandHere(caller, 'storage:read')
       return store.storage.buckets(caller.project)
     },
     async delete(caller, ref) {
-      demand(caller, 'storage:write')
+      demandHere(caller, 'storage:write')
       checkRef(ref)
       const audit = auditOf(caller, 'object.delete', ref)
       await blobs.release(await store.storage.delete(caller.project, ref, audit))

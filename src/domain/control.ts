@@ -1,5 +1,6 @@
 import type { AgentStatus, LogLine } from './agent.ts'
 import type { Artifact, Digest } from './artifact.ts'
+import type { CodeSource } from './code-source.ts'
 import type { Alias, DeployedVersion, FunctionConfig, FunctionRecord } from './function.ts'
 import type {
   Effect,
@@ -23,11 +24,6 @@ export interface Caller {
   readonly actor: string
   readonly project: string
   readonly scopes: readonly string[]
-}
-
-/** Code of a new version: bytes already uploaded under their digest. */
-export interface CodeSource {
-  readonly artifact: Digest
 }
 
 export interface CreateFunction {

@@ -1,4 +1,5 @@
 import type { Digest } from './artifact.ts'
+import type { CodeOrigin } from './code-source.ts'
 import type { Contract, RuntimeId } from './runtime.ts'
 import type { SnapshotMode } from './snapshot.ts'
 
@@ -49,6 +50,8 @@ export interface Version {
   readonly config: FunctionConfig
   readonly codeDigest: Digest
   readonly codeBytes: number
+  /** Null for code that was uploaded. */
+  readonly codeOrigin: CodeOrigin | null
   readonly runtimeId: RuntimeId
   readonly runtimeVersion: string
   readonly runtimeDigest: Digest

@@ -1,8 +1,8 @@
 import { openapi } from '@hearth/sdk'
-import { parseDigest, type Digest } from '../domain/artifact.ts'
 import type { Control, DeployOptions, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
+import { artifactOf, codeSourceOf, type CodeSourceBody } from './code-source.ts'
 import { numberOf, page, streamed, type Call, type Handlers, type HandlersOf } from './call.ts'
 import { storageHandlers } from './storage-routes.ts'
 import { streamLogs } from './log-stream.ts'
@@ -41,7 +41,7 @@ function functionHandlers({
   return {
     createFunction: async (call) => {
       const { name: functionName, code, ...config } = call.body as CreateBody
-      const created = { name: functionName, code: { artifact: artifactOf(code.artifact) }, config: config as never }
+      const created = { name: functionName, code: codeSourceOf(code), config: config as never }
       return functionJson(await functions.create(call.caller, created, deployOptions(call)))
     },
     listFunctions: async (call) => {
@@ -53,7 +53,7 @@ function functionHandlers({
       const { code, ...config } = call.body as Partial<CreateBody>
       const input: UpdateFunction = {
         config: config as never,
-        ...(code !== undefined && { code: { artifact: artifactOf(code.artifact) } }),
+        ...(code !== undefined && { code: codeSourceOf(code) }),
       }
       return functionJson(await functions.update(call.caller, name(call), input, deployOptions(call)))
     },
@@ -149,7 +149,7 @@ function own(control: Control, version: string): HandlersOf<'healthz' | 'readyz'
 
 interface CreateBody {
   readonly name: string
-  readonly code: { readonly artifact: string }
+  readonly code: CodeSourceBody
   readonly [field: string]: unknown
 }
 
@@ -166,12 +166,6 @@ function deployOptions({ query, raw }: Call): DeployOptions {
 
 function secretJson({ project: _project, ...rest }: SecretInfo): Omit<SecretInfo, 'project'> {
   return rest
-}
-
-function artifactOf(text: string): Digest {
-  const digest = parseDigest(text.startsWith('sha256:') ? text : `sha256:${text}`)
-  if (digest === undefined) throw invalid('artifact', text, '"sha256:" and 64 hex digits')
-  return digest
 }
 
 async function logs(control: Control, call: Call): Promise<unknown> {

@@ -49,6 +49,7 @@ function versionFields(version: DeployedVersion): Omit<VersionView, 'createdAt'>
     codeDigest: version.codeDigest,
     codeSha256: Buffer.from(version.codeDigest.slice('sha256:'.length), 'hex').toString('base64'),
     codeBytes: version.codeBytes,
+    codeSource: version.codeOrigin,
     policyDigest: version.policyDigest,
   }
 }

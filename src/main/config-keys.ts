@@ -148,6 +148,40 @@ export const configKeys = {
     max: 3_600_000,
     about: 'How long SIGTERM waits for running invocations before it ends them.',
   },
+  s3Endpoint: {
+    type: 'text',
+    value: 'URL',
+    default: '',
+    defaultText: "the platform's own buckets",
+    about: 'S3 server that s3:// addresses of code go to.',
+  },
+  s3Region: {
+    type: 'text',
+    value: 'REGION',
+    default: 'us-east-1',
+    about: 'Region that requests to it are signed for.',
+  },
+  s3Secret: {
+    type: 'text',
+    value: 'SECRET',
+    default: '',
+    defaultText: "the platform's own credentials: environment, ~/.aws, instance role",
+    about: 'Name of the secret, of the project that deploys, that holds accessKeyId:secretAccessKey for it.',
+  },
+  allowPrivateSources: {
+    type: 'boolean',
+    default: false,
+    about:
+      'Fetch code that callers name by https, or from an S3 endpoint of theirs, from private, loopback and link-local addresses too.',
+  },
+  sourceRetryMs: {
+    type: 'integer',
+    unit: 'ms',
+    default: 30_000,
+    min: 0,
+    max: 200_000,
+    about: 'How long a source of code that does not answer is tried again.',
+  },
   kernel: {
     type: 'path',
     value: 'FILE',

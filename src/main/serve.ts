@@ -15,6 +15,7 @@ import { toAppError } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
 import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
+import { openOrigins } from '../origin/origins.ts'
 import { createHttpServer } from '../http/server.ts'
 import { openSqliteStore } from '../store/sqlite/store.ts'
 import { ensureAdminKey } from './admin-key.ts'
@@ -22,6 +23,7 @@ import { appVersion } from './app.ts'
 import { openDrivers, type OpenedDrivers } from './drivers.ts'
 import { verdictFolder } from './images.ts'
 import { isolationPolicy, refuseLess } from './isolation.ts'
+import { originSettings } from './origin-settings.ts'
 import { openLauncher, publish } from './launcher.ts'
 import { releaseLock } from './lock.ts'
 import { createLogger } from './logger.ts'
@@ -97,7 +99,8 @@ async function start(undo: Undo): Promise<void> {
   undo.add('agent', () => agent.close())
   const status = await registered(agent, opened)
 
-  const about = { arch, version: appVersion, isolation: isolationPolicy(config) }
+  const origins = openOrigins({ ...originSettings(config), clock, logger })
+  const about = { arch, version: appVersion, isolation: isolationPolicy(config), origins }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
   const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })
@@ -112,10 +115,9 @@ async function start(undo: Undo): Promise<void> {
     await end(undo)
     logger.info('platform.end')
   })
-  process.on(
-    'SIGHUP',
-    () => void runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error })),
-  )
+  const refresh = async (): Promise<unknown> =>
+    runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error }))
+  process.on('SIGHUP', () => void refresh())
   await announce({ url, newKey, status, lost: config.isolation === 'vm' ? [] : opened.lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
 }

@@ -1,5 +1,6 @@
 import type { ManualClock } from '../../src/domain/clock.ts'
 import { defaultConfig } from '../../src/domain/default-config.ts'
+import type { CodeOrigin } from '../../src/domain/code-source.ts'
 import { AppError } from '../../src/domain/error.ts'
 import type { ErrorCode } from '../../src/domain/error.ts'
 import type { AuditDraft, NewVersion, Page, PageRequest, Store } from '../../src/domain/store.ts'
@@ -14,7 +15,7 @@ export function auditOf(action: string, target: string): AuditDraft {
 
 export function versionOf(
   functionName: string,
-  options: { secrets?: Record<string, string>; code?: string } = {},
+  options: { secrets?: Record<string, string>; code?: string; origin?: CodeOrigin } = {},
 ): NewVersion {
   return {
     project: 'p',
@@ -29,6 +30,7 @@ export function versionOf(
     },
     codeDigest: `sha256:${(options.code ?? 'a').repeat(64)}`,
     codeBytes: 1_234,
+    codeOrigin: options.origin ?? null,
     runtimeId: 'node24',
     runtimeVersion: '24.1.0',
     runtimeDigest: `sha256:${'b'.repeat(64)}`,

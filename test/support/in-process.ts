@@ -15,6 +15,7 @@ import { silentLogger } from '../../src/domain/logger.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../../src/domain/runtime.ts'
 import type { Store } from '../../src/domain/store.ts'
 import { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
+import { openOrigins } from '../../src/origin/origins.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import { runtimeCatalog } from '../../src/image/runtimes.ts'
 import { createLogger } from '../../src/main/logger.ts'
@@ -114,7 +115,14 @@ async function assemble<A extends Agent>(makeAgent: (parts: Parts) => A, kept?: 
   }
   const agent = makeAgent({ folder, artifacts, store, vault, runtimes, hostServices })
   const about = { arch: 'x86_64', version: 'test' } as const
-  const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, ...about, ...common })
+  const origins = openOrigins({
+    s3: { endpoint: null, region: 'us-east-1', secret: null, mustHaveSecret: false },
+    allowsPrivate: false,
+    patience: { retryMs: 1_000, stallMs: 1_000, totalMs: 10_000 },
+    ...common,
+  })
+  const parts = { store, artifacts, agent, runtimes, vault, origins, receipts }
+  const control = await createControl({ ...parts, ...about, ...common })
   const id = newKeyId()
   const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }
   await store.keys.create({ id, project: 'default', name: 'admin', scopes: ['admin'] }, audit)

@@ -1,5 +1,5 @@
 import { defineCommand } from '../command.ts'
-import { deployCode } from '../deploy-code.ts'
+import { codeFlagAbout, codeSource, codeSourceFlags } from '../code-source.ts'
 import { declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
 /** What `--no-wait` says of a version that is on its way. */
@@ -27,7 +27,8 @@ export default defineCommand({
       value: 'FILE.FUNCTION',
       about: 'for example index.handler or main.handler; not needed for provided and http',
     },
-    code: { type: 'text', value: 'PATH', about: 'folder or .zip file', required: true, completes: 'file' },
+    code: { type: 'text', value: 'PATH', about: codeFlagAbout, required: true, completes: 'file' },
+    ...codeSourceFlags,
     ...functionFlags,
     ...deployFlags,
   },
@@ -38,15 +39,11 @@ export default defineCommand({
   async run(context, { flags }) {
     const { output } = context
     const startedAt = performance.now()
-    const artifact = await deployCode(context, {
-      code: flags.code,
-      isBuilt: flags.build,
-      runtime: flags.runtime,
-      project: context.project,
-    })
+    const { name, runtime, handler } = flags
+    const options = { code: flags.code, isBuilt: flags.build, runtime, project: context.project }
+    const code = await codeSource(context, options, flags)
     output.status(`deploying ${flags.name} ...`)
     const client = await context.client()
-    const { name, runtime, handler } = flags
     const made = await client
       .createFunction({
         ...deployQuery(flags),
@@ -54,7 +51,7 @@ export default defineCommand({
           name,
           runtime,
           ...(handler !== undefined && { handler }),
-          code: { artifact },
+          code,
           ...declaredConfig(flags),
         },
       })

@@ -40,6 +40,7 @@ function configuration(found: FunctionView): [string, string][] {
     ['secrets', pairs(found.secrets)],
     ['permissions', found.permissions.join(', ')],
     ['code', `${found.codeDigest} (${formatBytes(found.codeBytes)})`],
+    ['from', originText(found.codeSource)],
     ['created', formatTime(found.createdAt)],
     ['updated', formatTime(found.updatedAt)],
   ]
@@ -73,4 +74,16 @@ function counts(values: Readonly<Record<string, number>>): string {
   return Object.entries(values)
     .map(([name, count]) => `${count} ${name}`)
     .join(', ')
+}
+
+/** Where the code was fetched from; empty when it was uploaded. */
+function originText(origin: FunctionView['codeSource']): string {
+  if (origin === null) return ''
+  const { source, endpoint, etag, versionId, fetchedAt } = origin
+  const facts = [
+    ...(endpoint === null ? [] : [`at ${endpoint}`]),
+    ...(versionId === null ? [] : [`version ${versionId}`]),
+    ...(etag === null ? [] : [`etag ${etag}`]),
+  ]
+  return `${source} (${[...facts, formatTime(fetchedAt)].join(', ')})`
 }

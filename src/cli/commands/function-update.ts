@@ -1,6 +1,6 @@
 import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
-import { deployCode } from '../deploy-code.ts'
+import { codeFlagAbout, codeSource, codeSourceFlags } from '../code-source.ts'
 import { acceptedText } from './function-create.ts'
 import { declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
@@ -12,7 +12,8 @@ export default defineCommand({
   ],
   args: { name: { about: 'function', completes: 'function' } },
   flags: {
-    code: { type: 'text', value: 'PATH', about: 'folder or .zip file', completes: 'file' },
+    code: { type: 'text', value: 'PATH', about: codeFlagAbout, completes: 'file' },
+    ...codeSourceFlags,
     runtime: { type: 'text', value: 'RUNTIME', about: 'node, python, or one version: node24, python3.12' },
     handler: { type: 'text', value: 'FILE.FUNCTION', about: 'for example index.handler' },
     ...functionFlags,
@@ -20,6 +21,7 @@ export default defineCommand({
   },
   examples: [
     'hearth function update process-image --code ./v2.zip',
+    'hearth function update process-image --code s3://functions/process-image.zip',
     'hearth function update process-image --memory 1024 --timeout 120',
   ],
   async run(context, { args, flags }) {
@@ -46,10 +48,10 @@ export default defineCommand({
     if (flags['no-wait']) return output.line(acceptedText(made.name, made.versionCount))
     output.line(`Updated ${made.name} to version ${made.version} in ${Math.round(performance.now() - startedAt)} ms.`)
 
-    async function uploadCode(): Promise<{ artifact: string }> {
+    async function uploadCode(): ReturnType<typeof codeSource> {
       const runtime = flags.runtime ?? (flags.build ? (await client.getFunction({ name: args.name })).runtime : '')
       const options = { code: flags.code ?? '', isBuilt: flags.build, runtime, project: context.project }
-      return { artifact: await deployCode(context, options) }
+      return codeSource(context, options, flags)
     }
   },
 })

@@ -26,9 +26,10 @@ export default defineCommand({
       `${each.memoryMib} MB`,
       each.codeDigest.slice(7, 19),
       formatBytes(each.codeBytes),
+      each.codeSource?.source ?? 'uploaded',
       formatTime(each.createdAt),
     ])
-    output.line(table(['VERSION', '', 'STATE', 'RUNTIME', 'MEMORY', 'CODE', 'SIZE', 'CREATED'], rows))
+    output.line(table(['VERSION', '', 'STATE', 'RUNTIME', 'MEMORY', 'CODE', 'SIZE', 'FROM', 'CREATED'], rows))
     for (const { version, stateReason } of versions)
       if (stateReason !== null) output.note(`Version ${version} failed: ${stateReason}`)
   },

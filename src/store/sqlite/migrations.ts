@@ -7,6 +7,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0001_first': { up: first },
   '0002_version_states': { up: async (db: Kysely<unknown>) => runAll(db, versionStates) },
   '0003_storage': { up: async (db: Kysely<unknown>) => runAll(db, storageTables) },
+  '0004_code_origins': { up: async (db: Kysely<unknown>) => runAll(db, codeOrigins) },
 }
 
 async function first(db: Kysely<unknown>): Promise<void> {
@@ -136,3 +137,6 @@ const storageTables = [
   ) strict, without rowid`,
   `create index objects_by_digest on objects (digest)`,
 ]
+
+/** Where code came from that was not uploaded; null for what was. */
+const codeOrigins = [`alter table versions add column code_origin_json text`]

@@ -46,6 +46,7 @@ export interface VersionTable {
   config_json: string
   code_digest: Digest
   code_bytes: number
+  code_origin_json: string | null
   runtime_id: RuntimeId
   runtime_version: string
   runtime_digest: Digest

@@ -1,3 +1,4 @@
+import type { CodeOrigin } from '../../../domain/code-source.ts'
 import { directContract } from '../../../domain/default-config.ts'
 import type { FunctionConfig, FunctionRecord, DeployedVersion, VersionState } from '../../../domain/function.ts'
 import type { FunctionWithVersion, NewVersion, Pending } from '../../../domain/store.ts'
@@ -69,6 +70,7 @@ const olderConfig = { ...directContract, instanceConcurrency: 1 }
 
 export function toVersion(row: VersionRow): DeployedVersion {
   const config: FunctionConfig = { ...olderConfig, ...JSON.parse(row.config_json) }
+  const codeOrigin: CodeOrigin | null = JSON.parse(row.code_origin_json ?? 'null')
   return {
     project: row.project,
     functionName: row.function_name,
@@ -76,6 +78,7 @@ export function toVersion(row: VersionRow): DeployedVersion {
     config,
     codeDigest: row.code_digest,
     codeBytes: row.code_bytes,
+    codeOrigin,
     runtimeId: row.runtime_id,
     runtimeVersion: row.runtime_version,
     runtimeDigest: row.runtime_digest,
@@ -102,6 +105,7 @@ export async function insertVersion(
       config_json: JSON.stringify(draft.config),
       code_digest: draft.codeDigest,
       code_bytes: draft.codeBytes,
+      code_origin_json: draft.codeOrigin === null ? null : JSON.stringify(draft.codeOrigin),
       runtime_id: draft.runtimeId,
       runtime_version: draft.runtimeVersion,
       runtime_digest: draft.runtimeDigest,

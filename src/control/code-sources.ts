@@ -1,0 +1,171 @@
+import type { Artifact, Digest } from '../domain/artifact.ts'
+import type { Clock } from '../domain/clock.ts'
+import type { CodeOrigin, CodeSource, OriginAddress, Origins, S3Credentials } from '../domain/code-source.ts'
+import type { Caller } from '../domain/control.ts'
+import { invalid } from '../domain/error.ts'
+import { limits } from '../domain/limits.ts'
+import type { Logger } from '../domain/logger.ts'
+import { SingleFlight } from '../domain/single-flight.ts'
+import { parseS3Url, s3Url } from '../domain/storage.ts'
+import type { Store } from '../domain/store.ts'
+import type { Blobs } from './blobs.ts'
+import { findObject } from './storage.ts'
+import type { Vault } from './vault.ts'
+
+/** Code that no change of its source changes any more. */
+export interface PinnedCode {
+  readonly digest: Digest
+  readonly origin: CodeOrigin | null
+}
+
+interface SourceParts {
+  readonly store: Store
+  readonly vault: Vault
+  readonly blobs: Blobs
+  readonly origins: Origins
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+type S3Source = Extract<CodeSource, { s3: string }>
+
+/** Turns the source of a deploy into bytes under a digest: fetched by the platform, once for all who ask for the same at the same time. */
+export class CodeSources {
+  readonly #parts: SourceParts
+  readonly #fetching = new SingleFlight<PinnedCode>()
+
+  constructor(parts: SourceParts) {
+    this.#parts = parts
+  }
+
+  /** Does `work` with the code, whose bytes stay meanwhile: until a row names them. Throws invalid (naming the field of the source),
+   *  forbidden (`storage:read` is missing), not_found (built-in storage), conflict (it changed while it was read), capacity (origin or disk). */
+  async using<T>(caller: Caller, source: CodeSource, work: (code: PinnedCode) => Promise<T>): Promise<T> {
+    const code = await this.#pin(caller, source)
+    return this.#parts.blobs.holding([code.digest], async () => work(code))
+  }
+
+  async #pin(caller: Caller, source: CodeSource): Promise<PinnedCode> {
+    if ('artifact' in source) return { digest: source.artifact, origin: null }
+    const sha256 = source.sha256 === undefined ? null : parseHex(source.sha256)
+    if ('https' in source) return this.#fetch(parseHttps(source.https), { caller, sha256, secret: null })
+    const { s3 } = this.#parts.origins
+    if (source.endpoint === undefined && s3.endpoint === null) return this.#fromStorage(caller, source, sha256)
+    const secret = source.secret ?? (source.endpoint === undefined ? s3.secret : null)
+    const address = await this.#s3Address(caller, source, secret)
+    return this.#fetch(address, { caller, sha256, secret })
+  }
+
+  async #fromStorage(caller: Caller, source: S3Source, sha256: Digest | null): Promise<PinnedCode> {
+    for (const field of ['region', 'secret'] as const)
+      if (source[field] !== undefined)
+        throw invalid(
+          `code.${field}`,
+          source[field],
+          'left out: s3:// is built-in storage here, unless code.endpoint is given',
+        )
+    const object = await findObject(this.#parts.store, caller, parseS3Url(source.s3, 'code.s3'))
+    const { digest, bytes, etag, versionId } = object
+    const { bytesMax } = limits.archive
+    if (bytes > bytesMax)
+      throw invalid('code.s3', `${source.s3} (${bytes} bytes)`, `an object of at most ${bytesMax} bytes`)
+    if (sha256 !== null && sha256 !== digest)
+      throw invalid('code.sha256', source.sha256, `${digest.slice(7)}, which is what ${source.s3} has`)
+    const fetchedAt = this.#parts.clock.nowMs()
+    const found = { source: s3Url({ ...object, versionId: null }), endpoint: null, etag, versionId }
+    return { digest, origin: { kind: 'storage', ...found, fetchedAt } }
+  }
+
+  async #s3Address(caller: Caller, source: S3Source, secret: string | null): Promise<OriginAddress> {
+    const { s3 } = this.#parts.origins
+    const endpoint = source.endpoint === undefined ? s3.endpoint : parseEndpoint(source.endpoint)
+    const isForeign = endpoint !== s3.endpoint
+    // The platform's own credentials go to the operator's endpoint alone, and there not for tenants who do not trust each other.
+    if (secret === null && (isForeign || s3.mustHaveSecret))
+      throw invalid('code.secret', undefined, `the name of a secret with accessKeyId:secretAccessKey for ${endpoint}`)
+    return {
+      kind: 's3',
+      ...parseS3Url(source.s3, 'code.s3'),
+      source: source.s3,
+      endpoint: endpoint ?? '',
+      region: source.region === undefined ? s3.region : parseRegion(source.region),
+      credentials: secret === null ? null : await this.#credentials(caller, secret),
+      isForeign,
+    }
+  }
+
+  async #credentials({ project }: Caller, secret: string): Promise<S3Credentials> {
+    const sealed = (await this.#parts.store.secrets.sealed(project, [secret])).get(secret)
+    if (sealed === undefined)
+      throw invalid('code.secret', secret, 'the name of a secret of this project; make it with "hearth secret set"')
+    const [accessKeyId = '', secretAccessKey = '', ...token] = this.#parts.vault
+      .open(project, secret, sealed)
+      .trim()
+      .split(':')
+    if (accessKeyId === '' || secretAccessKey === '')
+      throw invalid('code.secret', secret, 'a secret that holds accessKeyId:secretAccessKey[:sessionToken]')
+    return { accessKeyId, secretAccessKey, ...(token.length > 0 && { sessionToken: token.join(':') }) }
+  }
+
+  async #fetch(
+    address: OriginAddress,
+    { caller, sha256, secret }: { caller: Caller; sha256: Digest | null; secret: string | null },
+  ): Promise<PinnedCode> {
+    const { credentials: _credentials, ...what } = { credentials: null, ...address }
+    const key = JSON.stringify([caller.project, what, secret, sha256])
+    return this.#fetching.run(key, async () => this.#fetchOnce(address, sha256))
+  }
+
+  async #fetchOnce(address: OriginAddress, sha256: Digest | null): Promise<PinnedCode> {
+    const { blobs, origins, clock, logger } = this.#parts
+    const startedMs = clock.monotonicMs()
+    const { content, bytes, etag, versionId } = await origins.open(address)
+    try {
+      const options = { ...(bytes !== null && { bytesExpected: bytes }), ...(sha256 !== null && { expect: sha256 }) }
+      const { digest, bytes: received } = await blobs.put(content, options, async (artifact): Promise<Artifact> => {
+        // All who wait for this flight come to hold it only when it has landed.
+        blobs.uploaded(artifact.digest)
+        return artifact
+      })
+      const { kind, source } = address
+      const fetchMs = clock.monotonicMs() - startedMs
+      logger.info('code.fetch.done', { source, digest, bytes: received, fetchMs })
+      const endpoint = address.kind === 's3' ? address.endpoint : null
+      return { digest, origin: { kind, source, endpoint, etag, versionId, fetchedAt: clock.nowMs() } }
+    } finally {
+      content.destroy()
+    }
+  }
+}
+
+function parseHex(text: string): Digest {
+  const hex = text.toLowerCase()
+  if (!/^[0-9a-f]{64}$/.test(hex)) throw invalid('code.sha256', text, '64 hex digits')
+  return `sha256:${hex}`
+}
+
+/** The query may be a signature: it goes to the server, and nowhere else. */
+function parseHttps(text: string): OriginAddress {
+  const shown = text.split(/[?#]/)[0]?.slice(0, 300) ?? ''
+  const allowed = 'an https:// address without a user name or password'
+  if (text.length > 4_096 || !URL.canParse(text)) throw invalid('code.https', shown, allowed)
+  const url = new URL(text)
+  if (url.protocol !== 'https:' || url.username !== '' || url.password !== '')
+    throw invalid('code.https', shown.replace(/\/\/[^/@]*@/, '//...@'), allowed)
+  return { kind: 'https', source: `${url.origin}${url.pathname}`, url: url.href }
+}
+
+function parseEndpoint(text: string): string {
+  const allowed = 'the address of an S3 endpoint, e.g. https://s3.example.com'
+  if (text.length > 256 || !URL.canParse(text)) throw invalid('code.endpoint', text.slice(0, 256), allowed)
+  const url = new URL(text)
+  const isPlain = url.username === '' && url.password === '' && url.search === '' && url.hash === ''
+  if (!/^https?:$/.test(url.protocol) || !isPlain)
+    throw invalid('code.endpoint', `${url.origin}${url.pathname}`, allowed)
+  return url.href.replace(/\/$/, '')
+}
+
+function parseRegion(text: string): string {
+  if (!/^[a-z0-9-]{1,64}$/.test(text)) throw invalid('code.region', text, 'a region, e.g. eu-central-1')
+  return text
+}

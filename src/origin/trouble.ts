@@ -1,0 +1,59 @@
+import { AppError } from '../domain/error.ts'
+import type { OriginAddress } from '../domain/code-source.ts'
+
+/** The origin failed in a way that may be over soon: to be tried again. */
+export class Trouble extends Error {
+  override readonly name = 'Trouble'
+}
+
+/** The origin's own refusal of `address`, in the field the caller wrote it in. */
+export function refuse(address: OriginAddress, problem: string, fix: string): AppError {
+  return new AppError('invalid', `Cannot fetch the code from ${address.source}: ${problem}. ${fix}`, {
+    field: `code.${address.kind}`,
+    value: address.source,
+    allowed: fix,
+  })
+}
+
+export function changedMeanwhile(address: OriginAddress): AppError {
+  return new AppError(
+    'conflict',
+    `Cannot fetch the code from ${address.source}: it changed while it was read. Deploy again to take what is there now.`,
+    { retryable: true },
+  )
+}
+
+export function isDown(address: OriginAddress, problem: string): AppError {
+  return new AppError(
+    'capacity',
+    `Cannot fetch the code from ${address.source}: ${problem}. Versions that are deployed run on: their code is kept here. Try again later.`,
+    { retryAfterMs: 30_000 },
+  )
+}
+
+/** What Node says of a connection, in words; null when it says nothing of the kind. */
+export function connectionProblem(error: unknown): string | null {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const words: Readonly<Record<string, string>> = {
+    ECONNREFUSED: 'the connection is refused',
+    ECONNRESET: 'the connection was cut',
+    ECONNABORTED: 'the connection was cut',
+    EPIPE: 'the connection was cut',
+    ERR_STREAM_PREMATURE_CLOSE: 'the connection was cut',
+    ETIMEDOUT: 'it does not answer',
+    EHOSTUNREACH: 'it cannot be reached',
+    ENETUNREACH: 'it cannot be reached',
+    ENOTFOUND: 'its name is not known',
+    EAI_AGAIN: 'its name cannot be looked up',
+  }
+  return (
+    words[code] ??
+    (/^(aborted|socket hang up)$/.test(error instanceof Error ? error.message : '') ? 'the connection was cut' : null)
+  )
+}
+
+/** A certificate that is not trusted will not be in a minute either. */
+export function isCertificateError(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ERR_TLS/.test(code)
+}
