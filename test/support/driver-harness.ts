@@ -36,7 +36,8 @@ export async function driverHarness(parts: DriverHarnessParts): Promise<DriverHa
     get build() {
       if (!isBroken) return build
       isBroken = false
-      return { ...build, digest: `sha256:${'0'.repeat(64)}`, executable: '/usr/bin/no-such-interpreter' } as const
+      const nowhere = `sha256:${'0'.repeat(64)}` as const
+      return { ...build, digest: nowhere, image: nowhere, executable: '/usr/bin/no-such-interpreter' } as const
     },
     folder: path.join(folder, 'instances'),
     codeFolder,
