@@ -1,0 +1,3 @@
+module hearth.dev/runtime
+
+go 1.18
