@@ -139,7 +139,7 @@ for (const language of ['go', 'rust'] as const) {
   test(`a panic of a ${language} handler is FAIL with its place, then the end`, { skip }, async () => {
     const subject = await start(program(language))
     const failure = await failureOf(subject, { do: 'panic' })
-    assert.equal(failure.errorMessage, 'broken é')
+    assert.equal(failure.errorMessage, 'broken \u{e9}')
     assert.match(failure.stackTrace.join('\n'), language === 'go' ? /main\.handle \(.*main\.go:\d+\)/ : /main\.rs:\d+/)
     assert.equal(await subject.exited, 1)
   })
