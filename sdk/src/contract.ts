@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { layerRoutes } from './layer-contract.ts'
 import * as s from './schemas.ts'
 import { storageRoutes } from './storage-contract.ts'
 
@@ -209,6 +210,7 @@ export const routes = {
     scope: 'functions:write',
     summary: 'Whether an artifact is there.',
   },
+  ...layerRoutes,
   ...storageRoutes,
   listRuntimes: {
     method: 'GET',

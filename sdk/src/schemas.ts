@@ -73,6 +73,10 @@ export const configFields = {
     .number()
     .optional()
     .describe('Idle time after which an Instance is removed: 0 to 86400000, default 600000.'),
+  layers: z
+    .array(z.string())
+    .optional()
+    .describe('At most 5 of `NAME:NUMBER`, unpacked below /opt in this order: later ones over earlier ones.'),
   permissions: z
     .array(z.string())
     .optional()
@@ -148,6 +152,7 @@ const versionFields = {
   arch: z.string(),
   freezeAfterMs: z.number(),
   keepAliveMs: z.number(),
+  layers: z.array(z.string()),
   permissions: z.array(z.string()),
   codeDigest: z.string(),
   codeSha256: z.string().describe('Base64 SHA-256 of the uploaded archive.'),

@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import type { routes } from './contract.ts'
 import type * as s from './schemas.ts'
+import type { layerVersion } from './layer-contract.ts'
 import type { storedObject } from './storage-contract.ts'
 
 /* What the contract table says, as types. */
@@ -44,6 +45,7 @@ export type SecretInfo = z.output<typeof s.secretInfo>
 export type Key = z.output<typeof s.key>
 export type Project = z.output<typeof s.project>
 export type AuditEntry = z.output<typeof s.auditEntry>
+export type LayerVersion = z.output<typeof layerVersion>
 export type StoredObject = z.output<typeof storedObject>
 export type ErrorBody = z.output<typeof s.errorBody>['error']
 export type CreateFunctionBody = z.input<typeof s.createFunctionBody>

@@ -20,7 +20,7 @@ export function bindSpec(version: Version, code: Code): BindSpec {
     codeFolder: code.folder,
     codeImage: code.image,
     cacheFolder: code.cacheFolder,
-    layerFolders: [],
+    layerFolders: code.layerFolders,
     memoryMib,
     cpuShare: Math.max(64, Math.round((memoryMib / mibPerCpu) * 1024)),
     network,

@@ -1,21 +1,24 @@
 import type { ArtifactStore } from '../domain/artifact.ts'
+import { unpackTrees, type Trees } from './code-trees.ts'
 import { versionKey, type Version, type VersionRef } from '../domain/function.ts'
 
 /** A Version's files on this node. */
-export interface Code {
-  readonly folder: string
-  readonly cacheFolder: string | null
+export interface Code extends Trees {
   /** All of it as erofs; null where no microVM may run it. */
   readonly image: string | null
 }
 
-/** Where bytecode of `version` is kept: it depends on the code and on the very interpreter. */
+/** Where bytecode of `version` is kept: it depends on the code, on what that imports from layers, and on the very interpreter. */
 export function bytecodeKey(version: Version): string {
-  return `bytecode:${version.codeDigest}:${version.runtimeDigest}`
+  return ['bytecode', version.codeDigest, version.runtimeDigest, ...layerDigests(version)].join(':')
+}
+
+function layerDigests({ layers }: Version): readonly string[] {
+  return layers.map(({ digest }) => digest)
 }
 
 /** The code image of a Version that a microVM may run, else null. */
-export type ImageOf = (version: Version, trees: Pick<Code, 'folder' | 'cacheFolder'>) => Promise<string | null>
+export type ImageOf = (version: Version, trees: Trees) => Promise<string | null>
 
 class NotMade extends Error {}
 
@@ -59,9 +62,9 @@ export class CodeCache {
   }
 
   async #find(version: Version): Promise<Code> {
-    const { folder } = await this.#artifacts.unpack(version.codeDigest)
-    const cacheFolder = await this.#existingCache(version)
-    return { folder, cacheFolder, image: await this.#imageOf(version, { folder, cacheFolder }) }
+    const { folder, layerFolders } = await unpackTrees(this.#artifacts, version)
+    const trees = { folder, layerFolders, cacheFolder: await this.#existingCache(version) }
+    return { ...trees, image: await this.#imageOf(version, trees) }
   }
 
   async #existingCache(version: Version): Promise<string | null> {
@@ -75,5 +78,5 @@ export class CodeCache {
 }
 
 function cacheKey(version: Version): string {
-  return `${versionKey(version)} ${version.codeDigest} ${version.runtimeDigest}`
+  return [versionKey(version), version.codeDigest, version.runtimeDigest, ...layerDigests(version)].join(' ')
 }

@@ -7,6 +7,7 @@ import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild, RuntimeFamily } from '../domain/runtime.ts'
 import { bindMessage, bindSpec, type PlaceNames } from './binding.ts'
 import { bytecodeKey } from './code-cache.ts'
+import type { Trees } from './code-trees.ts'
 import { packBytesMax, parseFilePack, type PackedFile } from './file-pack.ts'
 import type { Instance } from './instance.ts'
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
@@ -14,7 +15,7 @@ import { dirname, join } from 'node:path'
 
 export interface CompileOptions {
   readonly version: Version
-  readonly folder: string
+  readonly trees: Trees
   /** The same as erofs, for a microVM. */
   readonly image: () => Promise<string | null>
   readonly build: RuntimeBuild
@@ -39,8 +40,9 @@ const entriesMax = 2_000
 /** Compiles the code of `version` in a sandbox of its own and keeps the result; returns its folder, or null when there is none.
  *  A failure of the user's code is reported and costs nothing but speed. Throws driver_failed when the sandbox itself fails. */
 export async function makeBytecode(options: CompileOptions): Promise<string | null> {
-  const { version, folder, build, artifacts, logger, report } = options
-  if (build.family === 'provided' || build.isBridged || !(await isWorth(folder, worthBytes[build.family]))) return null
+  const { version, trees, build, artifacts, logger, report } = options
+  if (build.family === 'provided' || build.isBridged || !(await isWorth(trees.folder, worthBytes[build.family])))
+    return null
   try {
     return await artifacts.derived(bytecodeKey(version), async (target) => {
       const files = await compile(options)
@@ -73,10 +75,10 @@ async function isWorth(folder: string, { extension, bytes }: { extension: RegExp
 }
 
 async function compile(options: CompileOptions): Promise<PackedFile[]> {
-  const { version, folder, image, clock, names } = options
+  const { version, trees, image, clock, names } = options
   const instance = await options.boot()
   try {
-    const code = { folder, cacheFolder: null, image: await image() }
+    const code = { ...trees, cacheFolder: null, image: await image() }
     const files = await instance.sandbox.bind({ ...bindSpec(version, code), network: 'none' })
     instance.state = 'binding'
     instance.link.bind(

@@ -15,7 +15,8 @@ import type { Logger } from '../domain/logger.ts'
 import { Adoptions } from './adoptions.ts'
 import { Alarm } from './alarm.ts'
 import { bootContextOf } from './boot-context.ts'
-import { CodeCache, type Code } from './code-cache.ts'
+import { CodeCache } from './code-cache.ts'
+import { unpackTrees, type Trees } from './code-trees.ts'
 import { makeBytecode } from './compile.ts'
 import type { ExecutionHost, Fate } from './execution-host.ts'
 import { Execution } from './execution.ts'
@@ -117,12 +118,12 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   ): Promise<void> {
     if (version.config.isolation === 'vm') await this.#sources.drivers.probeAll()
     const place = this.#sources.placeOf(version)
-    const { folder, bytes, entries } = await this.#options.artifacts.unpack(version.codeDigest)
+    const { bytes, entries, ...trees } = await unpackTrees(this.#options.artifacts, version)
     report(`Unpacked ${entries} entries, ${bytes} bytes.`)
     const cacheFolder = await makeBytecode({
       version,
-      folder,
-      image: () => this.#codeImage(version, { folder, cacheFolder: null }),
+      trees,
+      image: () => this.#codeImage(version, trees),
       build: place.build,
       artifacts: this.#options.artifacts,
       clock: this.clock,
@@ -131,7 +132,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       boot: () => this.#sources.bring(place),
       report,
     })
-    const code = { folder, cacheFolder, image: await this.#codeImage(version, { folder, cacheFolder }) }
+    const code = { ...trees, cacheFolder, image: await this.#codeImage(version, { ...trees, cacheFolder }) }
     this.#code.set(version, code)
     this.#emit({ type: 'cache', digest: version.codeDigest, present: true })
     await this.#sources.prepare(version, code, report)
@@ -318,11 +319,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   }
 
   /** For drivers that take code as an image; null for those that take the folder. */
-  async #codeImage(version: Version, trees: Pick<Code, 'folder' | 'cacheFolder'>): Promise<string | null> {
+  async #codeImage(version: Version, { folder, ...rest }: Trees): Promise<string | null> {
     const { images } = this.#options
     if (images === null || this.#sources.placeOf(version).driver.capabilities.codeForm !== 'image') return null
-    const { folder: codeFolder, cacheFolder } = trees
-    return (await images.codeImage({ codeFolder, cacheFolder, layerFolders: [] }, versionKey(version))).path
+    return (await images.codeImage({ codeFolder: folder, ...rest }, versionKey(version))).path
   }
 
   #refuseStale(execution: Execution, epoch: number): void {

@@ -21,6 +21,10 @@ import invocationList from './commands/invocation-list.ts'
 import keyCreate from './commands/key-create.ts'
 import keyList from './commands/key-list.ts'
 import keyRevoke from './commands/key-revoke.ts'
+import layerDelete from './commands/layer-delete.ts'
+import layerGet from './commands/layer-get.ts'
+import layerList from './commands/layer-list.ts'
+import layerPublish from './commands/layer-publish.ts'
 import nodeList from './commands/node-list.ts'
 import projectCreate from './commands/project-create.ts'
 import projectList from './commands/project-list.ts'
@@ -42,6 +46,7 @@ export const commands: readonly Command[] = [
   ...[functionVersions, functionRollback, functionDelete],
   ...[invocationGet, invocationList, invocationCancel],
   ...[aliasSet, aliasList, aliasDelete],
+  ...[layerPublish, layerList, layerGet, layerDelete],
   ...[storagePut, storageLs, storageGet, storageRm],
   ...[secretSet, secretRotate, secretList, secretDelete],
   ...[keyCreate, keyList, keyRevoke],

@@ -17,6 +17,7 @@ export const groups: Readonly<Record<string, string>> = {
   invocation: 'Receipts: what became of each call',
   kernel: 'What microVMs boot',
   key: 'Credentials and what they may do',
+  layer: 'Files that several functions share, below /opt',
   node: 'Machines that run functions',
   project: 'Name spaces with keys and quotas apart',
   runtime: 'Interpreters that functions run on',

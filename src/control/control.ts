@@ -17,6 +17,7 @@ import { idSource } from './ids.ts'
 import { invocationsApi } from './invocations.ts'
 import { Invoker } from './invoke.ts'
 import { Keys } from './keys.ts'
+import { layersApi } from './layers.ts'
 import { Metrics } from './metrics.ts'
 import { singleNode } from './placement.ts'
 import { Preparations } from './preparations.ts'
@@ -56,7 +57,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const preparations = new Preparations({ agent, logger: options.logger })
   const blobs = new Blobs(options)
   const sources = new CodeSources({ ...options, blobs })
-  const functions = new Functions({ ...options, versions, admission, stats, preparations, sources })
+  const functions = new Functions({ ...options, versions, admission, stats, preparations, sources, blobs })
   await functions.resume()
   const invoker = new Invoker({
     ...options,
@@ -83,6 +84,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     secrets: new Secrets({ store, vault, agent }).api,
     keys: keys.api,
     projects: projects.api,
+    layers: layersApi({ ...options, blobs, sources }),
     storage: storageApi({ ...options, blobs }),
     ...files({ ...options, blobs }),
     async audit(caller, page) {

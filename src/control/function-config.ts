@@ -5,6 +5,7 @@ import { defaultConfig } from '../domain/default-config.ts'
 import type { IsolationPolicy } from '../domain/driver.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, FunctionConfig } from '../domain/function.ts'
+import { checkLayers } from '../domain/layer.ts'
 import { limits } from '../domain/limits.ts'
 import { contracts, defaultContract, isProvided, type Contract, type RuntimeFamily } from '../domain/runtime.ts'
 import { snapshotModes } from '../domain/snapshot.ts'
@@ -69,6 +70,7 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
     reuse: oneOf('reuse', merged.reuse, ['sequential', 'never']),
     snapshot: parseSnapshot(merged.snapshot, contract),
     arch: parseArch(merged.arch, context),
+    layers: checkLayers(merged.layers),
     permissions:
       input.permissions === undefined
         ? merged.permissions

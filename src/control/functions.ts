@@ -7,12 +7,14 @@ import { AppError, invalid } from '../domain/error.ts'
 import type { Arch, DeployedVersion, FunctionConfig, FunctionRecord, Version } from '../domain/function.ts'
 import type { Logger } from '../domain/logger.ts'
 import { namePattern } from '../domain/limits.ts'
-import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
+import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { FunctionWithVersion, NewVersion, PageRequest, Store } from '../domain/store.ts'
 import { Turns } from '../domain/turns.ts'
 import type { Admission } from './admission.ts'
+import type { Blobs } from './blobs.ts'
+import { summaryOf, withDraft } from './draft.ts'
 import type { CodeSources, PinnedCode } from './code-sources.ts'
-import { checkHandlerFor, parseConfig, policyDigest, type ConfigContext } from './function-config.ts'
+import { parseConfig, type ConfigContext } from './function-config.ts'
 import { activeBefore, forgetLeft, forgetUnnamed } from './kept-files.ts'
 import type { Preparations } from './preparations.ts'
 import { demand } from './scopes.ts'
@@ -28,6 +30,7 @@ export interface FunctionsOptions {
   readonly admission: Admission
   readonly preparations: Preparations
   readonly sources: CodeSources
+  readonly blobs: Blobs
   readonly stats: Stats
   readonly clock: Clock
   readonly logger: Logger
@@ -91,18 +94,20 @@ export class Functions {
   ): Promise<FunctionView> {
     const { store, agent } = this.#options
     await this.#refuseTaken(caller.project, name)
-    const draft = await this.#draft(caller, { name, config, code })
-    const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summary(draft) }
-    if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
-    const { record, version } = await this.#deployed(draft, { number: 1, mustLoad }, () =>
-      store.functions.create(draft, audit),
-    ).catch(async (error: unknown) => {
-      // What it printed while it failed to load belongs to no function.
-      await agent.logs.delete(caller.project, name)
-      throw error
-    })
-    this.#options.versions.forget(caller.project, name)
-    return this.#view(record, version)
+    const work = async (draft: NewVersion): Promise<FunctionView> => {
+      const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summaryOf(draft) }
+      if (!wait) return this.#accepted(await store.functions.create(draft, audit, { mustLoad }), mustLoad)
+      const { record, version } = await this.#deployed(draft, { number: 1, mustLoad }, () =>
+        store.functions.create(draft, audit),
+      ).catch(async (error: unknown) => {
+        // What it printed while it failed to load belongs to no function.
+        await agent.logs.delete(caller.project, name)
+        throw error
+      })
+      this.#options.versions.forget(caller.project, name)
+      return this.#view(record, version)
+    }
+    return withDraft(this.#options, caller, { input: { name, config, code, baseLayers: [] }, work })
   }
 
   async #refuseTaken(project: string, name: string): Promise<void> {
@@ -140,15 +145,18 @@ export class Functions {
     const base = await this.#newest(current)
     const config = await this.#merged(caller, input, base)
     const kept = { digest: base.codeDigest, origin: base.codeOrigin }
-    const draft = await this.#draft(caller, { name, config, code: code ?? kept })
-    const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summary(draft) }
-    if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
-    const number = current.record.versionCount + 1
-    const { record, version } = await this.#deployed(draft, { number, mustLoad }, () =>
-      store.functions.publish(draft, audit, current.record.latest),
-    )
-    await this.#repointed(caller.project, name, current.version.number)
-    return this.#view(record, version)
+    const declared = { name, config, code: code ?? kept, baseLayers: base.layers }
+    const work = async (draft: NewVersion): Promise<FunctionView> => {
+      const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summaryOf(draft) }
+      if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
+      const number = current.record.versionCount + 1
+      const { record, version } = await this.#deployed(draft, { number, mustLoad }, () =>
+        store.functions.publish(draft, audit, current.record.latest),
+      )
+      await this.#repointed(caller.project, name, current.version.number)
+      return this.#view(record, version)
+    }
+    return withDraft(this.#options, caller, { input: declared, work })
   }
 
   async #merged(caller: Caller, input: Partial<FunctionConfig>, { config }: Version): Promise<FunctionConfig> {
@@ -250,35 +258,6 @@ export class Functions {
     })
   }
 
-  /** A Version without its number. Throws invalid for code, runtime or secrets that are not there. */
-  async #draft(
-    caller: Caller,
-    { name, config, code: { digest, origin } }: { name: string; config: FunctionConfig; code: PinnedCode },
-  ): Promise<NewVersion> {
-    const { artifacts, runtimes, store } = this.#options
-    const runtime: RuntimeBuild = runtimes.resolve(config.runtime, config.contract)
-    checkHandlerFor(runtime.family, config)
-    const code = await artifacts.stat(digest)
-    if (code === null) throw invalid('code.artifact', digest, 'a digest uploaded before by PUT /v1/artifacts/{sha256}')
-    const wanted = [...new Set(Object.values(config.secrets))]
-    const known = await store.secrets.sealed(caller.project, wanted)
-    const missing = wanted.find((secret) => !known.has(secret))
-    if (missing !== undefined)
-      throw invalid('secrets', missing, 'the name of a secret of this project; make it with "hearth secret set"')
-    return {
-      project: caller.project,
-      functionName: name,
-      config,
-      codeDigest: digest,
-      codeBytes: code.bytes,
-      codeOrigin: origin,
-      runtimeId: runtime.id,
-      runtimeVersion: runtime.version,
-      runtimeDigest: runtime.digest,
-      policyDigest: policyDigest(config),
-    }
-  }
-
   /** Makes the Version invocable, then stores it; of one that fails in between this node keeps nothing. */
   async #deployed(
     draft: NewVersion,
@@ -326,20 +305,5 @@ export class Functions {
 
   async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {
     return this.#turns.run(`${project}/${name}`, work)
-  }
-}
-
-/** What the audit log keeps of a deploy: no environment values. */
-function summary(draft: NewVersion): Record<string, unknown> {
-  const { runtime, handler, memoryMib, timeoutMs, concurrency, network } = draft.config
-  return {
-    code: draft.codeDigest,
-    runtime,
-    runtimeVersion: draft.runtimeVersion,
-    handler,
-    memoryMib,
-    timeoutMs,
-    concurrency,
-    network,
   }
 }

@@ -12,6 +12,7 @@ import type {
   CrashReason,
   FunctionError,
 } from './invocation.ts'
+import type { LayerRef, LayerVersion } from './layer.ts'
 import type { AuditEntry, Key, Project, SecretInfo } from './project.ts'
 import type { RuntimeBuild } from './runtime.ts'
 import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
@@ -140,6 +141,19 @@ export interface Control {
     /** Uses `source` up: the memory of what it delivers is given back. */
     put(caller: Caller, source: Readable, expect: Digest | null): Promise<Artifact>
     stat(caller: Caller, digest: Digest): Promise<Artifact | null>
+  }
+  layers: {
+    /** Unpacks it first: throws what `artifacts.unpack` and `code` can throw. Scope `functions:write`, like `delete`; the others `functions:read`. */
+    publish(
+      caller: Caller,
+      name: string,
+      input: { code: CodeSource; description: string; runtimes: readonly string[] },
+    ): Promise<LayerVersion>
+    list(caller: Caller, page: PageRequest): Promise<Page<LayerVersion>>
+    versions(caller: Caller, name: string): Promise<readonly LayerVersion[]>
+    get(caller: Caller, ref: LayerRef): Promise<LayerVersion>
+    /** Versions of functions that have it keep it. */
+    delete(caller: Caller, ref: LayerRef): Promise<void>
   }
   storage: {
     /** Stores `source` as the newest version of an object, making its bucket. `bytesExpected` null = not known ahead.

@@ -30,6 +30,7 @@ export function defaultConfig(arch: Arch): FunctionConfig {
     arch,
     freezeAfterMs: limits.freezeAfterMs.default,
     keepAliveMs: limits.keepAliveMs.default,
+    layers: [],
     permissions: [],
   }
 }

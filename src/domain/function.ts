@@ -1,5 +1,6 @@
 import type { Digest } from './artifact.ts'
 import type { CodeOrigin } from './code-source.ts'
+import type { PinnedLayer } from './layer.ts'
 import type { Contract, RuntimeId } from './runtime.ts'
 import type { SnapshotMode } from './snapshot.ts'
 
@@ -38,6 +39,8 @@ export interface FunctionConfig {
   readonly arch: Arch
   readonly freezeAfterMs: number
   readonly keepAliveMs: number
+  /** `name:number` of layers, unpacked below /opt in this order: later ones over earlier ones. */
+  readonly layers: readonly string[]
   /** Scopes of the Instance's own identity towards the platform's API; none by default. */
   readonly permissions: readonly string[]
 }
@@ -52,6 +55,8 @@ export interface Version {
   readonly codeBytes: number
   /** Null for code that was uploaded. */
   readonly codeOrigin: CodeOrigin | null
+  /** Of `config.layers`, in their order. */
+  readonly layers: readonly PinnedLayer[]
   readonly runtimeId: RuntimeId
   readonly runtimeVersion: string
   readonly runtimeDigest: Digest

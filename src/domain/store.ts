@@ -1,5 +1,6 @@
 import type { Alias, DeployedVersion, FunctionRecord, Version } from './function.ts'
 import type { Digest } from './artifact.ts'
+import type { LayerRef, LayerVersion } from './layer.ts'
 import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
 import type { AuditEntry, Key, Project, ProjectQuotas, SecretInfo } from './project.ts'
 
@@ -79,8 +80,19 @@ export interface Store {
     versions(project: string, bucket: string, key: string): Promise<readonly StoredObject[]>
     /** One version, or the object with all of them; a bucket goes with its last object. The digests they had. Throws not_found. */
     delete(project: string, ref: ObjectRef, audit: AuditDraft): Promise<readonly Digest[]>
-    /** Whether anything of any project needs these bytes: a Version, or an object. O(Versions) at worst. */
+    /** Whether anything of any project needs these bytes: a Version (as code or layer), an object, or a layer. O(Versions) at worst. */
     names(digest: Digest): Promise<boolean>
+  }
+  layers: {
+    /** The next version of the layer, from 1. Throws not_found (project). */
+    publish(layer: Omit<LayerVersion, 'number' | 'createdAt'>, audit: AuditDraft): Promise<LayerVersion>
+    get(project: string, ref: LayerRef): Promise<LayerVersion | null>
+    /** The newest version that is left of each layer, by name. */
+    list(project: string, page: PageRequest): Promise<Page<LayerVersion>>
+    /** Newest first. */
+    versions(project: string, name: string): Promise<readonly LayerVersion[]>
+    /** Its number is never given out again; the digest that it had. Throws not_found. */
+    delete(project: string, ref: LayerRef, audit: AuditDraft): Promise<Digest>
   }
   aliases: {
     /** Creates or repoints. Throws not_found (function or version), conflict (version not active). */

@@ -4,6 +4,7 @@ import { AppError, invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
 import { artifactOf, codeSourceOf, type CodeSourceBody } from './code-source.ts'
 import { numberOf, page, streamed, type Call, type Handlers, type HandlersOf } from './call.ts'
+import { layerHandlers } from './layer-routes.ts'
 import { storageHandlers } from './storage-routes.ts'
 import { streamLogs } from './log-stream.ts'
 import { aliasJson, functionJson, receiptJson, versionJson } from './views.ts'
@@ -14,7 +15,7 @@ const invocationsDefault = 20
 /** The contract table bound to the control; scopes are checked there. */
 export function handlers(control: Control, version: string): Handlers {
   return {
-    ...{ ...functionHandlers(control), ...storageHandlers(control) },
+    ...{ ...functionHandlers(control), ...layerHandlers(control), ...storageHandlers(control) },
     ...{ ...runHandlers(control), ...tenantHandlers(control), ...own(control, version) },
   }
 }

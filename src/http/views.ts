@@ -41,6 +41,7 @@ function versionFields(version: DeployedVersion): Omit<VersionView, 'createdAt'>
     ...config,
     env: { ...config.env },
     secrets: { ...config.secrets },
+    layers: [...config.layers],
     permissions: [...config.permissions],
     command: [...config.command],
     runtimeId: version.runtimeId,

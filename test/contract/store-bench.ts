@@ -1,6 +1,7 @@
 import type { ManualClock } from '../../src/domain/clock.ts'
 import { defaultConfig } from '../../src/domain/default-config.ts'
 import type { CodeOrigin } from '../../src/domain/code-source.ts'
+import type { PinnedLayer } from '../../src/domain/layer.ts'
 import { AppError } from '../../src/domain/error.ts'
 import type { ErrorCode } from '../../src/domain/error.ts'
 import type { AuditDraft, NewVersion, Page, PageRequest, Store } from '../../src/domain/store.ts'
@@ -15,7 +16,12 @@ export function auditOf(action: string, target: string): AuditDraft {
 
 export function versionOf(
   functionName: string,
-  options: { secrets?: Record<string, string>; code?: string; origin?: CodeOrigin } = {},
+  options: {
+    secrets?: Record<string, string>
+    code?: string
+    origin?: CodeOrigin
+    layers?: readonly PinnedLayer[]
+  } = {},
 ): NewVersion {
   return {
     project: 'p',
@@ -31,6 +37,7 @@ export function versionOf(
     codeDigest: `sha256:${(options.code ?? 'a').repeat(64)}`,
     codeBytes: 1_234,
     codeOrigin: options.origin ?? null,
+    layers: options.layers ?? [],
     runtimeId: 'node24',
     runtimeVersion: '24.1.0',
     runtimeDigest: `sha256:${'b'.repeat(64)}`,

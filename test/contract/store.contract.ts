@@ -7,6 +7,7 @@ import { pendingContract } from './store-pending.contract.ts'
 import { aliasesContract } from './store-aliases.contract.ts'
 import { projectsAndKeysContract } from './store-projects.contract.ts'
 import { secretsContract } from './store-secrets.contract.ts'
+import { layersContract } from './store-layers.contract.ts'
 import { storageContract } from './store-storage.contract.ts'
 import { pagingContract, auditContract } from './store-lists.contract.ts'
 import { concurrencyContract } from './store-concurrency.contract.ts'
@@ -33,6 +34,7 @@ export function storeContract(name: string, open: OpenStore): void {
   projectsAndKeysContract(contract)
   secretsContract(contract)
   storageContract(contract)
+  layersContract(contract)
   pagingContract(contract)
   auditContract(contract)
   concurrencyContract(contract)

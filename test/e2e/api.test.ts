@@ -153,11 +153,15 @@ test('every route refuses a key without its scope with 403, whether or not the n
   for (const row of Object.values<Route>(routes)) {
     if (row.scope === null) continue
     for (const name of ['echo', 'absent']) {
-      const path = row.path.replaceAll('{sha256}', '0'.repeat(64)).replaceAll(/\{\w+\}/g, name)
+      const path = row.path
+        .replaceAll('{sha256}', '0'.repeat(64))
+        .replaceAll('{number}', '1')
+        .replaceAll(/\{\w+(\.{3})?\}/g, name)
       const bodies: Readonly<Record<string, unknown>> = {
         '/v1/functions': { name, runtime: 'node', handler: 'i.h', code: { artifact: `sha256:${'0'.repeat(64)}` } },
         '/v1/keys': { name, scopes: ['invoke:other'] },
         '/v1/projects': { name: 'p' },
+        '/v1/layers/{name}/versions': { code: { artifact: `sha256:${'0'.repeat(64)}` } },
       }
       const body = row.path.includes('aliases/')
         ? { version: 1 }

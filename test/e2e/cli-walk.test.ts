@@ -122,6 +122,14 @@ test('secrets: typed without being shown, piped, rotated, deleted', { skip: noTe
   await walk(['secret', 'delete', 'typed'], /Deleted secret typed/)
 })
 
+test('layers: published, listed, shown, deleted', { skip: noTerminal }, async () => {
+  await walk(['layer', 'publish', 'walked', '--code', code], /Published walked:1 \(\d+ B unpacked\)/)
+  await walk(['layer', 'list'], /walked:1 +any/)
+  await walk(['layer', 'get', 'walked:1'], /code +sha256:[0-9a-f]{64}/)
+  await walk(['layer', 'delete', 'walked:1'], /Deleted layer walked:1/)
+  await walk(['layer', 'get', 'walked:1'], /There is no layer/, { code: 4 })
+})
+
 test('storage: put, listed, brought back, deleted', { skip: noTerminal }, async () => {
   writeFileSync(path.join(folder, 'note.txt'), 'a note')
   await walk(

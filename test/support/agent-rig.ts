@@ -101,6 +101,7 @@ export function versionOf(config: Partial<FunctionConfig> = {}, rest: Partial<Ve
     codeDigest: `sha256:${'c'.repeat(64)}`,
     codeBytes: 1000,
     codeOrigin: null,
+    layers: [],
     runtimeId: fakeBuild.id,
     runtimeVersion: fakeBuild.version,
     runtimeDigest: fakeBuild.digest,

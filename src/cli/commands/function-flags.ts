@@ -49,6 +49,7 @@ export const functionFlags = {
   'init-timeout': { type: 'integer', value: 'S', about: 'time limit of a start (default: 10)' },
   'keep-alive': { type: 'integer', value: 'S', about: 'how long an idle Instance is kept (default: 600)' },
   'freeze-after': { type: 'integer', value: 'MS', about: 'idle time after which its CPUs stop (default: 100)' },
+  layer: { type: 'list', value: 'NAME:N', about: 'layer below /opt, at most 5; later ones over earlier ones' },
   permission: {
     type: 'list',
     value: 'SCOPE',
@@ -101,6 +102,7 @@ export function declaredConfig(flags: FunctionFlagValues) {
     initTimeoutMs: inMs(flags['init-timeout']),
     keepAliveMs: inMs(flags['keep-alive']),
     freezeAfterMs: flags['freeze-after'],
+    layers: flags.layer.length > 0 ? [...flags.layer] : undefined,
     permissions: flags.permission.length > 0 ? [...flags.permission] : undefined,
     description: flags.description,
   }

@@ -38,6 +38,7 @@ function configuration(found: FunctionView): [string, string][] {
     ['idle', `frozen after ${found.freezeAfterMs} ms, kept ${found.keepAliveMs / 1_000} s`],
     ['env', pairs(found.env)],
     ['secrets', pairs(found.secrets)],
+    ['layers', found.layers.join(', ')],
     ['permissions', found.permissions.join(', ')],
     ['code', `${found.codeDigest} (${formatBytes(found.codeBytes)})`],
     ['from', originText(found.codeSource)],

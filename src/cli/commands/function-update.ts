@@ -17,6 +17,7 @@ export default defineCommand({
     runtime: { type: 'text', value: 'RUNTIME', about: 'node, python, or one version: node24, python3.12' },
     handler: { type: 'text', value: 'FILE.FUNCTION', about: 'for example index.handler' },
     ...functionFlags,
+    'no-layers': { type: 'boolean', about: 'no layers any more' },
     ...deployFlags,
   },
   examples: [
@@ -30,6 +31,7 @@ export default defineCommand({
     const client = await context.client()
     const declared = {
       ...declaredConfig(flags),
+      ...(flags['no-layers'] && { layers: [] }),
       ...(flags.runtime !== undefined && { runtime: flags.runtime }),
       ...(flags.handler !== undefined && { handler: flags.handler }),
     }

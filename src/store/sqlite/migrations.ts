@@ -8,6 +8,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0002_version_states': { up: async (db: Kysely<unknown>) => runAll(db, versionStates) },
   '0003_storage': { up: async (db: Kysely<unknown>) => runAll(db, storageTables) },
   '0004_code_origins': { up: async (db: Kysely<unknown>) => runAll(db, codeOrigins) },
+  '0005_layers': { up: async (db: Kysely<unknown>) => runAll(db, layerTables) },
 }
 
 async function first(db: Kysely<unknown>): Promise<void> {
@@ -140,3 +141,29 @@ const storageTables = [
 
 /** Where code came from that was not uploaded; null for what was. */
 const codeOrigins = [`alter table versions add column code_origin_json text`]
+
+/** Layers, and which of them a Version has: pinned, since a layer may go while the Version stays. */
+const layerTables = [
+  `create table layers (
+    project text not null references projects (name),
+    name text not null,
+    version_count integer not null,
+    primary key (project, name)
+  ) strict, without rowid`,
+  `create table layer_versions (
+    project text not null,
+    name text not null,
+    number integer not null,
+    description text not null,
+    runtimes_json text not null,
+    digest text not null,
+    bytes integer not null,
+    unpacked_bytes integer not null,
+    origin_json text,
+    created_at integer not null,
+    primary key (project, name, number),
+    foreign key (project, name) references layers (project, name)
+  ) strict, without rowid`,
+  `create index layer_versions_by_digest on layer_versions (digest)`,
+  `alter table versions add column layers_json text not null default '[]'`,
+]

@@ -10,6 +10,8 @@ export interface Schema {
   functions: FunctionTable
   versions: VersionTable
   version_secrets: VersionSecretTable
+  layers: LayerTable
+  layer_versions: LayerVersionTable
   buckets: BucketTable
   objects: ObjectTable
   aliases: AliasTable
@@ -47,6 +49,7 @@ export interface VersionTable {
   code_digest: Digest
   code_bytes: number
   code_origin_json: string | null
+  layers_json: Generated<string>
   runtime_id: RuntimeId
   runtime_version: string
   runtime_digest: Digest
@@ -64,6 +67,25 @@ export interface VersionSecretTable {
   function_name: string
   number: number
   secret: string
+}
+
+export interface LayerTable {
+  project: string
+  name: string
+  version_count: number
+}
+
+export interface LayerVersionTable {
+  project: string
+  name: string
+  number: number
+  description: string
+  runtimes_json: string
+  digest: Digest
+  bytes: number
+  unpacked_bytes: number
+  origin_json: string | null
+  created_at: number
 }
 
 export interface BucketTable {

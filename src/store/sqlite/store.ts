@@ -50,6 +50,13 @@ export async function openSqliteStore({
       delete: call('functions.delete'),
       referencedCode: call('functions.referencedCode'),
     },
+    layers: {
+      publish: call('layers.publish'),
+      get: call('layers.get'),
+      list: call('layers.list'),
+      versions: call('layers.versions'),
+      delete: call('layers.delete'),
+    },
     storage: {
       put: call('storage.put'),
       get: call('storage.get'),

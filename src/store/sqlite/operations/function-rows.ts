@@ -1,4 +1,5 @@
 import type { CodeOrigin } from '../../../domain/code-source.ts'
+import type { PinnedLayer } from '../../../domain/layer.ts'
 import { directContract } from '../../../domain/default-config.ts'
 import type { FunctionConfig, FunctionRecord, DeployedVersion, VersionState } from '../../../domain/function.ts'
 import type { FunctionWithVersion, NewVersion, Pending } from '../../../domain/store.ts'
@@ -65,12 +66,13 @@ function toRecord(row: FunctionRow): FunctionRecord {
   }
 }
 
-/** What rows from before there were contracts lack. */
-const olderConfig = { ...directContract, instanceConcurrency: 1 }
+/** What rows from before there were contracts and layers lack. */
+const olderConfig = { ...directContract, instanceConcurrency: 1, layers: [] }
 
 export function toVersion(row: VersionRow): DeployedVersion {
   const config: FunctionConfig = { ...olderConfig, ...JSON.parse(row.config_json) }
   const codeOrigin: CodeOrigin | null = JSON.parse(row.code_origin_json ?? 'null')
+  const layers: readonly PinnedLayer[] = JSON.parse(row.layers_json)
   return {
     project: row.project,
     functionName: row.function_name,
@@ -79,6 +81,7 @@ export function toVersion(row: VersionRow): DeployedVersion {
     codeDigest: row.code_digest,
     codeBytes: row.code_bytes,
     codeOrigin,
+    layers,
     runtimeId: row.runtime_id,
     runtimeVersion: row.runtime_version,
     runtimeDigest: row.runtime_digest,
@@ -106,6 +109,7 @@ export async function insertVersion(
       code_digest: draft.codeDigest,
       code_bytes: draft.codeBytes,
       code_origin_json: draft.codeOrigin === null ? null : JSON.stringify(draft.codeOrigin),
+      layers_json: JSON.stringify(draft.layers),
       runtime_id: draft.runtimeId,
       runtime_version: draft.runtimeVersion,
       runtime_digest: draft.runtimeDigest,

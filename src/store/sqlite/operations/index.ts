@@ -3,6 +3,7 @@ import * as audit from './audit.ts'
 import type { Context } from './context.ts'
 import * as functions from './functions.ts'
 import * as keys from './keys.ts'
+import * as layers from './layers.ts'
 import * as meta from './meta.ts'
 import * as preparations from './preparations.ts'
 import * as projects from './projects.ts'
@@ -25,6 +26,9 @@ export const reads = {
   'keys.list': keys.list,
   'secrets.sealed': secrets.sealed,
   'secrets.list': secrets.list,
+  'layers.get': layers.get,
+  'layers.list': layers.list,
+  'layers.versions': layers.versions,
   'storage.get': storage.get,
   'storage.bucket': storage.bucket,
   'storage.buckets': storage.buckets,
@@ -51,6 +55,8 @@ export const writes = {
   'keys.revoke': keys.revoke,
   'secrets.set': secrets.set,
   'secrets.delete': secrets.remove,
+  'layers.publish': layers.publish,
+  'layers.delete': layers.remove,
   'storage.put': storage.put,
   'storage.delete': storage.remove,
   'meta.set': meta.set,

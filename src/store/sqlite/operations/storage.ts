@@ -108,15 +108,20 @@ export async function remove(
 }
 
 export async function names({ db }: Context, digest: Digest): Promise<boolean> {
-  const object = await db.selectFrom('objects').select('seq').where('digest', '=', digest).limit(1).executeTakeFirst()
-  if (object !== undefined) return true
-  const version = await db
+  const object = await db.selectFrom('objects').select('seq').where('digest', '=', digest).limit(1).execute()
+  if (object.length > 0) return true
+  const layer = await db.selectFrom('layer_versions').select('number').where('digest', '=', digest).limit(1).execute()
+  if (layer.length > 0) return true
+  const code = await db.selectFrom('versions').select('number').where('code_digest', '=', digest).limit(1).execute()
+  if (code.length > 0) return true
+  // O(Versions): 10 ms at 10,000, at the deletion of what nothing else names.
+  const pinned = await db
     .selectFrom('versions')
     .select('number')
-    .where('code_digest', '=', digest)
+    .where(({ eb }) => eb(sql`instr(layers_json, ${digest})`, '>', 0))
     .limit(1)
-    .executeTakeFirst()
-  return version !== undefined
+    .execute()
+  return pinned.length > 0
 }
 
 async function ensureBucket(context: Context, project: string, name: string): Promise<void> {
