@@ -54,7 +54,7 @@ export const configKeys = {
     type: 'boolean',
     default: false,
     about:
-      'The functions here belong to people who do not trust one another: emulated machines (QEMU without KVM), which are no boundary between them, run none unless emulation is allow.',
+      'The functions here belong to people who do not trust one another: emulated machines (QEMU without KVM), which are no boundary between them, run none unless emulation is allow, and code from s3Endpoint is fetched with a secret of the project alone.',
   },
   emulation: {
     type: 'choice',
