@@ -38,6 +38,35 @@ async function sendChunks(chunks, response) {
   }
 }
 
+/** Sends what a generator yields, text or bytes. A plain object as its first part is the head, as in AWS's prelude: {statusCode, headers, cookies}. */
+async function sendParts(parts, response) {
+  for await (const part of parts) {
+    const isData = typeof part === 'string' || part instanceof Uint8Array
+    if (!isData && (response.isStarted || typeof part !== 'object' || part === null))
+      throw new RuntimeError(
+        'Runtime.InvalidResponse',
+        `A generator must yield strings or bytes, not ${part === null ? 'null' : typeof part}.`,
+      )
+    if (!response.isStarted) {
+      const type = typeof part === 'string' ? 'text/plain; charset=utf-8' : 'application/octet-stream'
+      sendPrelude(isData ? {} : part, type, response)
+      if (!isData) continue
+    }
+    await response.write(typeof part === 'string' ? Buffer.from(part) : part)
+    if (response.isGone) return
+  }
+  if (!response.isStarted) sendPrelude({}, 'application/octet-stream', response)
+}
+
+/** Sends the head that `metadata` describes. */
+function sendPrelude(metadata, contentType, response) {
+  const { statusCode = 200, headers = {}, cookies = [] } = metadata || {}
+  const pairs = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)])
+  if (!pairs.some(([name]) => name === 'content-type')) pairs.push(['content-type', contentType])
+  for (const cookie of cookies) pairs.push(['set-cookie', String(cookie)])
+  response.head(statusCode, pairs)
+}
+
 function isResponse(value) {
   return (
     typeof value === 'object' &&
@@ -83,4 +112,4 @@ function parseOrUndefined(payload) {
   }
 }
 
-module.exports = { requestOf, sendResponse, sendChunks, isResponse, isJson }
+module.exports = { requestOf, sendResponse, sendChunks, sendParts, sendPrelude, isResponse, isJson }

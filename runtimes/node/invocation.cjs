@@ -1,7 +1,7 @@
 'use strict'
 const { Context } = require('./context.cjs')
 const { RuntimeError } = require('./errors.cjs')
-const { isJson, isResponse, requestOf, sendChunks, sendResponse } = require('./fetch-handler.cjs')
+const { isJson, isResponse, requestOf, sendChunks, sendParts, sendResponse } = require('./fetch-handler.cjs')
 const { Response, streamingHandler } = require('./response.cjs')
 const { Type, creditStepBytes, windowBytes } = require('./wire.cjs')
 
@@ -114,6 +114,10 @@ class Invocation {
       ) {
         response.head(200, [['content-type', 'application/octet-stream']])
         await sendChunks(result, response)
+        return response.end(this.context.hasOpenWork)
+      }
+      if (typeof result.next === 'function' && (result[Symbol.asyncIterator] || result[Symbol.iterator])) {
+        await sendParts(result, response)
         return response.end(this.context.hasOpenWork)
       }
     }

@@ -1,5 +1,6 @@
 'use strict'
 const { Writable } = require('node:stream')
+const { sendPrelude } = require('./fetch-handler.cjs')
 const { payloadBytesMax } = require('./wire.cjs')
 
 /** What `awslambda.streamifyResponse` hands to its handler. */
@@ -41,11 +42,7 @@ class ResponseStream extends Writable {
 
   sendHead() {
     if (this.response.isStarted) return
-    const { statusCode = 200, headers = {}, cookies = [] } = this.metadata || {}
-    const pairs = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)])
-    if (!pairs.some(([name]) => name === 'content-type')) pairs.push(['content-type', this.contentType])
-    for (const cookie of cookies) pairs.push(['set-cookie', String(cookie)])
-    this.response.head(statusCode, pairs)
+    sendPrelude(this.metadata, this.contentType, this.response)
   }
 }
 

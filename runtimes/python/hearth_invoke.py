@@ -86,14 +86,29 @@ class Invocation:
         return self._finish(DATA, data, context)
 
     def _answer_parts(self, parts, context, output):
-        """A generator's parts as they come: text, or bytes, as the first one is."""
+        """A generator's parts as they come: text, or bytes, as the first one is. A dict as the first part is the head, as in AWS's
+        prelude: {"statusCode", "headers", "cookies"}."""
         is_begun = False
-        for part in parts:
-            if not is_begun:
-                is_begun = True
-                self._channel.send(HEAD, 0, self._stream, _text if isinstance(part, str) else _octets)
-            output.flush()
-            self.send_body(part.encode() if isinstance(part, str) else part)
+        try:
+            for part in parts:
+                if not is_begun:
+                    is_begun = True
+                    if isinstance(part, dict):
+                        from hearth_head import head_payload
+
+                        self._channel.send(HEAD, 0, self._stream, head_payload(part))
+                        continue
+                    self._channel.send(HEAD, 0, self._stream, _text if isinstance(part, str) else _octets)
+                output.flush()
+                self.send_body(part.encode() if isinstance(part, str) else part)
+                # Credit that came is taken here too; a CANCEL ends a generator that never waits for any.
+                while self._channel.has_input():
+                    self._receive()
+        except Cancelled:
+            # Its own `finally` runs now and not whenever it is collected.
+            if hasattr(parts, "close"):
+                parts.close()
+            raise
         if not is_begun:
             self._channel.send(HEAD, 0, self._stream, _octets)
         output.flush()
@@ -114,7 +129,10 @@ class Invocation:
         self._channel.send_bytes(encode_frame(DATA, flags, self._stream, data))
 
     def _wait_for_credit(self):
-        """Reads the channel for the credit of this stream. What is for later is kept."""
+        self._receive()
+
+    def _receive(self):
+        """Reads one frame from the channel for the credit of this stream. What is for later is kept."""
         type_, flags, stream, payload = frame = self._channel.read()
         if type_ == PING and flags == 0:
             self._channel.send(PING, PONG, 0, payload)

@@ -45,7 +45,7 @@ class _OwnModules:
 
     @staticmethod
     def find_spec(name, _path=None, _target=None):
-        if name not in ("hearth_snapshot", "hearth_identity"):
+        if name not in ("hearth_snapshot", "hearth_identity", "hearth_head"):
             return None
         here = os.path.dirname(os.path.abspath(__file__))
         return FileFinder(here, (SourceFileLoader, [".py"])).find_spec(name)

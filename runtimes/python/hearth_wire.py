@@ -139,6 +139,7 @@ class Channel:
         self._decoder = FrameDecoder()
         self._frames = deque()
         self._lock = allocate_lock()
+        self._poll = None
         os.set_blocking(fd, True)
         os.set_inheritable(fd, False)
 
@@ -153,6 +154,17 @@ class Channel:
                 raise EOFError
             self._frames.extend(self._decoder.push(chunk))
         return self._frames.popleft()
+
+    def has_input(self):
+        """Whether `read` would find something now."""
+        if self._frames:
+            return True
+        if self._poll is None:
+            from select import POLLIN, poll
+
+            self._poll = poll()
+            self._poll.register(self._fd, POLLIN)
+        return bool(self._poll.poll(0))
 
     def put_back(self, frames):
         """Lets `read` give these frames once more, before all others."""

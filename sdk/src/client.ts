@@ -65,6 +65,19 @@ export interface ObjectContent {
   readonly etag: string
 }
 
+/** A reply that is read as it comes. Reading `body` to its end means that it is whole: a stream that was cut rejects. */
+export interface InvokeStream {
+  readonly status: number
+  /** Null for a reply that came as a stream: it succeeded if `body` comes to its end, else `getInvocation` has the outcome. */
+  readonly outcome: string | null
+  readonly functionError: string | null
+  readonly invocationId: string
+  readonly version: number | null
+  readonly start: string | null
+  readonly headers: Headers
+  readonly body: AsyncIterable<Uint8Array>
+}
+
 /** One method per row of the contract table: `client.getFunction({ name })`, `client.createFunction({ body })`. */
 type RouteMethods = {
   [Id in Exclude<RouteId, 'invoke'>]: (args: Arguments<Routes[Id]>) => Promise<ReplyOf<Routes[Id]>>
@@ -74,6 +87,8 @@ type RouteMethods = {
 export type HearthClient = RouteMethods & {
   readonly url: string
   invoke(name: string, payload: Uint8Array | string, options?: InvokeOptions): Promise<InvokeResult>
+  /** The same with the result as it comes; not with `wantLogTail`. */
+  invokeStream(name: string, payload: Uint8Array | string, options?: InvokeOptions): Promise<InvokeStream>
   /** Uploads `bytes` unless they are there; returns their digest. */
   uploadArtifact(bytes: Uint8Array): Promise<string>
   /** The same as `getObject`, as a stream. */
@@ -94,6 +109,8 @@ export function createClient(options: ClientOptions): HearthClient {
     url: transport.url,
     invoke: async (name: string, payload: Uint8Array | string, settings: InvokeOptions = {}) =>
       transport.invoke(name, payload, settings),
+    invokeStream: async (name: string, payload: Uint8Array | string, settings: InvokeOptions = {}) =>
+      transport.invokeStream(name, payload, settings),
     uploadArtifact: async (bytes: Uint8Array) => transport.upload(bytes),
     openObject: async (args: Arguments<Routes['getObject']>): Promise<ObjectContent> => {
       const { body, headers } = await transport.request(routes.getObject, args)
@@ -157,7 +174,7 @@ class Transport {
     }
   }
 
-  async invoke(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<InvokeResult> {
+  async #post(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<Response> {
     const headers = {
       'content-type': options.contentType ?? 'application/json',
       ...(options.timeoutMs !== undefined && { 'hearth-timeout-ms': String(options.timeoutMs) }),
@@ -166,12 +183,34 @@ class Transport {
       ...options.headers,
     }
     const body = typeof payload === 'string' ? payload : new Uint8Array(payload)
-    const reply = await this.send(`/v1/functions/${encodeURIComponent(name)}/invoke`, {
+    return this.send(`/v1/functions/${encodeURIComponent(name)}/invoke`, {
       method: 'POST',
       headers,
       body,
       ...(options.signal && { signal: options.signal }),
     })
+  }
+
+  async invokeStream(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<InvokeStream> {
+    const headers = { ...options.headers, 'hearth-stream': 'true' }
+    const reply = await this.#post(name, payload, { ...options, headers })
+    const invocationId = reply.headers.get('hearth-invocation-id')
+    if (invocationId === null) throw await failure(reply)
+    const version = reply.headers.get('hearth-version')
+    return {
+      status: reply.status,
+      outcome: reply.headers.get('hearth-outcome'),
+      functionError: reply.headers.get('hearth-function-error'),
+      invocationId,
+      version: version === null ? null : Number(version),
+      start: reply.headers.get('hearth-start'),
+      headers: reply.headers,
+      body: reply.body ?? new Blob([]).stream(),
+    }
+  }
+
+  async invoke(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<InvokeResult> {
+    const reply = await this.#post(name, payload, options)
     const outcome = reply.headers.get('hearth-outcome')
     if (outcome === null) throw await failure(reply)
     const version = reply.headers.get('hearth-version')

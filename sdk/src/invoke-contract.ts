@@ -20,6 +20,11 @@ export const invokeRequestHeaders: readonly HeaderRow[] = [
     about: '0 (first) to 5 (last) among those that wait for the same function; 3 if left out.',
   },
   { name: 'Hearth-Log', about: '`tail`: the reply carries the last 4 KiB of the log of this invocation.' },
+  {
+    name: 'Hearth-Stream',
+    about:
+      '`true`: the reply comes as the function makes it (at most 200 MiB, setting `streamReplyMib`), under the status and headers that were known at its first byte. How it ended is in the trailers `Hearth-Outcome`, `Hearth-Effect`, `Hearth-Function-Error` and `Server-Timing`. One that was cut: a client that sent `TE: trailers` reads the outcome there, for any other the connection breaks off before the end. A function that fails before its first byte is answered as without. Not together with `Hearth-Log: tail`. A client that reads slowly slows the function; one that leaves cancels the invocation.',
+  },
   { name: 'traceparent', about: 'W3C trace context; handed to the function.' },
 ]
 

@@ -117,12 +117,17 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   onData(chunk: Buffer): void {
     if (this.isOver) return
     this.#bytesOut += chunk.length
-    if (this.#bytesOut > limits.payloadBytesMax) {
+    const { isStreamed = false, replyBytesMax = limits.payloadBytesMax } = this.request
+    if (this.#bytesOut > replyBytesMax) {
       const fate = this.#abandon('response too large')
-      return this.#finish({ outcome: 'failed', effect: 'completed', error: responseTooLarge(), fate })
+      return this.#finish({ outcome: 'failed', effect: 'completed', error: responseTooLarge(replyBytesMax), fate })
     }
-    this.#chunks.push(chunk)
+    if (!isStreamed) this.#chunks.push(chunk)
     this.#tell({ type: 'data', chunk })
+  }
+
+  onCredit(bytes: number): void {
+    if (!this.isOver) this.#tell({ type: 'credit', bytes })
   }
 
   onEnd(openWork: boolean): void {
@@ -183,8 +188,9 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     this.#finish({ outcome: 'rejected', effect: 'never_started', error, refused, fate: 'keep' })
   }
 
-  /** Sends what came so far from `fromOffset` on, then everything that follows. */
-  attach(fromOffset: number, receive: (frame: ExecuteUp) => void): void {
+  /** Sends what came so far from `fromOffset` on, then everything that follows; null for one that is streamed: its bytes are gone. */
+  attach(fromOffset: number, receive: (frame: ExecuteUp) => void): ExecuteCall | null {
+    if (this.request.isStreamed === true) return null
     const { instance } = this
     if (instance !== null && this.#source !== null)
       receive({ type: 'started', instance: instance.id, start: this.#source, coldCause: this.start?.cause ?? null })
@@ -195,6 +201,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
       skip = Math.max(0, skip - chunk.length)
     }
     this.#receivers.push(receive)
+    return this
   }
 
   /** A line of its output, for a caller who wants the tail. */

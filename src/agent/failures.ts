@@ -2,7 +2,6 @@ import type { AttemptResult } from '../domain/agent.ts'
 import type { Exit } from '../domain/driver.ts'
 import { toAppError } from '../domain/error.ts'
 import type { CrashReason, FunctionError } from '../domain/invocation.ts'
-import { limits } from '../domain/limits.ts'
 
 /* What the platform says of an invocation that user code did not end by itself. The types are Lambda's where it has one. */
 
@@ -46,8 +45,8 @@ export function cancelled(reason: string): FunctionError {
   return plain('Hearth.Cancelled', `Cancelled: ${reason}.`)
 }
 
-export function responseTooLarge(): FunctionError {
-  return plain('Function.ResponseSizeTooLarge', `Response payload size exceeded ${limits.payloadBytesMax} bytes.`)
+export function responseTooLarge(bytesMax: number): FunctionError {
+  return plain('Function.ResponseSizeTooLarge', `Response payload size exceeded ${bytesMax} bytes.`)
 }
 
 export function initTimeout(afterMs: number): Failure {

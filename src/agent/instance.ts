@@ -129,11 +129,9 @@ export class Instance {
   invoke(execution: Execution): InvokeStream {
     this.invocations++
     this.isTouched = true
-    const { invocationId, deadline, contentType, traceparent } = execution.request
-    const stream = this.link.invoke(
-      { id: invocationId, deadlineMs: deadline, contentType, traceparent, kind: 'invoke' },
-      execution,
-    )
+    const { invocationId, deadline, contentType, traceparent, http } = execution.request
+    const message = { id: invocationId, deadlineMs: deadline, contentType, traceparent, kind: 'invoke' } as const
+    const stream = this.link.invoke(http === undefined ? message : { ...message, http }, execution)
     this.running.set(execution, stream.id)
     return stream
   }

@@ -185,9 +185,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     fromOffset: number,
     receive: (frame: ExecuteUp) => void,
   ): Promise<ExecuteCall | null> {
-    const execution = this.#executions.get(invocationId)
-    execution?.attach(fromOffset, receive)
-    return execution ?? null
+    return this.#executions.get(invocationId)?.attach(fromOffset, receive) ?? null
   }
 
   async evict(filter: EvictFilter): Promise<number> {

@@ -2,7 +2,7 @@ import { styleText } from 'node:util'
 
 /** A stream the CLI writes to. */
 export interface Sink {
-  write(text: string | Uint8Array): unknown
+  write(text: string | Uint8Array, taken?: (error?: Error | null) => void): unknown
   readonly isTTY?: boolean
   readonly columns?: number
 }
@@ -21,6 +21,8 @@ export interface Output {
   readonly columns: number
   /** The result: raw text or bytes on stdout. */
   readonly result: (text: string | Uint8Array) => void
+  /** A piece of the result; resolves when stdout has taken it. */
+  readonly resultPart: (bytes: Uint8Array) => Promise<void>
   /** One JSON document (or, for streams, one JSON line) on stdout. */
   readonly json: (value: unknown, options?: { line?: boolean }) => void
   /** A line for people, on stdout: what a listing or a view prints. */
@@ -61,6 +63,12 @@ export function createOutput({ stdout, stderr, env, isJson }: OutputOptions): Ou
     result: (text) => {
       clear()
       stdout.write(text)
+    },
+    resultPart: async (bytes) => {
+      clear()
+      await new Promise<void>((resolve, reject) =>
+        stdout.write(bytes, (error) => (error === null || error === undefined ? resolve() : reject(error))),
+      )
     },
     json: (value, options) => {
       clear()

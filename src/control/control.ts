@@ -4,6 +4,7 @@ import type { Clock } from '../domain/clock.ts'
 import type { Control } from '../domain/control.ts'
 import type { IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
+import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { Store } from '../domain/store.ts'
@@ -43,6 +44,8 @@ export interface ControlOptions {
   readonly arch: Arch
   readonly isolation?: IsolationPolicy
   readonly version: string
+  /** Longest reply that is passed on as it comes; default: `limits.streamMib`. */
+  readonly streamReplyMib?: number
 }
 
 /** Everything the HTTP API can ask for, over the parts handed in. Makes the default project on first use. */
@@ -64,6 +67,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     ...{ versions, admission, placement, stats, preparations },
     newId: idSource(),
     startedAt: clock.nowMs(),
+    streamBytesMax: (options.streamReplyMib ?? limits.streamMib.default) * 2 ** 20,
   })
   const losses = (): number => receipts.losses().droppedReceipts
   const metrics = new Metrics({ stats, agent, version: options.version, losses })

@@ -25,6 +25,7 @@ export interface InvokerOptions {
   readonly newId: (nowMs: number) => string
   /** Epoch ms: older Versions that are cold are so because of a restart. */
   readonly startedAt: number
+  readonly streamBytesMax: number
 }
 
 /** Runs invocations: version, admission, node, receipt. The warm path has no promise in it. */
@@ -33,6 +34,7 @@ export class Invoker implements RunHost {
   readonly placement: Placement
   readonly receipts: { append(receipt: Receipt): void }
   readonly newId: (nowMs: number) => string
+  readonly streamBytesMax: number
   readonly active = new ActiveRuns<Run>()
   readonly #options: InvokerOptions
   /** The gate of a Version's function. The cache hands out the same Version each time, which spares the path two look-ups by text. */
@@ -44,6 +46,7 @@ export class Invoker implements RunHost {
     this.placement = options.placement
     this.receipts = options.receipts
     this.newId = options.newId
+    this.streamBytesMax = options.streamBytesMax
   }
 
   invoke(request: InvokeRequest, done: (reply: InvokeReply) => void): (reason: string) => void {

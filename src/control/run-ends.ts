@@ -1,6 +1,5 @@
 import type { AttemptResult } from '../domain/agent.ts'
 import type { CrashReason } from '../domain/invocation.ts'
-import { limits } from '../domain/limits.ts'
 import type { Rejection } from './admission.ts'
 
 /** How an Invocation ends that no Instance answered. */
@@ -13,8 +12,8 @@ export interface Unanswered {
 }
 
 /** The result of an attempt that answered more than anybody takes. */
-export function tooLarge(result: AttemptResult): AttemptResult {
-  const errorMessage = `Response payload size exceeded ${limits.payloadBytesMax} bytes.`
+export function tooLarge(result: AttemptResult, bytesMax: number): AttemptResult {
+  const errorMessage = `Response payload size exceeded ${bytesMax} bytes.`
   const error = { errorType: 'Function.ResponseSizeTooLarge', errorMessage, stackTrace: [] }
   return { ...result, outcome: 'failed', error, crashReason: null }
 }

@@ -4,6 +4,8 @@ import type { InvokeReply, InvokeRequest } from '../domain/control.ts'
 import type { Version } from '../domain/function.ts'
 import type { ColdCause, FunctionError, Phase, Receipt } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
+import { BodyFeed } from './body-feed.ts'
+import { emptyBody, ReplyIntake } from './reply-intake.ts'
 import type { ActiveRuns, Linked } from './active-runs.ts'
 import type { Candidate, FunctionGate, Rejection } from './admission.ts'
 import type { Placement } from './placement.ts'
@@ -16,6 +18,8 @@ export interface RunHost {
   readonly receipts: { append(receipt: Receipt): void }
   readonly active: ActiveRuns<Run>
   readonly newId: (nowMs: number) => string
+  /** Longest reply that is passed on as it comes. */
+  readonly streamBytesMax: number
   coldHint(gate: FunctionGate, version: Version): ColdCause | null
 }
 
@@ -26,10 +30,7 @@ export interface RunHost {
  */
 type RunState = 'new' | 'queued' | 'running' | 'done'
 
-const emptyBody = new Uint8Array(0)
 const noPhases: readonly Phase[] = []
-/** The consumer's credit is given back in steps, as on the wire. */
-const creditStepBytes = 65_536
 /** A wait shorter than this is the price of the clock. */
 const queueMsMin = 0.05
 
@@ -55,10 +56,10 @@ export class Run implements Candidate, Linked<Run> {
   #queuedMs = 0
   #admittedMs = 0
   #instance: string | null = null
-  #head: InvokeReply['head'] = null
-  #chunks: Uint8Array[] = []
-  #bytes = 0
-  #owedCredit = 0
+  readonly #intake: ReplyIntake
+  /** Hands on a request body that is not in memory. */
+  readonly #feed: BodyFeed | null
+  #start: Pick<InvokeReply, 'start' | 'coldCause'> = { start: null, coldCause: null }
 
   constructor(host: RunHost, request: InvokeRequest, done: (reply: InvokeReply) => void) {
     this.#host = host
@@ -68,6 +69,9 @@ export class Run implements Candidate, Linked<Run> {
     this.#acceptedMs = host.clock.monotonicMs()
     this.id = host.newId(this.#acceptedAt)
     this.deadline = request.deadline ?? Infinity
+    const bytesMax = request.sink === undefined ? limits.payloadBytesMax : host.streamBytesMax
+    this.#intake = new ReplyIntake(bytesMax, request.sink)
+    this.#feed = request.source === undefined ? null : new BodyFeed(request.source)
     host.active.add(this)
   }
 
@@ -114,7 +118,7 @@ export class Run implements Candidate, Linked<Run> {
     this.#admittedMs = hasWaited ? this.#host.clock.monotonicMs() : this.#queuedMs
     this.#state = 'running'
     this.#agent = this.#host.placement.pick(version)
-    const { contentType, traceparent, wantLogTail, payload } = this.request
+    const { contentType, traceparent, wantLogTail, payload, sink, http } = this.request
     const call = this.#agent.execute(
       {
         invocationId: this.id,
@@ -126,13 +130,16 @@ export class Run implements Candidate, Linked<Run> {
         traceparent,
         coldHint: this.#coldHint,
         wantLogTail,
+        ...(sink !== undefined && { isStreamed: true, replyBytesMax: this.#intake.bytesMax }),
+        ...(http !== undefined && { http }),
       },
       (frame) => this.#receive(frame),
     )
     // An agent may answer before `execute` returns.
     if (!this.#isRunning()) return
     this.#call = call
-    call.send({ type: 'data', chunk: payload, last: true })
+    if (this.#feed === null) call.send({ type: 'data', chunk: payload, last: true })
+    else this.#feed.connect(call)
   }
 
   onExpired(): void {
@@ -177,35 +184,40 @@ export class Run implements Candidate, Linked<Run> {
       case 'data':
         return this.#receiveData(frame.chunk)
       case 'head':
-        this.#head = { status: frame.status, headers: frame.headers }
-        return
+        this.#intake.head = { status: frame.status, headers: frame.headers }
+        return this.#begin()
       case 'started':
         this.#instance = frame.instance
-        return
+        this.#start = { start: frame.start, coldCause: frame.coldCause }
+        return this.#feed?.open()
+      case 'credit':
+        return this.#feed?.taken(frame.bytes)
       case 'result':
         return this.#receiveResult(frame.result)
     }
   }
 
   #receiveData(chunk: Uint8Array): void {
-    this.#bytes += chunk.length
     // An agent stops at the same limit; one that does not must not fill our memory.
-    if (this.#bytes > limits.payloadBytesMax) {
-      this.#chunks = []
-      return this.cancel('response too large')
-    }
-    this.#chunks.push(chunk)
-    this.#owedCredit += chunk.length
-    if (this.#owedCredit < creditStepBytes) return
-    this.#call?.send({ type: 'credit', bytes: this.#owedCredit })
-    this.#owedCredit = 0
+    if (!this.#intake.hasRoom(chunk.length)) return this.cancel('response too large')
+    this.#begin()
+    const credit = this.#intake.take(chunk)
+    if (credit > 0) this.#call?.send({ type: 'credit', bytes: credit })
+  }
+
+  /** The first part of a reply that is passed on as it comes. */
+  #begin(): void {
+    if (!this.#intake.isToBegin) return
+    const version = this.#version?.number ?? 0
+    const known = { invocationId: this.id, version, ...this.#start, phases: this.#phases(noPhases) }
+    this.#intake.begin(known, (bytes) => this.#call?.send({ type: 'credit', bytes }))
   }
 
   #receiveResult(result: AttemptResult): void {
     const gate = this.#gate
     if (gate === null) return
     if (result.refused === null) {
-      this.#reply(this.#bytes > limits.payloadBytesMax ? tooLarge(result) : result)
+      this.#reply(this.#intake.isOver ? tooLarge(result, this.#intake.bytesMax) : result)
       return gate.leave()
     }
     this.#call = null
@@ -253,8 +265,8 @@ export class Run implements Candidate, Linked<Run> {
       error: result.error,
       rejection: null,
       logTail: result.logTail,
-      head: isGood ? this.#head : null,
-      body: isGood ? this.#body() : emptyBody,
+      head: isGood ? this.#intake.wholeHead() : null,
+      body: isGood ? this.#intake.wholeBody() : emptyBody,
     })
   }
 
@@ -283,16 +295,11 @@ export class Run implements Candidate, Linked<Run> {
 
   #end(receipt: Receipt): void {
     this.#state = 'done'
+    this.#feed?.close()
     this.#host.active.remove(this)
     if (this.#gate === null) return
     this.#gate.figures.ended(receipt.outcome ?? 'rejected', receipt.durationMs, receipt.coldCause)
     this.#host.receipts.append(receipt)
-  }
-
-  #body(): Uint8Array {
-    const [first] = this.#chunks
-    if (first === undefined) return emptyBody
-    return this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks, this.#bytes)
   }
 
   /** The control's own phases before the agent's. */
@@ -335,8 +342,8 @@ export class Run implements Candidate, Linked<Run> {
       bytesFetched: 0,
       ephemeralBytesPeak: result?.ephemeralBytesPeak ?? 0,
       storageOps: 0,
-      requestBytes: payload.length,
-      responseBytes: this.#bytes,
+      requestBytes: payload.length + (this.#feed?.bytes ?? 0),
+      responseBytes: this.#intake.bytes,
       error,
     }
   }

@@ -28,6 +28,20 @@ export interface ExecuteRequest {
   readonly coldHint: ColdCause | null
   /** Whether the caller wants the last `limits.logTailBytes` of the log with the result. */
   readonly wantLogTail: boolean
+  /** The caller passes the reply on as it comes: nothing of it is kept here, so it cannot be attached to. Default: false. */
+  readonly isStreamed?: boolean
+  /** A longer reply fails with `Function.ResponseSizeTooLarge`. Default: `limits.payloadBytesMax`. */
+  readonly replyBytesMax?: number
+  /** The request whose body the data is, for a Version with contract `http`. */
+  readonly http?: HttpRequestHead
+}
+
+/** An HTTP request without its body. */
+export interface HttpRequestHead {
+  readonly method: string
+  /** Path and query as they came. */
+  readonly target: string
+  readonly headers: readonly (readonly [string, string])[]
 }
 
 /** Caller -> agent. `last` ends the request body. */
@@ -35,6 +49,9 @@ export type ExecuteDown =
   | { readonly type: 'data'; readonly chunk: Uint8Array; readonly last: boolean }
   | { readonly type: 'credit'; readonly bytes: number }
   | { readonly type: 'cancel'; readonly reason: string }
+
+/** What an Instance takes of a request body before it says, by `credit`, that it has consumed some. */
+export const requestWindowBytes = 262_144
 
 /** Agent -> caller. `started` comes at most once, `result` exactly once and last. Both may come before `execute` returns.
  *  Give the length of each `data` back as `credit`: without it a result stops at the guest's first window of 256 KiB. */
@@ -47,6 +64,8 @@ export type ExecuteUp =
     }
   | { readonly type: 'head'; readonly status: number; readonly headers: readonly (readonly [string, string])[] }
   | { readonly type: 'data'; readonly chunk: Uint8Array }
+  /** The Instance consumed so many bytes of the request body and takes as many more. */
+  | { readonly type: 'credit'; readonly bytes: number }
   | { readonly type: 'result'; readonly result: AttemptResult }
 
 export interface AttemptResult {
@@ -165,7 +184,7 @@ export interface Agent {
   cancel(invocationId: string, reason: string): Promise<boolean>
   get(invocationId: string): Promise<{ state: 'starting' | 'running'; instance: string | null } | null>
   list(): Promise<readonly InstanceInfo[]>
-  /** Re-joins the output of a running execution; null when it is not running here. */
+  /** Re-joins the output of a running execution; null when it is not running here, or its reply is streamed: nothing is kept of that. */
   attach(invocationId: string, fromOffset: number, receive: (frame: ExecuteUp) => void): Promise<ExecuteCall | null>
   /** Retires warm Instances of a Version (or of all Versions of a function, or one that holds a secret); busy ones finish first. */
   evict(filter: { project: string; functionName?: string; version?: number; secret?: string }): Promise<number>

@@ -1,4 +1,4 @@
-import type { AgentStatus, LogLine } from './agent.ts'
+import type { AgentStatus, HttpRequestHead, LogLine } from './agent.ts'
 import type { Artifact, Digest } from './artifact.ts'
 import type { CodeSource } from './code-source.ts'
 import type { Alias, DeployedVersion, FunctionConfig, FunctionRecord } from './function.ts'
@@ -79,6 +79,31 @@ export interface InvokeRequest {
   readonly priority: number
   readonly traceparent: string | null
   readonly wantLogTail: boolean
+  /** Takes the reply as it comes; left out: the reply comes whole. */
+  readonly sink?: ReplySink
+  /** The HTTP request that a Version with contract `http` is to serve. */
+  readonly http?: HttpRequestHead
+  /** The body of that request as it comes; `payload` is then empty. */
+  readonly source?: RequestSource
+}
+
+/** What is known of a reply when its first part comes. */
+export type ReplyStart = Pick<InvokeReply, 'invocationId' | 'version' | 'start' | 'coldCause' | 'phases' | 'head'>
+
+/** Takes a reply as it comes. Nothing is called before there is something to pass on: an invocation that ends without has its whole story in `done`.
+ *  After `begin` the function's status has gone out and a failure can only be told at the end; `done` then has no head and no body. */
+export interface ReplySink {
+  /** Once. `credit` gives back what the consumer took of `data`: without it the function stops after 256 KiB. */
+  begin(start: ReplyStart, credit: (bytes: number) => void): void
+  /** `chunk` is a view of what was read. */
+  data(chunk: Uint8Array): void
+}
+
+/** Hands on a request body as it comes. */
+export interface RequestSource {
+  /** Called once, when there is an Instance. It may be `requestWindowBytes` ahead of what `taken` has told. */
+  open(write: (chunk: Uint8Array, last: boolean) => void): void
+  taken(bytes: number): void
 }
 
 /** What the caller of an invocation is told; `http` maps it to status, headers and body by docs/reference/contracts.md. */

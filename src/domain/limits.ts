@@ -15,6 +15,8 @@ export const limits = {
   envBytesMax: 4_096,
   /** One request or response body of an invocation. */
   payloadBytesMax: 6 * 1024 * 1024,
+  /** One reply that is passed on as it comes, and one request body that a Version with contract `http` gets as it comes; settings streamReplyMib, streamRequestMib. */
+  streamMib: { min: 1, max: 1_048_576, default: 200 },
   archive: {
     bytesMax: 250 * 1024 * 1024,
     unpackedBytesMax: 1024 * 1024 * 1024,

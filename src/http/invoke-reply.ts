@@ -1,4 +1,4 @@
-import type { InvokeReply } from '../domain/control.ts'
+import type { InvokeReply, ReplyStart } from '../domain/control.ts'
 import type { ErrorCode } from '../domain/error.ts'
 import type { Outcome } from '../domain/invocation.ts'
 
@@ -37,8 +37,40 @@ const ownHeaders = new Set([
 export function replyStatus(reply: InvokeReply): number {
   if (reply.rejection?.kind === 'own_limit') return 429
   if (reply.error?.errorType === responseTooLarge) return 502
-  const own = reply.head?.status
-  return own !== undefined && own >= 200 && own <= 599 ? own : statusOfOutcome[reply.outcome]
+  return ownStatus(reply) ?? statusOfOutcome[reply.outcome]
+}
+
+/** The function's own status, where it is one that can end an exchange. */
+export function ownStatus({ head }: Pick<InvokeReply, 'head'>): number | null {
+  return head !== null && head.status >= 200 && head.status <= 599 ? head.status : null
+}
+
+/** Headers of a reply that is passed on as it comes: how it ends is in its trailers. */
+export function streamHeaders(start: ReplyStart): string[] {
+  const headers = [
+    'Hearth-Invocation-Id',
+    start.invocationId,
+    'Hearth-Version',
+    String(start.version),
+    'Server-Timing',
+    serverTiming(start),
+  ]
+  if (start.start !== null) headers.push('Hearth-Start', startText(start))
+  pushOwnHeaders(headers, start)
+  return headers
+}
+
+export const streamTrailers = 'Hearth-Outcome, Hearth-Effect, Hearth-Function-Error, Server-Timing'
+
+/** How a reply ended whose status had gone out before. */
+export function trailersOf(reply: InvokeReply): [string, string][] {
+  const { outcome, effect, error } = reply
+  return [
+    ['Hearth-Outcome', outcome],
+    ['Hearth-Effect', effect],
+    ...(error === null ? [] : [['Hearth-Function-Error', headerText(error.errorType)] as [string, string]]),
+    ['Server-Timing', serverTiming(reply)],
+  ]
 }
 
 /** Name, value, name, value: the form node:http writes without making an object of it. */
@@ -57,11 +89,7 @@ export function replyHeaders(reply: InvokeReply, { status, bytes }: { status: nu
   ]
   // These two have no body: a length would make the client wait for one.
   if (status !== 204 && status !== 304) headers.push('Content-Length', String(bytes))
-  if (reply.start !== null)
-    headers.push(
-      'Hearth-Start',
-      reply.start === 'warm' ? 'warm' : `cold;source=${reply.start};cause=${reply.coldCause ?? 'first'}`,
-    )
+  if (reply.start !== null) headers.push('Hearth-Start', startText(reply))
   if (reply.outcome === 'failed' && reply.error !== null)
     headers.push('Hearth-Function-Error', headerText(reply.error.errorType))
   if (reply.rejection !== null)
@@ -72,15 +100,24 @@ export function replyHeaders(reply: InvokeReply, { status, bytes }: { status: nu
       `${reply.rejection.resource};${reply.rejection.cause}`,
     )
   if (reply.logTail !== null) headers.push('Hearth-Log-Result', Buffer.from(reply.logTail).toString('base64'))
+  pushOwnHeaders(headers, reply)
+  return headers
+}
+
+function startText({ start, coldCause }: Pick<InvokeReply, 'start' | 'coldCause'>): string {
+  return start === 'warm' ? 'warm' : `cold;source=${start ?? 'boot'};cause=${coldCause ?? 'first'}`
+}
+
+/** What the function set itself, as far as it may, and a type in any case. */
+function pushOwnHeaders(headers: string[], { head }: Pick<InvokeReply, 'head'>): void {
   let hasType = false
-  for (const [name, value] of reply.head?.headers ?? []) {
+  for (const [name, value] of head?.headers ?? []) {
     const lower = name.toLowerCase()
     if (ownHeaders.has(lower) || lower.startsWith('hearth-')) continue
     hasType ||= lower === 'content-type'
     headers.push(name, value)
   }
   if (!hasType) headers.push('Content-Type', 'application/json')
-  return headers
 }
 
 /** What outcomes that are neither a result nor the function's own error look like to a client that knows error codes only. */
@@ -107,7 +144,7 @@ export function failureBody({ outcome, effect, error, invocationId }: InvokeRepl
   }
 }
 
-function serverTiming({ phases }: InvokeReply): string {
+function serverTiming({ phases }: Pick<InvokeReply, 'phases'>): string {
   let text = ''
   for (const { phase, durationMs } of phases)
     text += `${text === '' ? '' : ', '}${phase};dur=${Math.round(durationMs * 1000) / 1000}`

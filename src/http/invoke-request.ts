@@ -1,11 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Caller, InvokeRequest } from '../domain/control.ts'
+import type { Caller, InvokeRequest, ReplySink } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 
 /** A JSON body up to this size is checked here (about 1 ms); a larger one is left to the runtime, so that it cannot stall everybody else's calls. */
 const jsonCheckBytesMax = 256 * 1024
 const priorityDefault = 3
+const streamedLog = 'A streamed reply has no place for the log: leave Hearth-Log out, or read the log afterwards.'
 const traceparentPattern = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 
 export interface InvokeParts {
@@ -15,6 +16,8 @@ export interface InvokeParts {
   /** Nothing was sent: `payload` is `{}`. */
   readonly isEmpty: boolean
   readonly nowMs: () => number
+  /** Takes the reply of a caller who asks for it as it comes. */
+  readonly sink: ReplySink
 }
 
 /** What the caller asks for. Throws invalid, naming the header or the body. Headers: docs/reference/contracts.md. */
@@ -25,6 +28,11 @@ export function parseInvoke(headers: IncomingHttpHeaders, parts: InvokeParts): I
   if (!isEmpty && payload.length <= jsonCheckBytesMax && isJson(contentType)) checkJson(payload)
   const log = headers['hearth-log']
   if (log !== undefined && log !== 'tail' && log !== 'none') throw invalid('Hearth-Log', log, '"tail" or "none"')
+  const stream = headers['hearth-stream']
+  if (stream !== undefined && stream !== 'true' && stream !== 'false')
+    throw invalid('Hearth-Stream', stream, '"true" or "false"')
+  if (stream === 'true' && log === 'tail')
+    throw invalid('Hearth-Log', log, 'left out with Hearth-Stream: true', streamedLog)
   const traceparent = headers['traceparent']
   return {
     caller: parts.caller,
@@ -36,6 +44,7 @@ export function parseInvoke(headers: IncomingHttpHeaders, parts: InvokeParts): I
     priority: wholeNumber('Hearth-Priority', headers['hearth-priority'], { min: 0, max: 5 }) ?? priorityDefault,
     traceparent: typeof traceparent === 'string' && traceparentPattern.test(traceparent) ? traceparent : null,
     wantLogTail: log === 'tail',
+    ...(stream === 'true' && { sink: parts.sink }),
   }
 }
 

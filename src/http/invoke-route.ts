@@ -1,13 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
-import type { Caller, Control, InvokeReply, InvokeRequest } from '../domain/control.ts'
+import type { Caller, Control, InvokeReply, InvokeRequest, ReplySink, ReplyStart } from '../domain/control.ts'
 import { AppError, toAppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { unauthorized, type Authentication } from './auth.ts'
 import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
-import { failureBody, replyHeaders, replyStatus } from './invoke-reply.ts'
+import { failureBody, ownStatus, replyHeaders, replyStatus } from './invoke-reply.ts'
+import { streamHeaders, streamTrailers, trailersOf } from './invoke-reply.ts'
 import { parseInvoke } from './invoke-request.ts'
+import { StreamReply } from './stream-reply.ts'
 
 /* The path of an invocation through HTTP: node:http alone, no framework, no promise when everything is in memory. */
 
@@ -69,10 +71,10 @@ export class InvokeRoute {
 }
 
 /*
- *  start --caller and version in memory--> read body --> invoke --> answer --> closed
+ *  start --caller and version in memory--> read body --> invoke --(begin --> data*)--> answer --> closed
  *     \-----ask the store------------------^      (a client that goes away cancels; a refusal answers from anywhere)
  */
-class Exchange {
+class Exchange implements ReplySink {
   readonly #route: InvokeRoute
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
@@ -82,6 +84,7 @@ class Exchange {
   #bytes = 0
   #cancel: ((reason: string) => void) | null = null
   #isAnswered = false
+  #stream: StreamReply | null = null
 
   constructor(route: InvokeRoute, request: IncomingMessage, response: ServerResponse, target: InvokeTarget) {
     this.#route = route
@@ -144,6 +147,7 @@ class Exchange {
         payload,
         isEmpty: first === undefined,
         nowMs: this.#route.nowMs,
+        sink: this,
       })
     } catch (error) {
       return this.#refuse(error)
@@ -152,8 +156,33 @@ class Exchange {
     if (!this.#isAnswered) this.#cancel = cancel
   }
 
+  begin(start: ReplyStart, credit: (bytes: number) => void): void {
+    const response = this.#response
+    this.#stream = new StreamReply(response, credit)
+    if (response.destroyed) return
+    const status = ownStatus(start) ?? 200
+    const headers = streamHeaders(start)
+    // Without chunks there is no place for trailers.
+    if (this.#request.httpVersion === '1.1' && status !== 204 && status !== 304) headers.push('Trailer', streamTrailers)
+    response.writeHead(status, headers)
+    // With the first bytes if they come with it, else alone.
+    process.nextTick(() => response.flushHeaders())
+  }
+
+  data(chunk: Uint8Array): void {
+    this.#stream?.write(chunk)
+  }
+
+  /** The status of a stream has gone out: a client that reads trailers finds the failure there, any other sees the connection break off. */
+  #endStream(stream: StreamReply, reply: InvokeReply): void {
+    const readsTrailers = /\btrailers\b/i.test(String(this.#request.headers.te))
+    if (reply.outcome === 'succeeded' || readsTrailers) stream.end(trailersOf(reply))
+    else stream.cut()
+  }
+
   #answer(reply: InvokeReply): void {
     this.#isAnswered = true
+    if (this.#stream !== null) return this.#endStream(this.#stream, reply)
     const response = this.#response
     if (response.destroyed) return
     const body = reply.outcome === 'succeeded' ? reply.body : Buffer.from(JSON.stringify(failureBody(reply)))

@@ -1,3 +1,5 @@
+import { limits } from '../domain/limits.ts'
+
 /** One setting of the platform: flag, environment variable and hearth.yaml key share its name, in their own spelling. */
 export type ConfigKey = {
   /** One sentence. */
@@ -106,6 +108,19 @@ export const configKeys = {
     max: 16_777_216,
     defaultText: '0 = three quarters of the machine',
     about: 'Memory that all Instances may hold together, by their declared limits.',
+  },
+  streamReplyMib: {
+    type: 'integer',
+    unit: 'MiB',
+    ...limits.streamMib,
+    about: 'Longest reply that is passed on as it comes; one that comes whole has at most 6 MiB.',
+  },
+  streamRequestMib: {
+    type: 'integer',
+    unit: 'MiB',
+    ...limits.streamMib,
+    about:
+      'Longest request body that a function with contract http gets as it comes; any other gets at most 6 MiB, whole.',
   },
   poolSize: {
     type: 'integer',

@@ -42,7 +42,7 @@ const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'j
 const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
 const arch: Arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
 
-const { poolSize, vmPoolSize, vmFunctionPoolSize, vmPrespawn } = config
+const { poolSize, vmPoolSize, vmFunctionPoolSize, vmPrespawn, streamReplyMib } = config
 const poolSizes = { poolSize, vmPoolSize, vmFunctionPoolSize, vmPrespawn }
 
 /** After this long the end itself is what hangs. */
@@ -100,7 +100,7 @@ async function start(undo: Undo): Promise<void> {
   const status = await registered(agent, opened)
 
   const origins = openOrigins({ ...originSettings(config), clock, logger })
-  const about = { arch, version: appVersion, isolation: isolationPolicy(config), origins }
+  const about = { arch, version: appVersion, isolation: isolationPolicy(config), origins, streamReplyMib }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
   const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })

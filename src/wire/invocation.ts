@@ -13,6 +13,8 @@ export interface InvokeHandlers {
   onEnd(openWork: boolean): void
   onFail(error: FunctionError, openWork: boolean): void
   onIdle(): void
+  /** The guest consumed `bytes` of the event. */
+  onCredit?(bytes: number): void
 }
 
 export interface InvokeStream {
@@ -84,7 +86,7 @@ export class Invocation implements InvokeStream {
       case FrameType.idle:
         return this.#receiveIdle()
       case FrameType.credit:
-        return this.#send.grant(payload.readUInt32BE(0))
+        return this.#receiveCredit(payload.readUInt32BE(0))
       case FrameType.cancel:
         return this.#send.abort()
       default:
@@ -99,6 +101,11 @@ export class Invocation implements InvokeStream {
     if (flags === 0) return
     this.#end(FrameType.data, flags)
     this.#handlers.onEnd((flags & Flag.openWork) !== 0)
+  }
+
+  #receiveCredit(bytes: number): void {
+    this.#send.grant(bytes)
+    this.#handlers.onCredit?.(bytes)
   }
 
   #receiveHead(payload: Buffer): void {

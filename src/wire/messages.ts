@@ -1,3 +1,4 @@
+import type { HttpRequestHead } from '../domain/agent.ts'
 import { AppError } from '../domain/error.ts'
 import type { FunctionError } from '../domain/invocation.ts'
 import type { Contract } from '../domain/runtime.ts'
@@ -57,13 +58,6 @@ export interface InvokeMessage {
   readonly kind: 'invoke' | 'compile' | 'identity'
   /** A whole HTTP request, for a Version with contract `http`; its body is the stream's DATA. */
   readonly http?: HttpRequestHead
-}
-
-export interface HttpRequestHead {
-  readonly method: string
-  /** Path and query as they came. */
-  readonly target: string
-  readonly headers: readonly (readonly [string, string])[]
 }
 
 export interface Head {

@@ -4,6 +4,7 @@ import { exitCodeOf } from '../exit-codes.ts'
 import { formatMs, type Output } from '../output.ts'
 import { readData } from '../read-input.ts'
 import { renderReceipt } from '../receipt.ts'
+import { invokeOptions, invokeStreamed } from '../streamed-invoke.ts'
 
 export default defineCommand({
   name: 'function invoke',
@@ -30,6 +31,7 @@ export default defineCommand({
       about: 'give up after so long, at most the time limit of the function',
       min: 1,
     },
+    stream: { type: 'boolean', about: 'print the result as it comes' },
     log: { type: 'boolean', about: 'print the last 4 KiB of its log to stderr' },
     tail: { type: 'boolean', about: 'the same' },
     receipt: { type: 'boolean', about: 'print the receipt to stderr: where each millisecond went' },
@@ -43,13 +45,13 @@ export default defineCommand({
     const { output } = context
     const client = await context.client()
     const data = await readData(flags.data, context)
+    if (flags.stream) return invokeStreamed(context, { name: args.name, data, flags })
     const startedAt = performance.now()
     output.status(`invoking ${args.name} ...`)
     const reply = await client
       .invoke(args.name, data, {
         wantLogTail: flags.log || flags.tail,
-        ...(flags['content-type'] !== undefined && { contentType: flags['content-type'] }),
-        ...(flags.timeout !== undefined && { timeoutMs: flags.timeout * 1_000 }),
+        ...invokeOptions(flags),
       })
       .finally(() => output.status(''))
     const roundTripMs = performance.now() - startedAt
