@@ -6,8 +6,10 @@
 //! 4. What remains of it supervises the runtime (supervisor.rs, outputs.rs, proxy.rs, wire.rs).
 //!
 //! In a microVM the same program is PID 1, init and supervisor in one (init).
+//! As `bridge` it is the runtime in front of a program that speaks HTTP (bridge).
 
 mod arguments;
+mod bridge;
 mod cgroup;
 mod control;
 mod egress;
@@ -46,6 +48,7 @@ fn main() {
         _ if is_initramfs => init::run_initramfs(),
         Some("initramfs") => init::run_initramfs(),
         Some("init") => init::run(),
+        Some("bridge") => bridge::run(),
         Some("up") => up::run(&words[1..]),
         // The runtime of a probe's sandbox.
         Some("selftest") => probe::selftest(),

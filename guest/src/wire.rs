@@ -15,10 +15,13 @@ pub const HELLO: u8 = 1;
 pub const CONFIGURE: u8 = 2;
 pub const BIND: u8 = 3;
 pub const READY: u8 = 4;
+pub const INVOKE: u8 = 5;
+pub const HEAD: u8 = 6;
 pub const DATA: u8 = 7;
 pub const CREDIT: u8 = 8;
 pub const END: u8 = 9;
 pub const FAIL: u8 = 10;
+pub const IDLE: u8 = 11;
 pub const LOG: u8 = 12;
 pub const OPEN: u8 = 13;
 pub const CANCEL: u8 = 14;
@@ -30,6 +33,8 @@ pub const SHUTDOWN: u8 = 19;
 pub const STATS: u8 = 22;
 
 pub const FIN: u8 = 1;
+/// With FIN, of the guest on odd streams: IDLE follows.
+pub const OPEN_WORK: u8 = 2;
 /// On PING and STATS: the answer.
 pub const ANSWER: u8 = 1;
 

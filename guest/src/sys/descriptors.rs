@@ -28,6 +28,12 @@ pub fn set_blocking(fd: RawFd) -> io::Result<()> {
     check_int(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) }).map(drop)
 }
 
+/// Keeps `fd` from programs that are exec'd.
+pub fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    check_int(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
 /// A duplicate with a number of at least `min`, closed on exec.
 pub fn dup_above(fd: RawFd, min: RawFd) -> io::Result<RawFd> {
     // SAFETY: takes plain numbers.

@@ -160,6 +160,20 @@ pub fn set_name(name: &str) {
     }
 }
 
+pub fn hostname() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: the kernel writes at most `name.len()` bytes into `name`.
+    unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
+    let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..length]).into_owned()
+}
+
+/// Fresh randomness from the kernel.
+pub fn draw_random(bytes: &mut [u8]) -> io::Result<()> {
+    // SAFETY: the kernel fills at most `bytes.len()` bytes; up to 256 come at once and whole.
+    check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as libc::c_long).map(drop)
+}
+
 pub fn set_hostname(name: &str) -> io::Result<()> {
     // SAFETY: the kernel reads `name.len()` bytes.
     check_int(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)

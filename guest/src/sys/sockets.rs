@@ -101,3 +101,56 @@ pub fn receive_message(socket: RawFd, bytes: &mut [u8]) -> io::Result<(usize, Op
         Ok((count, fd))
     }
 }
+
+/// A listener on 127.0.0.1, in the network that the caller is in. Does not block.
+pub fn listen_loopback(port: u16) -> io::Result<OwnedFd> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    let (fd, one, address) = (socket.as_raw_fd(), 1 as libc::c_int, loopback(port));
+    // SAFETY: option and address live over their calls, and the lengths are theirs.
+    unsafe {
+        check_int(libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, (&one as *const libc::c_int).cast(), 4))?;
+        let length = std::mem::size_of::<libc::sockaddr_in>() as u32;
+        check_int(libc::bind(fd, (&address as *const libc::sockaddr_in).cast(), length))?;
+        check_int(libc::listen(fd, 64))?;
+    }
+    Ok(socket)
+}
+
+/// A connection to 127.0.0.1, which may still be in the making: then it becomes writable, or fails, later.
+pub fn connect_loopback(port: u16) -> io::Result<OwnedFd> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    let address = loopback(port);
+    let length = std::mem::size_of::<libc::sockaddr_in>() as u32;
+    // SAFETY: `address` lives over the call and `length` is its size.
+    match check_int(unsafe { libc::connect(socket.as_raw_fd(), (&address as *const libc::sockaddr_in).cast(), length) })
+    {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+fn loopback(port: u16) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(std::net::Ipv4Addr::LOCALHOST).to_be() },
+        sin_zero: [0; 8],
+    }
+}
+
+/// The next connection that waits at a listener; it does not block.
+pub fn accept(listener: RawFd) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: null asks for no address.
+    own(libc::c_long::from(unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) }))
+}
+
+/// Short answers leave at once.
+pub fn set_nodelay(socket: RawFd) -> io::Result<()> {
+    let one: libc::c_int = 1;
+    // SAFETY: the option lives over the call, and the length is its own.
+    check_int(unsafe {
+        libc::setsockopt(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&one as *const libc::c_int).cast(), 4)
+    })
+    .map(drop)
+}

@@ -1,0 +1,42 @@
+//! From BIND to a program that runs.
+
+use super::bind::{Bind, Contract};
+use super::failure::Failure;
+use super::host::Host;
+use super::lambda::Lambda;
+use super::program::{self, Program};
+use super::serve::{Bridge, Dialect};
+
+const EXTENSIONS: &str = "/opt/extensions";
+
+/// What is to be served. A program that speaks frames takes the process over instead, and this does not come back.
+pub fn start(mut host: Host, bound: Bind) -> Result<Bridge, Failure> {
+    if bound.is_compile {
+        host.go_nonblocking();
+        return Bridge::new(host, bound, Dialect::Nothing, Vec::new());
+    }
+    bound.enter()?;
+    if bound.contract == Contract::RuntimeApi && bound.command.is_empty() && program::speaks_frames() {
+        return Err(program::become_native(&bound));
+    }
+    host.go_nonblocking();
+    match bound.contract {
+        Contract::RuntimeApi => start_lambda(host, bound),
+        Contract::Http | Contract::Azure | Contract::Handler => {
+            Err(Failure::new("Runtime.InvalidContract", "The bridge does not serve this contract."))
+        }
+    }
+}
+
+/// Listening first: programs ask as soon as they run.
+fn start_lambda(host: Host, bound: Bind) -> Result<Bridge, Failure> {
+    let command = bound.command_or(&["/var/task/bootstrap", "/opt/bootstrap"])?;
+    let extensions = program::files_of(EXTENSIONS);
+    let lambda = Lambda::listen(&bound, extensions.len())?;
+    let env = bound.environment();
+    let mut programs = vec![Program::start(command, &env)?];
+    for file in extensions {
+        programs.push(Program::start(vec![file], &env)?);
+    }
+    Bridge::new(host, bound, Dialect::Lambda(Box::new(lambda)), programs)
+}
