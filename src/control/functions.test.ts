@@ -238,13 +238,13 @@ test('functions: mustLoad reaches the agent, also for what is prepared later', a
 test("a platform that ends takes up again what it had accepted, and calls no failure of its own doing the code's", async (t) => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-pending-'))
   t.after(async () => rm(folder, { recursive: true, force: true }))
-  const first = await startScripted(scriptedAgent(), folder)
+  const first = await startScripted(scriptedAgent(), { folder })
   const held = holdDeploys(first)
   await create('survivor', { wait: false, mustLoad: true }, first)
   await first.control.drain(0)
   held.fail(new Error('The agent is closing.'))
   await first.close()
-  const second = await startScripted(scriptedAgent(), folder)
+  const second = await startScripted(scriptedAgent(), { folder })
   assert.equal((await invoking('survivor', {}, second)).outcome, 'succeeded')
   const { version } = await second.control.functions.get(admin, 'survivor')
   assert.equal(version.state, 'active')
@@ -332,12 +332,12 @@ test('delete: what a deploy that was under way still made is forgotten after it'
 
 test('createControl: what an earlier platform left of Versions that are gone is forgotten', async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-kept-'))
-  const first = await startScripted(scriptedAgent(), folder)
+  const first = await startScripted(scriptedAgent(), { folder })
   await create('stays', { wait: true, mustLoad: false }, first)
   await first.close()
   const agent = scriptedAgent()
   agent.files = [...kept('stays', 1, 9), ...kept('gone', 3)]
-  const second = await startScripted(agent, folder)
+  const second = await startScripted(agent, { folder })
   try {
     await until(async () => agent.files.length === 1)
     assert.deepEqual(agent.files, kept('stays', 1))

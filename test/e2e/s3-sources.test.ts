@@ -295,6 +295,13 @@ test(
     const sha256 = createHash('sha256').update(zip).digest('hex')
     const closed = create('no', { https: `${origin}/code.zip`, sha256 })
     await refused(closed, 400, 'code.https', /localhost is not an address of the internet.*allowPrivateSources/)
+    for (const host of ['127.0.0.1', '[::1]', '169.254.169.254'])
+      await refused(
+        create('no', { https: `https://${host}/`, sha256 }),
+        400,
+        'code.https',
+        /is not an address of the inter/,
+      )
     await refused(create('no', { https: `${origin}/code.zip` }), 400, 'code.sha256', /must be the hex SHA-256/)
     await refused(create('no', { https: 'https://a:b@example.com/', sha256 }), 400, 'code.https', /without a user name/)
     await refused(create('no', { https: 'http://example.com/', sha256 }), 400, 'code.https', /must be an https/)

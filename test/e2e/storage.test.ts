@@ -162,6 +162,51 @@ test('storage: bytes that a function runs on, or that were just uploaded, stay w
   assert.ok(existsSync(blobOf(hexOf(fresh))))
 })
 
+test('storage: a function from s3:// is pinned: neither a new object nor none changes it', async () => {
+  const zip = await zipOf({ 'index.js': 'exports.handler = async () => "from a bucket"' })
+  const stored = (await call(platform, 'PUT', '/v1/storage/functions/f.zip', zip)).json()
+  const made = ['--name', 'bucket', '--runtime', 'node', '--handler', 'index.handler', '--code', 's3://functions/f.zip']
+  const { stderr, code } = await platform.cli(['function', 'create', ...made])
+  assert.equal(code, 0, stderr)
+  await call(platform, 'PUT', '/v1/storage/functions/f.zip', Buffer.from('no zip at all'))
+  assert.equal((await call(platform, 'DELETE', '/v1/storage/functions/f.zip')).status, 204)
+  assert.ok(existsSync(blobOf(hexOf(zip))))
+  assert.equal((await invoke(platform, 'bucket')).body.toString(), '"from a bucket"')
+  const { codeSource } = (await call(platform, 'GET', '/v1/functions/bucket')).json()
+  const { fetchedAt, ...rest } = codeSource as Record<string, unknown>
+  assert.equal(typeof fetchedAt, 'number')
+  const facts = { etag: hexOf(zip), versionId: stored['versionId'] }
+  assert.deepEqual(rest, { kind: 'storage', source: 's3://functions/f.zip', endpoint: null, ...facts })
+})
+
+test('storage: what cannot be code from a bucket is told by field, and the function stays as it was', async () => {
+  await call(platform, 'PUT', '/v1/storage/functions/text.zip', Buffer.from('no zip at all'))
+  const update = async (code: unknown) => call(platform, 'PATCH', '/v1/functions/bucket', { code })
+  const rows = [
+    [{ s3: 's3://functions/text.zip' }, 400, 'Cannot unpack the archive'],
+    [{ s3: 's3://functions/absent.zip' }, 404, 's3://functions/absent.zip'],
+    [{ s3: 's3://absent/a.zip' }, 404, 'There is no bucket'],
+    [{ s3: 's3://functions/' }, 400, 's3://BUCKET/KEY'],
+    [{ s3: 's3://functions/text.zip', sha256: '0'.repeat(64) }, 400, 'code.sha256'],
+    [{ s3: 's3://functions/text.zip', secret: 'x' }, 400, 'code.secret'],
+    [{ s3: 's3://functions/text.zip', https: 'https://a' }, 400, 'exactly one of'],
+    [{ artifact: `sha256:${'0'.repeat(64)}`, sha256: '0'.repeat(64) }, 400, 'code.sha256'],
+    [{}, 400, 'exactly one of'],
+  ] as const
+  for (const [code, status, text] of rows) {
+    const reply = await update(code)
+    assert.equal(reply.status, status, reply.body.toString())
+    assert.ok(reply.body.toString().includes(text), reply.body.toString())
+  }
+  assert.equal((await call(platform, 'GET', '/v1/functions/bucket')).json()['version'], 1)
+  assert.equal((await invoke(platform, 'bucket')).body.toString(), '"from a bucket"')
+  const scopes = ['functions:read', 'functions:write']
+  const key = (await call(platform, 'POST', '/v1/keys', { name: 'deployer', scopes })).json<{ token: string }>()
+  const code = { s3: 's3://functions/text.zip' }
+  const deployer = { url: platform.url, apiKey: key.token }
+  assert.equal((await call(deployer, 'PATCH', '/v1/functions/bucket', { code })).status, 403)
+})
+
 test('storage: puts and deletes of the same bytes at once leave each object whole', async () => {
   const content = randomBytes(200_000)
   const keys = Array.from({ length: 8 }, (_, n) => `k${n}`)

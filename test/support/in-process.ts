@@ -10,6 +10,7 @@ import { newKeyId, openVault, type Vault } from '../../src/control/vault.ts'
 import type { Agent, HostServices } from '../../src/domain/agent.ts'
 import type { ArtifactStore } from '../../src/domain/artifact.ts'
 import { systemClock } from '../../src/domain/clock.ts'
+import type { Origins } from '../../src/domain/code-source.ts'
 import type { Control } from '../../src/domain/control.ts'
 import { silentLogger } from '../../src/domain/logger.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../../src/domain/runtime.ts'
@@ -28,6 +29,7 @@ export interface ApiInProcess<A extends Agent = Agent> extends Target {
   readonly control: Control
   readonly agent: A
   readonly store: Store
+  readonly artifacts: ArtifactStore
   /** What the platform wrote to its own log, as JSON lines. */
   readonly logged: readonly string[]
   close(): Promise<void>
@@ -91,15 +93,25 @@ export async function startInProcess(
   return { ...api, driver }
 }
 
-/** The same over an agent that does what a script says. `folder` keeps what an earlier one left, and is left in place. */
-export async function startScripted(
-  agent: ScriptedAgent = scriptedAgent(),
-  folder?: string,
-): Promise<ApiInProcess<ScriptedAgent>> {
-  return assemble(() => agent, folder)
+/** What stays of an earlier one, and what is played. */
+interface ScriptedOptions {
+  /** Keeps what an earlier one left, and is left in place. */
+  readonly folder?: string
+  readonly origins?: Origins
 }
 
-async function assemble<A extends Agent>(makeAgent: (parts: Parts) => A, kept?: string): Promise<ApiInProcess<A>> {
+/** The same over an agent that does what a script says. */
+export async function startScripted(
+  agent: ScriptedAgent = scriptedAgent(),
+  options: ScriptedOptions = {},
+): Promise<ApiInProcess<ScriptedAgent>> {
+  return assemble(() => agent, options)
+}
+
+async function assemble<A extends Agent>(
+  makeAgent: (parts: Parts) => A,
+  { folder: kept, origins: played }: ScriptedOptions = {},
+): Promise<ApiInProcess<A>> {
   const folder = kept ?? (await mkdtemp(path.join(os.tmpdir(), 'hearth-api-')))
   const logged: string[] = []
   const logger = createLogger({ level: 'debug', format: 'json', hasColors: false, write: (line) => logged.push(line) })
@@ -115,13 +127,13 @@ async function assemble<A extends Agent>(makeAgent: (parts: Parts) => A, kept?: 
   }
   const agent = makeAgent({ folder, artifacts, store, vault, runtimes, hostServices })
   const about = { arch: 'x86_64', version: 'test' } as const
-  const origins = openOrigins({
+  const real = openOrigins({
     s3: { endpoint: null, region: 'us-east-1', secret: null, mustHaveSecret: false },
     allowsPrivate: false,
     patience: { retryMs: 1_000, stallMs: 1_000, totalMs: 10_000 },
     ...common,
   })
-  const parts = { store, artifacts, agent, runtimes, vault, origins, receipts }
+  const parts = { store, artifacts, agent, runtimes, vault, origins: played ?? real, receipts }
   const control = await createControl({ ...parts, ...about, ...common })
   const id = newKeyId()
   const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }
@@ -135,6 +147,7 @@ async function assemble<A extends Agent>(makeAgent: (parts: Parts) => A, kept?: 
     control,
     agent,
     store,
+    artifacts,
     logged,
     async close() {
       await server.close(500)
