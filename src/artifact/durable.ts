@@ -19,7 +19,7 @@ export function explainDiskError(error: unknown): unknown {
   if (!diskFullCodes.has(error.code)) return error
   return new AppError(
     'capacity',
-    'Cannot store the code: the disk that holds the data folder is full. Free space, then retry.',
+    'Cannot store the upload: the disk that holds the data folder is full. Free space, then retry.',
     { detail: error.message, cause: error },
   )
 }

@@ -1,4 +1,5 @@
 import { AppError } from '../domain/error.ts'
+import { limits } from '../domain/limits.ts'
 
 /** An archive that Hearth will not unpack: `invalid`, saying which entry, what is wrong with it and how to build a better one. */
 export function refuseEntry(entry: string, problem: string, fix: string): AppError {
@@ -17,8 +18,12 @@ export function refuseArchive(problem: string, fix: string): AppError {
 
 /** More bytes than may come. */
 export function refuseTooLarge(bytesMax: number): AppError {
-  const message = `The upload is larger than ${mib(bytesMax)}, which is the limit. Leave out what the code does not need.`
-  return new AppError('invalid', message, { field: 'code', allowed: `at most ${bytesMax} bytes` })
+  const isCode = bytesMax <= limits.archive.bytesMax
+  const fix = isCode ? ' Leave out what the code does not need.' : ''
+  return new AppError('invalid', `The upload is larger than ${mib(bytesMax)}, which is the limit.${fix}`, {
+    field: isCode ? 'code' : 'body',
+    allowed: `at most ${bytesMax} bytes`,
+  })
 }
 
 /** Bytes as a person reads them, exact where they are exact. */

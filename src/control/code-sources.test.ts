@@ -116,7 +116,10 @@ test('CodeSources: the query of an https address goes to the server and into no 
   assert.ok(asked[0]?.kind === 'https' && asked[0].url.includes('X-Amz-Signature=abc'))
   const audit = await api.control.audit(admin, { limit: 10 })
   assert.ok(!JSON.stringify([audit, api.logged]).includes('X-Amz-Signature'))
-  await assert.rejects(deploy({ https: 'https://web.example/a.zip', sha256 }), { code: 'invalid', field: 'digest' })
+  await assert.rejects(deploy({ https: 'https://web.example/a.zip', sha256 }), {
+    code: 'invalid',
+    field: 'code.sha256',
+  })
 })
 
 test('CodeSources: more than code may have is refused before it is read', async () => {

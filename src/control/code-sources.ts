@@ -2,7 +2,7 @@ import type { Artifact, Digest } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { CodeOrigin, CodeSource, OriginAddress, Origins, S3Credentials } from '../domain/code-source.ts'
 import type { Caller } from '../domain/control.ts'
-import { invalid } from '../domain/error.ts'
+import { AppError, invalid } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { SingleFlight } from '../domain/single-flight.ts'
@@ -132,10 +132,19 @@ export class CodeSources {
       logger.info('code.fetch.done', { source, digest, bytes: received, fetchMs })
       const endpoint = address.kind === 's3' ? address.endpoint : null
       return { digest, origin: { kind, source, endpoint, etag, versionId, fetchedAt: clock.nowMs() } }
+    } catch (error) {
+      throw sha256 === null ? error : explainDigest(error, { source: address.source, sha256 })
     } finally {
       content.destroy()
     }
   }
+}
+
+/** Bytes of another digest were not uploaded: they are what the source has. */
+function explainDigest(error: unknown, { source, sha256 }: { source: string; sha256: Digest }): unknown {
+  if (!(error instanceof AppError) || error.field !== 'digest') return error
+  const message = `Cannot take the code from ${source}: its bytes have digest "${String(error.value)}", not "${sha256}". Check the address, or the hash.`
+  return new AppError('invalid', message, { field: 'code.sha256', value: error.value, allowed: sha256 })
 }
 
 function parseHex(text: string): Digest {

@@ -179,7 +179,12 @@ test('s3: wrong credentials, absent secret, key, bucket and version are told apa
   await refused(create('no', { s3: 's3://absent/a.zip' }), 400, 'code.s3', /there is no bucket "absent"/)
   await refused(create('no', { s3: 's3://code/../a.zip' }), 400, 'code.s3', /neither empty nor/)
   const wrong = { s3, sha256: '0'.repeat(64) }
-  await refused(create('no', wrong), 400, 'digest', /have digest "sha256:[0-9a-f]{64}", not "sha256:0000/)
+  await refused(
+    create('no', wrong),
+    400,
+    'code.sha256',
+    /its bytes have digest "sha256:[0-9a-f]{64}", not "sha256:0000/,
+  )
 })
 
 test('s3: a transfer that is cut goes on where it was, of the same object', { skip }, async () => {
@@ -319,7 +324,7 @@ test(
     assert.match(asked[1] ?? '', /^bytes=[1-9]\d*-$/)
     const update = async (where: string, digest = sha256): Promise<Reply> =>
       call(open, 'PATCH', '/v1/functions/web', { code: { https: `${origin}/${where}`, sha256: digest } })
-    await refused(update('code.zip', '1'.repeat(64)), 400, 'digest', /not "sha256:1111/)
+    await refused(update('code.zip', '1'.repeat(64)), 400, 'code.sha256', /not "sha256:1111/)
     await refused(update('absent.zip'), 400, 'code.https', /the server answers 404/)
     await refused(update('away.zip'), 400, 'code.https', /it leads to http:/)
     web.closeAllConnections()

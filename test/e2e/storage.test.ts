@@ -100,7 +100,7 @@ test('storage: more than the limit or the disk is refused before the first byte'
   const headers = { 'content-length': String(6 * 2 ** 30), expect: '100-continue' }
   const { status, text, continued } = await putUnsent('/v1/storage/good/big', headers)
   assert.equal(status, 400)
-  assert.match(text, /larger than 5120 MiB/)
+  assert.match(text, /larger than 5120 MiB, which is the limit\.".*"field":"body"/)
   assert.equal(continued, true)
   assert.deepEqual(readdirSync(path.join(platform.data, 'tmp')), [])
 })
