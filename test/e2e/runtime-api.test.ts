@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { call, invoke, type Reply } from '../support/functions.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
+import { makeClient, runtimeClients, type RuntimeClient } from '../support/runtime-clients.ts'
+
+/* Lambda's Runtime API as its own clients use it: Go's and Rust's libraries, and AWS's packages for Node and Python, unchanged. */
+
+/** A first installation compiles. */
+const makeMsMax = 290_000
+
+interface Kind {
+  readonly client: RuntimeClient
+  /** Flags of `hearth function create`. */
+  readonly flags: readonly string[]
+  readonly errorType: RegExp
+}
+
+const kinds: Record<string, Kind> = {
+  'aws-lambda-go': { client: runtimeClients.go, flags: ['--runtime', 'provided.al2023'], errorType: /^errorString$/ },
+  'lambda_runtime of Rust': { client: runtimeClients.rust, flags: ['--runtime', 'provided.al2'], errorType: /Error/ },
+  'aws-lambda-ric of npm': {
+    client: runtimeClients.node,
+    flags: riFlags('node', 'node node_modules/aws-lambda-ric/index.mjs index.handler'),
+    errorType: /^TypeError$/,
+  },
+  'awslambdaric of PyPI': {
+    client: runtimeClients.python,
+    flags: riFlags('python', 'python3 -m awslambdaric app.handler'),
+    errorType: /^ValueError$/,
+  },
+}
+
+let platform: Platform
+before(async () => {
+  platform = await startPlatform()
+})
+after(async () => platform.stop())
+
+for (const [title, { client, flags, errorType }] of Object.entries(kinds))
+  describe(title, { timeout: makeMsMax }, () => {
+    const name = `ric-${client.name}`
+    const run = (event: unknown): Promise<Reply> => invoke(platform, name, event)
+    let reason: string | null = null
+
+    before(async () => {
+      const made = await makeClient(client)
+      if ('reason' in made) {
+        reason = made.reason
+        return
+      }
+      await create(name, made.folder, [...flags, '--handler', 'whole'])
+    })
+
+    test('answers with what the handler gives and knows of its invocation', async (t) => {
+      if (reason !== null) return t.skip(reason)
+      const first = await run({ n: 1, text: 'grüße' })
+      assert.equal(first.status, 200, first.body.toString())
+      assert.deepEqual(first.json()['got'], { n: 1, text: 'grüße' })
+      assert.equal(first.json()['id'], first.headers.get('hearth-invocation-id'))
+      assert.equal(first.json()['function'], name)
+      const warm = await run({ n: 2 })
+      assert.equal(warm.headers.get('hearth-start'), 'warm')
+      assert.deepEqual(warm.json()['got'], { n: 2 })
+    })
+
+    test('an error of the handler has its type and message, and the next invocation is served', async (t) => {
+      if (reason !== null) return t.skip(reason)
+      const reply = await run({ fail: true })
+      assert.equal(reply.status, 200)
+      assert.equal(reply.headers.get('hearth-outcome'), 'failed')
+      const body = reply.json<{ errorType: string; errorMessage: string }>()
+      assert.match(body.errorType, errorType)
+      assert.match(body.errorMessage, /on purpose/)
+      assert.equal((await run({ n: 3 })).headers.get('hearth-start'), 'warm')
+    })
+
+    test('events and results of megabytes pass', async (t) => {
+      if (reason !== null) return t.skip(reason)
+      const text = 'x'.repeat(2_500_000)
+      assert.deepEqual((await run({ text })).json()['got'], { text })
+    })
+  })
+
+test('lambda_runtime of Rust streams its answer', { timeout: makeMsMax }, async (t) => {
+  const made = await makeClient(runtimeClients.rust)
+  if ('reason' in made) return t.skip(made.reason)
+  await create('ric-rust-stream', made.folder, ['--runtime', 'provided', '--handler', 'stream'])
+  const reply = await invoke(platform, 'ric-rust-stream', {})
+  assert.equal(reply.body.toString(), 'part 0;part 1;part 2;')
+})
+
+describe('a bootstrap that does not serve', () => {
+  let folder: string
+  before(async () => {
+    folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-bootstrap-'))
+  })
+  after(async () => rm(folder, { recursive: true, force: true }))
+
+  test('one that exits before it asks is named, with its exit code', async () => {
+    const file = path.join(folder, 'bootstrap')
+    await writeFile(file, '#!/bin/sh\nexit 9\n', { mode: 0o755 })
+    await create('exits', folder, ['--runtime', 'provided'])
+    const reply = await invoke(platform, 'exits')
+    assert.equal(reply.headers.get('hearth-outcome'), 'crashed')
+    assert.match(reply.body.toString(), /bootstrap\\" ended with exit code 9 before it asked for its first invocation/)
+  })
+
+  test('one of another processor is named, with both', async () => {
+    const elf = Buffer.alloc(64)
+    elf.write('\x7fELF', 'latin1')
+    elf.writeUInt16LE(process.arch === 'arm64' ? 62 : 183, 18)
+    await writeFile(path.join(folder, 'bootstrap'), elf, { mode: 0o755 })
+    await create('foreign', folder, ['--runtime', 'provided'])
+    assert.match((await invoke(platform, 'foreign')).body.toString(), /it is built for (aarch64|x86_64), this machine is/)
+  })
+
+  test('one that is not there is named', async () => {
+    await rename(path.join(folder, 'bootstrap'), path.join(folder, 'other'))
+    await create('missing', folder, ['--runtime', 'provided'])
+    assert.match((await invoke(platform, 'missing')).body.toString(), /There is no \/var\/task\/bootstrap/)
+  })
+})
+
+function riFlags(runtime: string, command: string): string[] {
+  return ['--runtime', runtime, '--contract', 'runtime-api', '--command', command]
+}
+
+async function create(name: string, folder: string, flags: readonly string[]): Promise<void> {
+  const { code, stderr } = await platform.cli(['function', 'create', name, '--code', folder, ...flags])
+  assert.equal(code, 0, stderr)
+  const { status } = await call(platform, 'GET', `/v1/functions/${name}`)
+  assert.equal(status, 200)
+}
