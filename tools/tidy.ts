@@ -208,7 +208,7 @@ function opensFunction(line: string): boolean {
 
 /** Started by hand, by another program or by name, never imported. */
 const entryPattern =
-  /^(?:src\/main|test\/(?:e2e|promises|torture)|runtimes|examples|console|guest|docs)\/|\.config\.ts$/
+  /^(?:src\/main|test\/(?:clients|e2e|promises|torture)|runtimes|examples|console|guest|docs)\/|\.config\.ts$/
 
 function deadFiles(files: readonly SourceFile[]): Finding[] {
   const imported = new Set(

@@ -262,7 +262,7 @@ export class Sources {
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'not_found') throw error
       // The pinned build was updated in place: the same runtime id is the nearest there is.
-      const build = runtimes.resolve(version.runtimeId)
+      const build = runtimes.resolve(version.runtimeId, version.config.contract)
       logger.warn('runtime.pinned.replaced', { version: versionKey(version), runtime: build.id })
       return build
     }

@@ -58,7 +58,7 @@ export function liveCatalog(builds: readonly RuntimeBuild[], cacheFile: string):
   let current = runtimeCatalog(builds)
   return {
     list: () => current.list(),
-    resolve: (name) => current.resolve(name),
+    resolve: (name, contract) => current.resolve(name, contract),
     pinned: (digest) => current.pinned(digest),
     async refresh() {
       const found = await findRuntimes({ HOME: '/nonexistent' }, cacheFile)

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -80,9 +80,17 @@ export async function makeClient(client: RuntimeClient): Promise<{ folder: strin
   }
 }
 
-async function run(program: string, args: string[], of: { cwd: string; env: Readonly<Record<string, string>> }): Promise<void> {
+async function run(
+  program: string,
+  args: string[],
+  of: { cwd: string; env: Readonly<Record<string, string>> },
+): Promise<void> {
   // The first Node in PATH may be the platform's own, whose npm is another program's.
-  const env = { ...process.env, ...of.env, PATH: `${process.env['PATH'] ?? ''}:/usr/local/go/bin:${os.homedir()}/.cargo/bin` }
+  const env = {
+    ...process.env,
+    ...of.env,
+    PATH: `${process.env['PATH'] ?? ''}:/usr/local/go/bin:${os.homedir()}/.cargo/bin`,
+  }
   await promisify(execFile)(program, args, { cwd: of.cwd, env, timeout: stepMsMax, maxBuffer: 2 ** 24 })
 }
 
@@ -95,7 +103,9 @@ async function recipeKey(client: RuntimeClient, source: string): Promise<string>
 async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const files = entries.filter((entry) => entry.isFile())
-  return files.map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name))).toSorted((a, b) => a.localeCompare(b))
+  return files
+    .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
+    .toSorted((a, b) => a.localeCompare(b))
 }
 
 async function isThere(file: string): Promise<boolean> {
