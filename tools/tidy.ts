@@ -48,6 +48,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   artifact: ['domain'],
   image: ['domain'],
   origin: ['domain'],
+  build: ['domain'],
   driver: ['domain', 'wire'],
   agent: ['domain', 'wire'],
   control: ['domain'],

@@ -18,6 +18,18 @@ export const runtimeIds = [
   'provided.al2',
   'provided.al2023',
   'http',
+  'go',
+  'go1.21',
+  'go1.22',
+  'go1.23',
+  'go1.24',
+  'go1.25',
+  'go1.26',
+  'rust',
+  'rust1.75',
+  'rust1.85',
+  'rust1.90',
+  'rust1.95',
 ] as const
 export type RuntimeId = (typeof runtimeIds)[number]
 
@@ -37,6 +49,8 @@ export interface RuntimeBuild {
   readonly isBridged: boolean
   /** Digest of the build whose root image it runs in: its own, unless it is the bridged form of another. */
   readonly image: Digest
+  /** Further folders that are visible in its sandboxes, read-only and at their own paths; for builds, where they are the toolchains. */
+  readonly mounts?: readonly string[]
 }
 
 /** How the user's program is spoken to.
@@ -53,7 +67,7 @@ export function defaultContract(runtime: string): Contract {
 
 /** It has no shim of its own: `handler` is no contract of it. */
 export function isProvided(runtime: string): boolean {
-  return runtime === 'http' || /^provided(\.|$)/.test(runtime)
+  return runtime === 'http' || /^provided(\.|$)|^(go|rust)(1\.\d+)?$/.test(runtime)
 }
 
 export function familyOf(id: RuntimeId): RuntimeFamily {

@@ -152,6 +152,7 @@ export class ProcessDriver implements Driver {
     const shim = runtime.isBridged ? 'provided' : runtime.family
     const binds = [{ source: join(this.#options.shimFolder, shim), target: shimMount }]
     if (runtime.prefix !== '') binds.push({ source: runtime.prefix, target: inSandbox(runtime).prefix })
+    for (const folder of runtime.mounts ?? []) binds.push({ source: folder, target: folder })
     return binds
   }
 

@@ -1,0 +1,52 @@
+import type { Artifact, Digest } from './artifact.ts'
+import type { Arch } from './function.ts'
+
+export type Language = 'go' | 'rust'
+
+/** A compiler found on this machine. */
+export interface Toolchain {
+  readonly language: Language
+  /** As it prints it, e.g. `1.26.8`. */
+  readonly version: string
+  /** Holds `bin/go`, or `bin/cargo` and `bin/rustc`. */
+  readonly folder: string
+}
+
+export interface BuildRequest {
+  readonly project: string
+  /** A zip of the source. */
+  readonly source: Digest
+  /** As the user wrote it: `go`, `go1.22`, `rust`. */
+  readonly runtime: string
+  /** `main.Handler`, `main::handler`. */
+  readonly handler: string
+  readonly arch: Arch
+}
+
+/** Where a bundle came from; kept in it as `hearth-build.json`. */
+export interface Provenance {
+  readonly source: Digest
+  readonly toolchain: string
+  /** Of go.sum or Cargo.lock; null where the source has none. */
+  readonly lock: Digest | null
+  /** The program alone. */
+  readonly output: Digest
+  readonly program: 'bootstrap' | 'hearth-bootstrap'
+  readonly arch: Arch
+}
+
+export interface Built {
+  readonly artifact: Artifact
+  readonly provenance: Provenance
+}
+
+/** Makes a bundle that runs from source, in a sandbox of its own. */
+export interface Builder {
+  /** Lines of the build go to `report` as they come. Throws invalid (source, runtime or handler that cannot be built), guest_failed (the compiler
+   *  said no; its own words in `detail`), capacity, driver_failed. */
+  build(request: BuildRequest, report: (line: string) => void): Promise<Built>
+}
+
+export function languageOf(runtime: string): Language | null {
+  return /^go(1\.\d+)?$/.test(runtime) ? 'go' : /^rust(1\.\d+)?$/.test(runtime) ? 'rust' : null
+}
