@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { routes, type Route } from './contract.ts'
 import { readEvents } from './sse.ts'
-import type { Arguments, ErrorBody, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
+import type { Arguments, BuildEvent, ErrorBody, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
 
 export interface ClientOptions {
   readonly url: string
@@ -93,6 +93,8 @@ export type HearthClient = RouteMethods & {
   uploadArtifact(bytes: Uint8Array): Promise<string>
   /** The same as `getObject`, as a stream. */
   openObject(args: Arguments<Routes['getObject']>): Promise<ObjectContent>
+  /** The same as `buildBundle`, event by event as they come. */
+  followBuild(args: Arguments<Routes['buildBundle']>): AsyncIterable<BuildEvent>
   /** Log lines as they come, reconnecting from the last offset until `signal` aborts. */
   followLogs(name: string, options: { signal: AbortSignal; fromOffset?: number }): AsyncIterable<LogLine>
 }
@@ -116,6 +118,7 @@ export function createClient(options: ClientOptions): HearthClient {
       const { body, headers } = await transport.request(routes.getObject, args)
       return { body, bytes: Number(headers.get('content-length')), etag: headers.get('etag') ?? '' }
     },
+    followBuild: (args: Arguments<Routes['buildBundle']>) => transport.followBuild(args),
     followLogs: (name: string, settings: { signal: AbortSignal; fromOffset?: number }) =>
       transport.follow(name, settings),
   }
@@ -236,6 +239,11 @@ class Transport {
     else if (!known.ok)
       throw await failure(await this.send(`/v1/artifacts/${sha256}`, { method: 'PUT', ...bodyOf(bytes) }))
     return `sha256:${sha256}`
+  }
+
+  async *followBuild(args: Arguments<Routes['buildBundle']>): AsyncIterable<BuildEvent> {
+    const reply = await this.request(routes.buildBundle, args)
+    for await (const event of readEvents(reply)) yield JSON.parse(event.data) as BuildEvent
   }
 
   async *follow(

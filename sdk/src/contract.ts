@@ -163,6 +163,16 @@ export const routes = {
     scope: 'logs:read',
     summary: 'Last lines; with `follow=true` or Accept: text/event-stream a stream whose `id:` is the byte offset.',
   },
+  buildBundle: {
+    method: 'POST',
+    path: '/v1/builds',
+    body: s.buildBody,
+    reply: s.listOf(s.buildEvent),
+    status: 200,
+    scope: 'functions:write',
+    summary:
+      'Build an uploaded source for a Go or Rust runtime; always a stream of `text/event-stream`: lines of the build, then its bundle or what failed.',
+  },
   listInvocations: {
     method: 'GET',
     path: '/v1/functions/{name}/invocations',

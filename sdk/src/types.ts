@@ -38,6 +38,7 @@ export type FunctionView = z.output<typeof s.functionView>
 export type VersionView = z.output<typeof s.versionView>
 export type AliasView = z.output<typeof s.alias>
 export type Receipt = z.output<typeof s.receipt>
+export type BuildEvent = z.output<typeof s.buildEvent>
 export type LogLine = z.output<typeof s.logLine>
 export type RuntimeBuild = z.output<typeof s.runtimeBuild>
 export type NodeStatus = z.output<typeof s.nodeStatus>

@@ -1,10 +1,11 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { buildFolder } from './build.ts'
 import { openBundle } from './bundle.ts'
 import { CliError } from './cli-error.ts'
 import { connect } from './connect.ts'
 import type { Context } from './context.ts'
+import { exitCodes } from './exit-codes.ts'
 import { formatBytes } from './output.ts'
 
 export interface CodeOptions {
@@ -14,11 +15,14 @@ export interface CodeOptions {
   /** Runtime that `--build` installs packages for. */
   readonly runtime: string
   readonly project: string | undefined
+  /** What the platform's build makes the program call. */
+  readonly handler?: string | undefined
 }
 
 /** Brings the code to the platform, unless it is there already; returns its digest. */
 export async function deployCode(context: Context, options: CodeOptions): Promise<string> {
   const code = path.resolve(context.cwd, options.code)
+  if (await isSource(code, options.runtime)) return buildThere(context, code, options)
   if (!options.isBuilt) return upload(context, code, options.project)
   if (/\.zip$/i.test(code)) throw new CliError('Cannot build a .zip: --build needs --code to be a folder.')
   const client = await context.client()
@@ -30,6 +34,42 @@ export async function deployCode(context: Context, options: CodeOptions): Promis
   } finally {
     await built.dispose()
   }
+}
+
+/** Go and Rust are built by the platform, in a sandbox: a folder that has their source needs no --build. */
+async function isSource(code: string, runtime: string): Promise<boolean> {
+  if (!/^(go|rust)(1\.\d+)?$/.test(runtime)) return false
+  const names: readonly string[] = await readdir(code).catch(() => [])
+  return names.includes('Cargo.toml') || names.includes('go.mod') || names.some((name) => name.endsWith('.go'))
+}
+
+async function buildThere(context: Context, code: string, options: CodeOptions): Promise<string> {
+  const { output } = context
+  const { runtime, handler, project } = options
+  const artifact = await upload(context, code, project)
+  const client = await context.client()
+  const startedAt = performance.now()
+  const lines: string[] = []
+  try {
+    const body = { artifact, runtime, ...(handler !== undefined && { handler }) }
+    for await (const { line, built, failed } of client.followBuild({ body })) {
+      const seconds = Math.round((performance.now() - startedAt) / 1000)
+      if (line !== undefined) {
+        lines.push(line)
+        output.status(`building (${seconds} s): ${line.slice(0, 100)}`)
+      }
+      if (failed !== undefined)
+        throw new CliError(`${failed.message}\n${lines.join('\n')}`, { exitCode: exitCodes.failed })
+      if (built === undefined) continue
+      const { toolchain, program } = built.provenance
+      output.status('')
+      output.note(`Built ${program} (${formatBytes(built.bytes)} zipped) with ${toolchain} in ${seconds} s.`)
+      return built.artifact
+    }
+  } finally {
+    output.status('')
+  }
+  throw new CliError('Cannot build: the platform went away meanwhile.', { exitCode: exitCodes.failed })
 }
 
 async function upload(context: Context, code: string, project: string | undefined): Promise<string> {

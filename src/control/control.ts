@@ -1,5 +1,6 @@
 import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
+import type { Builder } from '../domain/build.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Control } from '../domain/control.ts'
 import type { IsolationPolicy } from '../domain/driver.ts'
@@ -12,6 +13,7 @@ import { Admission } from './admission.ts'
 import type { Origins } from '../domain/code-source.ts'
 import { aliasesApi } from './aliases.ts'
 import { Blobs } from './blobs.ts'
+import { buildsApi } from './builds.ts'
 import { CodeSources } from './code-sources.ts'
 import { Functions } from './functions.ts'
 import { idSource } from './ids.ts'
@@ -44,6 +46,8 @@ export interface ControlOptions {
   readonly arch: Arch
   readonly isolation?: IsolationPolicy
   readonly version: string
+  /** Absent where nothing can be built. */
+  readonly builder?: Builder
   /** Longest reply that is passed on as it comes; default: `limits.streamMib`. */
   readonly streamReplyMib?: number
 }
@@ -89,6 +93,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     keys: keys.api,
     projects: projects.api,
     layers: layersApi({ ...options, blobs, sources }),
+    builds: buildsApi({ ...options, blobs }),
     storage: storageApi({ ...options, blobs }),
     ...files({ ...options, blobs }),
     async audit(caller, page) {

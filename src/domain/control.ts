@@ -1,5 +1,6 @@
 import type { AgentStatus, HttpRequestHead, LogLine } from './agent.ts'
 import type { Artifact, Digest } from './artifact.ts'
+import type { Built } from './build.ts'
 import type { CodeSource } from './code-source.ts'
 import type { Alias, DeployedVersion, FunctionConfig, FunctionRecord } from './function.ts'
 import type {
@@ -179,6 +180,14 @@ export interface Control {
     get(caller: Caller, ref: LayerRef): Promise<LayerVersion>
     /** Versions of functions that have it keep it. */
     delete(caller: Caller, ref: LayerRef): Promise<void>
+  }
+  builds: {
+    /** Makes a bundle of an uploaded source; lines of the compiler go to `report` as they come. Scope `functions:write`. Throws as `Builder`. */
+    build(
+      caller: Caller,
+      input: { source: Digest; runtime: string; handler: string },
+      report: (line: string) => void,
+    ): Promise<Built>
   }
   storage: {
     /** Stores `source` as the newest version of an object, making its bucket. `bytesExpected` null = not known ahead.

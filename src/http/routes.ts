@@ -6,6 +6,7 @@ import { artifactOf, codeSourceOf, type CodeSourceBody } from './code-source.ts'
 import { numberOf, page, streamed, type Call, type Handlers, type HandlersOf } from './call.ts'
 import { layerHandlers } from './layer-routes.ts'
 import { storageHandlers } from './storage-routes.ts'
+import { streamBuild } from './build-stream.ts'
 import { streamLogs } from './log-stream.ts'
 import { aliasJson, functionJson, receiptJson, versionJson } from './views.ts'
 
@@ -24,6 +25,7 @@ function functionHandlers({
   functions,
   aliases,
   artifacts,
+  builds,
 }: Control): HandlersOf<
   | 'createFunction'
   | 'listFunctions'
@@ -38,6 +40,7 @@ function functionHandlers({
   | 'deleteAlias'
   | 'putArtifact'
   | 'headArtifact'
+  | 'buildBundle'
 > {
   return {
     createFunction: async (call) => {
@@ -80,6 +83,7 @@ function functionHandlers({
     deleteAlias: async (call) => aliases.delete(call.caller, name(call), call.params['alias'] ?? ''),
     putArtifact: async ({ caller, params, raw }) =>
       artifacts.put(caller, raw.content, artifactOf(params['sha256'] ?? '')),
+    buildBundle: async (call) => streamBuild(builds, call),
     headArtifact: async ({ caller, params }) => {
       if ((await artifacts.stat(caller, artifactOf(params['sha256'] ?? ''))) === null)
         throw new AppError('not_found', 'There is no such artifact.')

@@ -1,3 +1,4 @@
+import type { Toolchain } from '../domain/build.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import type { Config } from './config.ts'
 import type { ServiceUser } from './service-user.ts'
@@ -12,6 +13,8 @@ export interface ServeOptions {
   readonly user: ServiceUser | null
   readonly runtimes: readonly RuntimeBuild[]
   readonly vmms: VmmPrograms
+  /** Compilers of this machine, those of the user who started the platform among them. */
+  readonly toolchains: readonly Toolchain[]
 }
 
 /** The service user cannot read root's key file: certificate and key go by the environment, which only the process itself and root can read. */

@@ -20,6 +20,7 @@ import { createHttpServer } from '../http/server.ts'
 import { openSqliteStore } from '../store/sqlite/store.ts'
 import { ensureAdminKey } from './admin-key.ts'
 import { appVersion } from './app.ts'
+import { openBuilding } from './building.ts'
 import { openDrivers, type OpenedDrivers } from './drivers.ts'
 import { verdictFolder } from './images.ts'
 import { isolationPolicy, refuseLess } from './isolation.ts'
@@ -36,7 +37,7 @@ import { tlsVariables, type ServeOptions } from './serve-options.ts'
 
 /* hearth up, second stage: the platform itself, without privileges. All wiring is on this page, in the order things depend on each other. */
 
-const { config, user, runtimes: builds, vmms } = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
+const { config, user, runtimes: builds, vmms, toolchains } = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
 const hasColors = process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === ''
 const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : config.logFormat
 const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
@@ -78,17 +79,21 @@ async function start(undo: Undo): Promise<void> {
 
   // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.
   let hostServices: HostServices = { open: () => false }
+  const building = openBuilding({ runtimes, toolchains, logger })
   const agent = createLocalAgent({
     node: os.hostname(),
     arch,
     drivers: opened.drivers,
     isolation: isolationPolicy(config),
     images: opened.images,
-    runtimes,
+    runtimes: building.runtimes,
     artifacts,
     secrets: secretSource({ store, vault }),
     survivors: { versions: activeVersions(store), sweep: () => opened.sweep() },
-    hostServices: { open: (service, identity, stream) => hostServices.open(service, identity, stream) },
+    hostServices: {
+      open: (service, identity, stream) =>
+        building.open(service, identity, stream) ?? hostServices.open(service, identity, stream),
+    },
     outcomes: { record: () => {} },
     logger,
     folders: { instances: data('instances'), logs: data('logs'), snapshots: data('snapshots') },
@@ -100,7 +105,8 @@ async function start(undo: Undo): Promise<void> {
   const status = await registered(agent, opened)
 
   const origins = openOrigins({ ...originSettings(config), clock, logger })
-  const about = { arch, version: appVersion, isolation: isolationPolicy(config), origins, streamReplyMib }
+  const builder = building.builder({ agent, artifacts, clock, arch })
+  const about = { builder, arch, version: appVersion, isolation: isolationPolicy(config), origins, streamReplyMib }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
   const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })

@@ -1,6 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
+import { findToolchains } from '../build/toolchains.ts'
+import type { Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, guestProgram } from './app.ts'
@@ -28,17 +30,17 @@ export async function up(options: UpOptions): Promise<number> {
   const config = { ...given, cache: makeCacheFolder(given, options.env) }
   if (user !== null) makeVerdictFolder(config, user)
   takeLock(config.data)
-  const runtimes = await findRuntimes(options.env)
+  const [runtimes, toolchains] = await Promise.all([findRuntimes(options.env), toolchainsOf(options.env)])
   const vmms = findVmmPrograms(config, options.env)
   if (options.isFirstRun) startFirstRun(config)
-  const serve = serveCommand({ config, user, runtimes, vmms })
+  const serve = serveCommand({ config, user, runtimes, vmms, toolchains })
   if (process.platform !== 'linux') return runPlain(serve, config)
   if (!existsSync(guestProgram))
     throw new AppError(
       'internal',
       'Cannot start: the sandbox program is not built. Run "npm run setup" in the application folder.',
     )
-  return becomeLauncher(serve, { config, user, runtimes, vmms })
+  return becomeLauncher(serve, { config, user, runtimes, vmms, toolchains })
 }
 
 /** V8 lets the space of young objects grow to three times 16 MiB, which a burst of calls or one deploy leaves behind; with 4 MiB the
@@ -56,7 +58,7 @@ function serveCommand(options: ServeOptions): readonly string[] {
 
 /** What `hearth-guest` is started with, for COMMAND to be its platform. */
 export function launcherArguments(
-  { config, user, runtimes, vmms }: ServeOptions,
+  { config, user, runtimes, vmms, toolchains }: ServeOptions,
   command: readonly string[],
 ): string[] {
   const keep = [appRoot, config.data, config.cache, path.dirname(process.execPath)]
@@ -71,7 +73,7 @@ export function launcherArguments(
     ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),
     ...['--state', config.data],
     ...outermost(keep).flatMap((folder) => ['--keep', folder]),
-    ...runtimeFolders(runtimes).flatMap((folder) => ['--source', folder]),
+    ...runtimeFolders(runtimes, toolchains).flatMap((folder) => ['--source', folder]),
     ...(config.readyFile === '' ? [] : ['--ready', config.readyFile]),
     ...Object.values(vmms).flatMap((program) => (program === '' ? [] : ['--vmm', program])),
     '--',
@@ -90,12 +92,18 @@ function becomeLauncher(serve: readonly string[], options: ServeOptions): never 
   )
 }
 
+/** Run as root it also sees those in root's home, as for interpreters. */
+async function toolchainsOf(env: ConfigSources['env']): Promise<readonly Toolchain[]> {
+  const folders = (env['PATH'] ?? '').split(path.delimiter).filter((folder) => path.isAbsolute(folder))
+  return findToolchains({ path: folders, home: env['HOME'] ?? '/nonexistent' })
+}
+
 /** What the launcher may show to sandboxes besides the kept folders: a platform that was broken into cannot ask for more. */
-function runtimeFolders(runtimes: readonly RuntimeBuild[]): readonly string[] {
+function runtimeFolders(runtimes: readonly RuntimeBuild[], toolchains: readonly Toolchain[]): readonly string[] {
   const folders = runtimes.flatMap(({ prefix, executable }) =>
     prefix === '' ? [path.dirname(executable)] : [prefix, path.dirname(executable)],
   )
-  return outermost(['/usr', ...folders])
+  return outermost(['/usr', ...folders, ...toolchains.map(({ folder }) => folder)])
 }
 
 /** No launcher on this system: the platform is a plain child, and so are its functions. */

@@ -40,7 +40,7 @@ export default defineCommand({
     const { output } = context
     const startedAt = performance.now()
     const { name, runtime, handler } = flags
-    const options = { code: flags.code, isBuilt: flags.build, runtime, project: context.project }
+    const options = { code: flags.code, isBuilt: flags.build, runtime, handler, project: context.project }
     const code = await codeSource(context, options, flags)
     output.status(`deploying ${flags.name} ...`)
     const client = await context.client()

@@ -51,8 +51,10 @@ export default defineCommand({
     output.line(`Updated ${made.name} to version ${made.version} in ${Math.round(performance.now() - startedAt)} ms.`)
 
     async function uploadCode(): ReturnType<typeof codeSource> {
-      const runtime = flags.runtime ?? (flags.build ? (await client.getFunction({ name: args.name })).runtime : '')
-      const options = { code: flags.code ?? '', isBuilt: flags.build, runtime, project: context.project }
+      const current = flags.runtime === undefined ? await client.getFunction({ name: args.name }) : null
+      const runtime = flags.runtime ?? current?.runtime ?? ''
+      const handler = flags.handler ?? current?.handler
+      const options = { code: flags.code ?? '', isBuilt: flags.build, runtime, handler, project: context.project }
       return codeSource(context, options, flags)
     }
   },

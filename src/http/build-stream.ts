@@ -1,0 +1,42 @@
+import type { Control } from '../domain/control.ts'
+import { toAppError } from '../domain/error.ts'
+import { artifactOf } from './code-source.ts'
+import { streamed, type Call } from './call.ts'
+
+/** A comment this often keeps proxies from closing a silent stream. */
+const heartbeatMs = 15_000
+
+interface BuildBody {
+  readonly artifact: string
+  readonly runtime: string
+  readonly handler?: string
+}
+
+/** Answers with server-sent events: a line each as the compiler prints them, then `built` or `failed`. */
+export async function streamBuild(builds: Control['builds'], call: Call): Promise<typeof streamed> {
+  const { response } = call.raw
+  const { artifact, runtime, handler = '' } = call.body as BuildBody
+  const source = artifactOf(artifact)
+  let hasBegun = false
+  const send = (event: unknown): void => {
+    if (!hasBegun) response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    hasBegun = true
+    response.write(`data: ${JSON.stringify(event)}\n\n`)
+  }
+  const heartbeat = setInterval(() => hasBegun && response.write(': still here\n\n'), heartbeatMs)
+  try {
+    const built = await builds.build(call.caller, { source, runtime, handler }, (line) => send({ line }))
+    send({ built: { artifact: built.artifact.digest, bytes: built.artifact.bytes, provenance: built.provenance } })
+  } catch (thrown) {
+    // What is refused before it began still has a status.
+    if (!hasBegun) throw thrown
+    const error = toAppError(thrown)
+    if (error.code === 'internal' || error.code === 'driver_failed') call.onLateError(thrown)
+    const { code, message, field } = error
+    send({ failed: { code, message, ...(field !== undefined && { field }) } })
+  } finally {
+    clearInterval(heartbeat)
+  }
+  response.end()
+  return streamed
+}

@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { createBuilder } from '../build/builder.ts'
+import { serveRegistryProxy } from '../build/registry-proxy.ts'
+import { sandboxRun, type SandboxRunOptions } from '../build/sandbox-run.ts'
+import type { InstanceIdentity } from '../domain/agent.ts'
+import type { ArtifactStore } from '../domain/artifact.ts'
+import type { Builder, Toolchain } from '../domain/build.ts'
+import { AppError } from '../domain/error.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
+import { shimFolder } from './runtimes.ts'
+
+export interface Building {
+  /** The catalog, and beside it what builds run on. */
+  readonly runtimes: RuntimeCatalog
+  /** A build's way out: to package registries alone; null for everybody else. */
+  open(service: string, identity: InstanceIdentity, stream: Duplex): boolean | null
+  builder(options: Omit<SandboxRunOptions, 'runtime' | 'running'> & { artifacts: ArtifactStore }): Builder
+}
+
+interface BuildingOptions {
+  readonly runtimes: RuntimeCatalog
+  readonly toolchains: readonly Toolchain[]
+  readonly logger: Logger
+}
+
+/** Builds run on the newest Node, with the toolchains of this machine to be seen in their sandboxes. */
+export function openBuilding({ runtimes, toolchains, logger }: BuildingOptions): Building {
+  const mounts = [...new Set(toolchains.map(({ folder }) => folder))].filter((folder) => !folder.startsWith('/usr/'))
+  const running = new Set<string>()
+  const runtime = (): RuntimeBuild | null => {
+    const node = runtimes.list().find(({ family }) => family === 'node')
+    if (node === undefined) return null
+    const digest = createHash('sha256')
+      .update(`${node.digest} build ${mounts.join(' ')}`)
+      .digest('hex')
+    return { ...node, digest: `sha256:${digest}`, mounts }
+  }
+  const needed = (): RuntimeBuild => {
+    const build = runtime()
+    if (build === null) throw new AppError('internal', 'Cannot build: this machine has no Node for functions.')
+    return build
+  }
+  return {
+    runtimes: {
+      list: () => runtimes.list(),
+      resolve: (name, contract) => runtimes.resolve(name, contract),
+      pinned: (digest) => {
+        const build = runtime()
+        return build?.digest === digest ? build : runtimes.pinned(digest)
+      },
+    },
+    open(service, { functionName }, stream) {
+      if (!running.has(functionName)) return null
+      if (service !== 'platform-api') return false
+      serveRegistryProxy(stream, (target) => logger.warn('build.refused', { build: functionName, target }))
+      return true
+    },
+    builder: ({ artifacts, ...options }) =>
+      createBuilder({ artifacts, toolchains, shimFolder, run: sandboxRun({ ...options, runtime: needed, running }) }),
+  }
+}
