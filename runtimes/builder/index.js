@@ -16,7 +16,7 @@ exports.handler = awslambda.streamifyResponse(async (event, output) => {
     for (const { title, argv } of event.steps) {
       say({ step: title })
       const ended = await run(argv, event, say)
-      if (ended !== 0) return say({ failed: `${title} ended with ${ended}` })
+      if (ended !== 0) throw new Error(`${title} ended with ${ended}`)
     }
     const program = readFileSync(findProgram(event.output))
     say({ programBytes: program.length })

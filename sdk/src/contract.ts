@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { layerRoutes } from './layer-contract.ts'
 import * as s from './schemas.ts'
+import { buildRoutes } from './build-contract.ts'
 import { storageRoutes } from './storage-contract.ts'
 
 /** One row of the API: what goes in, what comes out, who may. `scope` null = open to anybody; `invoke` = `invoke:NAME`. */
@@ -163,16 +164,6 @@ export const routes = {
     scope: 'logs:read',
     summary: 'Last lines; with `follow=true` or Accept: text/event-stream a stream whose `id:` is the byte offset.',
   },
-  buildBundle: {
-    method: 'POST',
-    path: '/v1/builds',
-    body: s.buildBody,
-    reply: s.listOf(s.buildEvent),
-    status: 200,
-    scope: 'functions:write',
-    summary:
-      'Build an uploaded source for a Go or Rust runtime; always a stream of `text/event-stream`: lines of the build, then its bundle or what failed.',
-  },
   listInvocations: {
     method: 'GET',
     path: '/v1/functions/{name}/invocations',
@@ -221,6 +212,7 @@ export const routes = {
     summary: 'Whether an artifact is there.',
   },
   ...layerRoutes,
+  ...buildRoutes,
   ...storageRoutes,
   listRuntimes: {
     method: 'GET',

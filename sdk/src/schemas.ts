@@ -314,31 +314,6 @@ export const auditEntry = z
     detail: z.record(z.string(), z.unknown()),
   })
   .meta({ id: 'AuditEntry' })
-export const buildBody = z.strictObject({
-  artifact: digest,
-  runtime: z.string().max(64),
-  handler: z.string().max(128).optional(),
-})
-export const buildEvent = z
-  .object({
-    line: z.string().optional(),
-    built: z
-      .object({
-        artifact: z.string(),
-        bytes: z.number(),
-        provenance: z.object({
-          source: z.string(),
-          toolchain: z.string(),
-          lock: z.string().nullable(),
-          output: z.string(),
-          program: z.string(),
-          arch: z.string(),
-        }),
-      })
-      .optional(),
-    failed: z.object({ code: z.string(), message: z.string(), field: z.string().optional() }).optional(),
-  })
-  .meta({ id: 'BuildEvent' })
 export const artifact = z.object({ digest: z.string(), bytes: z.number() }).meta({ id: 'Artifact' })
 
 export const errorBody = z

@@ -1,3 +1,4 @@
+import type { buildEvent } from './build-contract.ts'
 import type { z } from 'zod'
 import type { routes } from './contract.ts'
 import type * as s from './schemas.ts'
@@ -38,7 +39,7 @@ export type FunctionView = z.output<typeof s.functionView>
 export type VersionView = z.output<typeof s.versionView>
 export type AliasView = z.output<typeof s.alias>
 export type Receipt = z.output<typeof s.receipt>
-export type BuildEvent = z.output<typeof s.buildEvent>
+export type BuildEvent = z.output<typeof buildEvent>
 export type LogLine = z.output<typeof s.logLine>
 export type RuntimeBuild = z.output<typeof s.runtimeBuild>
 export type NodeStatus = z.output<typeof s.nodeStatus>

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
-import type { Duplex } from 'node:stream'
 import { createBuilder } from '../build/builder.ts'
 import { serveRegistryProxy } from '../build/registry-proxy.ts'
 import { sandboxRun, type SandboxRunOptions } from '../build/sandbox-run.ts'
-import type { InstanceIdentity } from '../domain/agent.ts'
+import type { HostServices } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Builder, Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
@@ -14,8 +13,8 @@ import { shimFolder } from './runtimes.ts'
 export interface Building {
   /** The catalog, and beside it what builds run on. */
   readonly runtimes: RuntimeCatalog
-  /** A build's way out: to package registries alone; null for everybody else. */
-  open(service: string, identity: InstanceIdentity, stream: Duplex): boolean | null
+  /** A build's way out leads to package registries alone; everybody else gets `others`. */
+  services(others: () => HostServices): HostServices
   builder(options: Omit<SandboxRunOptions, 'runtime' | 'running'> & { artifacts: ArtifactStore }): Builder
 }
 
@@ -51,12 +50,14 @@ export function openBuilding({ runtimes, toolchains, logger }: BuildingOptions):
         return build?.digest === digest ? build : runtimes.pinned(digest)
       },
     },
-    open(service, { functionName }, stream) {
-      if (!running.has(functionName)) return null
-      if (service !== 'platform-api') return false
-      serveRegistryProxy(stream, (target) => logger.warn('build.refused', { build: functionName, target }))
-      return true
-    },
+    services: (others) => ({
+      open(service, identity, stream) {
+        if (!running.has(identity.functionName)) return others().open(service, identity, stream)
+        if (service !== 'platform-api') return false
+        serveRegistryProxy(stream, (target) => logger.warn('build.refused', { build: identity.functionName, target }))
+        return true
+      },
+    }),
     builder: ({ artifacts, ...options }) =>
       createBuilder({ artifacts, toolchains, shimFolder, run: sandboxRun({ ...options, runtime: needed, running }) }),
   }

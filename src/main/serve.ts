@@ -30,7 +30,7 @@ import { releaseLock } from './lock.ts'
 import { createLogger } from './logger.ts'
 import { apiKeyFile, removeServerFile, serverFile, writeByRename, type ServerFacts } from './platform-files.ts'
 import { ProbeVerdicts } from './probe-verdicts.ts'
-import { liveCatalog } from './runtimes.ts'
+import { liveCatalog, type LiveCatalog } from './runtimes.ts'
 import { onShutdown } from './shutdown.ts'
 import { startReport, type StartFacts } from './start-report.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
@@ -90,10 +90,7 @@ async function start(undo: Undo): Promise<void> {
     artifacts,
     secrets: secretSource({ store, vault }),
     survivors: { versions: activeVersions(store), sweep: () => opened.sweep() },
-    hostServices: {
-      open: (service, identity, stream) =>
-        building.open(service, identity, stream) ?? hostServices.open(service, identity, stream),
-    },
+    hostServices: building.services(() => hostServices),
     outcomes: { record: () => {} },
     logger,
     folders: { instances: data('instances'), logs: data('logs'), snapshots: data('snapshots') },
@@ -105,8 +102,8 @@ async function start(undo: Undo): Promise<void> {
   const status = await registered(agent, opened)
 
   const origins = openOrigins({ ...originSettings(config), clock, logger })
-  const builder = building.builder({ agent, artifacts, clock, arch })
-  const about = { builder, arch, version: appVersion, isolation: isolationPolicy(config), origins, streamReplyMib }
+  const rules = { arch, version: appVersion, isolation: isolationPolicy(config), origins, streamReplyMib }
+  const about = { ...rules, builder: building.builder({ agent, artifacts, clock, arch }) }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
   const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })
@@ -121,11 +118,13 @@ async function start(undo: Undo): Promise<void> {
     await end(undo)
     logger.info('platform.end')
   })
-  const refresh = async (): Promise<unknown> =>
-    runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error }))
-  process.on('SIGHUP', () => void refresh())
+  process.on('SIGHUP', () => void refreshed(runtimes))
   await announce({ url, newKey, status, lost: config.isolation === 'vm' ? [] : opened.lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
+}
+
+async function refreshed(runtimes: LiveCatalog): Promise<void> {
+  await runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error }))
 }
 
 /** Throws driver_failed where less would isolate than the operator asked for. */

@@ -1,10 +1,31 @@
 import { defineCommand } from '../command.ts'
+import type { Context } from '../context.ts'
+import { inferRuntime } from '../infer.ts'
 import { codeFlagAbout, codeSource, codeSourceFlags } from '../code-source.ts'
 import { declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
 /** What `--no-wait` says of a version that is on its way. */
 export function acceptedText(name: string, version: number): string {
   return `Accepted ${name} version ${version}; it is being prepared.\n  hearth function get ${name}    shows how far it is`
+}
+
+/** As given; else as the folder says, which is said too. */
+async function runtimeOf(
+  { cwd, output }: Context,
+  { runtime, handler, code }: { runtime?: string | undefined; handler?: string | undefined; code: string },
+): Promise<{ runtime: string; handler: string | undefined }> {
+  const native = runtime === undefined ? undefined : nativeHandler(runtime)
+  if (runtime !== undefined) return { runtime, handler: handler ?? native }
+  const inferred = await inferRuntime(cwd, code)
+  const given = handler ?? inferred.handler
+  const said = given === undefined ? '' : ` --handler ${given}`
+  output.note(`Inferred --runtime ${inferred.runtime}${said} from ${inferred.from}.`)
+  return { runtime: inferred.runtime, handler: given }
+}
+
+/** What Go and Rust sources call their handler unless they say otherwise. */
+function nativeHandler(runtime: string): string | undefined {
+  return /^go(1\.|$)/.test(runtime) ? 'main.Handler' : /^rust(1\.|$)/.test(runtime) ? 'main::handler' : undefined
 }
 
 export default defineCommand({
@@ -19,13 +40,14 @@ export default defineCommand({
     runtime: {
       type: 'text',
       value: 'RUNTIME',
-      about: 'node, python, provided, http, or one version: node24, python3.12',
-      required: true,
+      about:
+        'node, python, go, rust, provided, http, or one version: node24, python3.12; without it, what the folder leaves no doubt of',
     },
     handler: {
       type: 'text',
       value: 'FILE.FUNCTION',
-      about: 'for example index.handler or main.handler; not needed for provided and http',
+      about:
+        'for example index.handler, main.handler, main.Handler (Go), main::handler (Rust); not needed for provided and http',
     },
     code: { type: 'text', value: 'PATH', about: codeFlagAbout, required: true, completes: 'file' },
     ...codeSourceFlags,
@@ -33,13 +55,15 @@ export default defineCommand({
     ...deployFlags,
   },
   examples: [
+    'hearth function create --name webhook --code ./examples/webhook-go',
     'hearth function create --name process-image --runtime python --handler main.handler --code ./examples/process-image --memory 512 --timeout 60',
     'hearth function create --name api --runtime node24 --handler index.handler --code ./api.zip --env STAGE=test --secret DB_PASSWORD=db-password',
   ],
   async run(context, { flags }) {
     const { output } = context
     const startedAt = performance.now()
-    const { name, runtime, handler } = flags
+    const { name } = flags
+    const { runtime, handler } = await runtimeOf(context, flags)
     const options = { code: flags.code, isBuilt: flags.build, runtime, handler, project: context.project }
     const code = await codeSource(context, options, flags)
     output.status(`deploying ${flags.name} ...`)
