@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { limitsMissing } from '../support/launcher.ts'
+import { toolMissing } from '../../runtimes/support/native.ts'
 import { startPlatform, type CliResult, type Platform } from '../support/platform.ts'
 
 /* The examples by the very commands of their READMEs, and the calls that README and the first run print. */
@@ -85,3 +86,29 @@ test('examples/misbehave: ends in five ways, and goes on after each', async (t) 
       assert.ok(ended.code === code || (way === 'disk' && ended.code === 8), `exit code ${ended.code}`)
     })
 })
+
+const needsRoot = process.getuid?.() === 0 ? false : 'builds need root, for a sandbox that shows them a toolchain'
+
+test(
+  'examples/webhook-go: built without being told how, checks the signature',
+  { skip: needsRoot || toolMissing('go') },
+  async () => {
+    const { code, stdout, stderr } = await walk('webhook-go')
+    assert.equal(code, 0, stderr)
+    const { statusCode, body } = JSON.parse(stdout) as { statusCode: number; body: string }
+    assert.deepEqual([statusCode, body], [202, '{"message":"Taken: opened."}'])
+  },
+)
+
+test(
+  'examples/resize-rust: bytes of a photo in, of a smaller one out',
+  { skip: needsRoot || toolMissing('cargo') },
+  async () => {
+    const [deploy = '', call = ''] = commandsOf('resize-rust')
+    const deployed = await shell(deploy)
+    assert.equal(deployed.code, 0, deployed.stderr)
+    const { code, stdout, stderr } = await shell(call.replace('> small.jpg', '| base64 -w0'))
+    assert.equal(code, 0, stderr)
+    assert.ok(isJpeg(stdout))
+  },
+)
