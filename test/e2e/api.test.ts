@@ -159,6 +159,7 @@ test('every route refuses a key without its scope with 403, whether or not the n
         .replaceAll(/\{\w+(\.{3})?\}/g, name)
       const bodies: Readonly<Record<string, unknown>> = {
         '/v1/functions': { name, runtime: 'node', handler: 'i.h', code: { artifact: `sha256:${'0'.repeat(64)}` } },
+        '/v1/builds': { artifact: `sha256:${'0'.repeat(64)}`, runtime: 'go' },
         '/v1/keys': { name, scopes: ['invoke:other'] },
         '/v1/projects': { name: 'p' },
         '/v1/layers/{name}/versions': { code: { artifact: `sha256:${'0'.repeat(64)}` } },
