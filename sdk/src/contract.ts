@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { layerRoutes } from './layer-contract.ts'
+import { urlRoutes } from './url-contract.ts'
 import * as s from './schemas.ts'
 import { buildRoutes } from './build-contract.ts'
 import { storageRoutes } from './storage-contract.ts'
@@ -213,6 +214,7 @@ export const routes = {
   },
   ...layerRoutes,
   ...buildRoutes,
+  ...urlRoutes,
   ...storageRoutes,
   listRuntimes: {
     method: 'GET',

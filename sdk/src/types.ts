@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { routes } from './contract.ts'
 import type * as s from './schemas.ts'
 import type { layerVersion } from './layer-contract.ts'
+import type { functionUrl } from './url-contract.ts'
 import type { storedObject } from './storage-contract.ts'
 
 /* What the contract table says, as types. */
@@ -38,6 +39,7 @@ export type ReplyOf<R> = R extends { reply: infer S }
 export type FunctionView = z.output<typeof s.functionView>
 export type VersionView = z.output<typeof s.versionView>
 export type AliasView = z.output<typeof s.alias>
+export type FunctionUrlView = z.output<typeof functionUrl>
 export type Receipt = z.output<typeof s.receipt>
 export type BuildEvent = z.output<typeof buildEvent>
 export type LogLine = z.output<typeof s.logLine>

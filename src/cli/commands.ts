@@ -13,6 +13,10 @@ import functionList from './commands/function-list.ts'
 import functionLogs from './commands/function-logs.ts'
 import functionRollback from './commands/function-rollback.ts'
 import functionUpdate from './commands/function-update.ts'
+import functionUrlCreate from './commands/function-url-create.ts'
+import functionUrlDelete from './commands/function-url-delete.ts'
+import functionUrlGet from './commands/function-url-get.ts'
+import functionUrlList from './commands/function-url-list.ts'
 import functionVersions from './commands/function-versions.ts'
 import init from './commands/init.ts'
 import invocationCancel from './commands/invocation-cancel.ts'
@@ -44,6 +48,7 @@ export const commands: readonly Command[] = [
   ...[init, dev, completion],
   ...[functionCreate, functionUpdate, functionInvoke, functionLogs, functionList, functionGet],
   ...[functionVersions, functionRollback, functionDelete],
+  ...[functionUrlCreate, functionUrlGet, functionUrlList, functionUrlDelete],
   ...[invocationGet, invocationList, invocationCancel],
   ...[aliasSet, aliasList, aliasDelete],
   ...[layerPublish, layerList, layerGet, layerDelete],

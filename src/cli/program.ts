@@ -70,6 +70,9 @@ export function helpOf(name: string, options: Omit<ProgramOptions, 'out' | 'err'
   return at.helpInformation()
 }
 
+/** Groups below a group. */
+const nestedGroups: Readonly<Record<string, string>> = { 'function url': 'give functions URLs of their own' }
+
 function buildProgram(options: ProgramOptions, receive: (call: ParsedCall) => void): Program {
   const program = new Program('hearth')
     .description('Serverless on machines you own: functions in sandboxes, one command, a receipt for every call.')
@@ -85,10 +88,10 @@ function buildProgram(options: ProgramOptions, receive: (call: ParsedCall) => vo
   for (const command of options.commands) {
     const words = command.name.split(' ')
     const leaf = words.pop() ?? ''
-    const [group] = words
     let parent = program
-    if (group !== undefined) {
-      parent = made.get(group) ?? program.command(group).description(groups[group] ?? '')
+    for (const [index, word] of words.entries()) {
+      const group = words.slice(0, index + 1).join(' ')
+      parent = made.get(group) ?? parent.command(word).description(groups[group] ?? nestedGroups[group] ?? '')
       made.set(group, parent)
       configure(parent, options)
     }

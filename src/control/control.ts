@@ -30,6 +30,7 @@ import { allows, demand, forbidden } from './scopes.ts'
 import { Secrets } from './secrets.ts'
 import { Stats } from './stats.ts'
 import { storageApi } from './storage.ts'
+import { Urls } from './urls.ts'
 import type { Vault } from './vault.ts'
 import { demandFunction, VersionCache } from './versions.ts'
 
@@ -65,6 +66,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const blobs = new Blobs(options)
   const sources = new CodeSources({ ...options, blobs })
   const functions = new Functions({ ...options, versions, admission, stats, preparations, sources, blobs })
+  const urls = new Urls({ store, versions })
   await functions.resume()
   const invoker = new Invoker({
     ...options,
@@ -87,8 +89,15 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     },
     invoke: (request, done) => invoker.invoke(request, done),
     ...invocationsApi({ store, invoker, receipts }),
-    functions: functions.api,
+    functions: {
+      ...functions.api,
+      async delete(caller, name) {
+        await functions.api.delete(caller, name)
+        urls.forget()
+      },
+    },
     aliases: aliasesApi({ store, versions }),
+    urls: urls.api,
     secrets: new Secrets({ store, vault, agent }).api,
     keys: keys.api,
     projects: projects.api,

@@ -15,7 +15,8 @@ import type {
 } from './invocation.ts'
 import type { LayerRef, LayerVersion } from './layer.ts'
 import type { AuditEntry, Key, Project, SecretInfo } from './project.ts'
-import type { RuntimeBuild } from './runtime.ts'
+import type { FunctionUrl, UrlAuth } from './function-url.ts'
+import type { Contract, RuntimeBuild } from './runtime.ts'
 import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
 import type { Page, PageRequest } from './store.ts'
 import type { Readable } from 'node:stream'
@@ -136,6 +137,14 @@ export interface InvokeReply {
 /** Callback style keeps the hot path free of promise chains: `done` is called exactly once. The returned function cancels. */
 export type Invoke = (request: InvokeRequest, done: (reply: InvokeReply) => void) => (reason: string) => void
 
+export type UrlInput = Pick<FunctionUrl, 'qualifier' | 'mode' | 'cors'> & { readonly auth: UrlAuth | 'aws_iam' }
+
+export interface FoundUrl {
+  readonly url: FunctionUrl
+  /** Of the Version that it means now. */
+  readonly contract: Contract
+}
+
 /** Everything the HTTP API can ask for. Each method checks the caller's scope itself; throws AppErrors:
  *  forbidden (out of scope, whether or not the name exists), not_found (inside the scope only), invalid, conflict, capacity.
  *  `invoke` throws synchronously or asynchronously never: authorisation and lookup failures of an invocation come from `authorizeInvoke`. */
@@ -157,6 +166,16 @@ export interface Control {
     versions(caller: Caller, name: string, page: PageRequest): Promise<Page<DeployedVersion>>
     /** To the active version before `$LATEST`, or to `to`. */
     rollback(caller: Caller, name: string, to: number | null): Promise<FunctionView>
+  }
+  urls: {
+    /** Creates or replaces the URL of a function. Throws not_found, invalid (cors, auth, qualifier). */
+    put(caller: Caller, functionName: string, input: UrlInput): Promise<FunctionUrl>
+    /** Throws not_found (function, or it has no URL). */
+    get(caller: Caller, functionName: string): Promise<FunctionUrl>
+    list(caller: Caller): Promise<readonly FunctionUrl[]>
+    delete(caller: Caller, functionName: string): Promise<void>
+    /** What `urlLabel` of a URL means; null = nothing. No scope: whoever serves the request checks who may. Throws not_found (version). */
+    find(label: string): Promise<FoundUrl | null>
   }
   aliases: {
     set(caller: Caller, functionName: string, name: string, version: number): Promise<Alias>

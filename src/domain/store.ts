@@ -1,3 +1,4 @@
+import type { FunctionUrl } from './function-url.ts'
 import type { Alias, DeployedVersion, FunctionRecord, Version } from './function.ts'
 import type { Digest } from './artifact.ts'
 import type { LayerRef, LayerVersion } from './layer.ts'
@@ -100,6 +101,16 @@ export interface Store {
     get(project: string, functionName: string, name: string): Promise<Alias | null>
     list(project: string, functionName: string): Promise<readonly Alias[]>
     delete(project: string, functionName: string, name: string, audit: AuditDraft): Promise<void>
+  }
+  urls: {
+    /** Creates or replaces the URL of a function. Throws not_found (function). */
+    set(url: Omit<FunctionUrl, 'createdAt' | 'updatedAt'>, audit: AuditDraft): Promise<FunctionUrl>
+    get(project: string, functionName: string): Promise<FunctionUrl | null>
+    /** By a name as hosts spell it, which have no upper case; of two that differ in case alone, the one that has none. */
+    find(project: string, name: string): Promise<FunctionUrl | null>
+    list(project: string): Promise<readonly FunctionUrl[]>
+    /** Throws not_found. It goes with its function too. */
+    delete(project: string, functionName: string, audit: AuditDraft): Promise<void>
   }
   projects: {
     /** Throws conflict. */

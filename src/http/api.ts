@@ -7,6 +7,7 @@ import { AppError, toAppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Authentication } from './auth.ts'
 import { check } from './check.ts'
+import type { UrlPlace } from './url-place.ts'
 import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
 import { streamed, tableRoutes, type Handler } from './call.ts'
 import { handlers } from './routes.ts'
@@ -16,6 +17,7 @@ export interface ApiOptions {
   readonly auth: Authentication
   readonly logger: Logger
   readonly version: string
+  readonly urlPlace: UrlPlace
 }
 
 const nobody: Caller = { actor: 'nobody', project: '', scopes: [] }
@@ -23,7 +25,7 @@ const nobody: Caller = { actor: 'nobody', project: '', scopes: [] }
 /** Binds the contract table to `app`: authentication before the body is read, then schemas, then the handler. */
 export function bindApi(app: FastifyInstance, options: ApiOptions): void {
   const { auth, logger } = options
-  const run = handlers(options.control, options.version)
+  const run = handlers(options.control, options)
   app.removeAllContentTypeParsers()
   app.setErrorHandler((thrown, request, reply) => fail(thrown, { request, reply, logger }))
   app.setNotFoundHandler((request, reply) => notFound(request, reply))

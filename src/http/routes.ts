@@ -7,6 +7,8 @@ import { numberOf, page, streamed, type Call, type Handlers, type HandlersOf } f
 import { layerHandlers } from './layer-routes.ts'
 import { storageHandlers } from './storage-routes.ts'
 import { streamBuild } from './build-stream.ts'
+import { urlHandlers } from './url-routes.ts'
+import type { UrlPlace } from './url-place.ts'
 import { streamLogs } from './log-stream.ts'
 import { aliasJson, functionJson, receiptJson, versionJson } from './views.ts'
 
@@ -14,9 +16,14 @@ const tailDefault = 50
 const invocationsDefault = 20
 
 /** The contract table bound to the control; scopes are checked there. */
-export function handlers(control: Control, version: string): Handlers {
+export function handlers(control: Control, { version, urlPlace }: { version: string; urlPlace: UrlPlace }): Handlers {
   return {
-    ...{ ...functionHandlers(control), ...layerHandlers(control), ...storageHandlers(control) },
+    ...{
+      ...functionHandlers(control),
+      ...layerHandlers(control),
+      ...storageHandlers(control),
+      ...urlHandlers(control, urlPlace),
+    },
     ...{ ...runHandlers(control), ...tenantHandlers(control), ...own(control, version) },
   }
 }

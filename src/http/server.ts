@@ -5,12 +5,14 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { HostServices } from '../domain/agent.ts'
 import type { Control } from '../domain/control.ts'
-import { AppError, invalid, toAppError } from '../domain/error.ts'
+import { AppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import { bindApi, refuseUnrouted } from './api.ts'
 import { Authentication } from './auth.ts'
 import { errorBody, leaveBody } from './errors.ts'
 import { InvokeRoute, invokeTarget } from './invoke-route.ts'
+import { listenError, serverSettings } from './server-settings.ts'
+import type { UrlPlace } from './url-place.ts'
 
 export interface HttpOptions {
   readonly control: Control
@@ -18,6 +20,8 @@ export interface HttpOptions {
   readonly version: string
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer }
   readonly nowMs?: () => number
+  /** Where functions' URLs are served. */
+  readonly urlPlace: UrlPlace
 }
 
 export interface HttpServer {
@@ -29,16 +33,6 @@ export interface HttpServer {
   close(graceMs: number): Promise<void>
 }
 
-/** Slow and hostile clients: what they may hold, and for how long. There is no check of `Host` against DNS rebinding: every route that
- *  tells or does anything needs a key, which no web page has. */
-const settings: http.ServerOptions = {
-  maxHeaderSize: 16 * 1024,
-  headersTimeout: 10_000,
-  requestTimeout: 300_000,
-  connectionsCheckingInterval: 5_000,
-  keepAliveTimeout: 65_000,
-  noDelay: true,
-}
 /** Bodies of the control API; archives are streamed and have their own limit. */
 const jsonBytesMax = 1024 * 1024
 /** A connection that became idle while the server closes lives at most this long. */
@@ -73,12 +67,12 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
       }
       server =
         tls === undefined
-          ? http.createServer(settings, listener)
-          : https.createServer({ ...settings, ...tls }, listener)
+          ? http.createServer(serverSettings, listener)
+          : https.createServer({ ...serverSettings, ...tls }, listener)
       return server
     },
   })
-  bindApi(app, { control, auth, logger, version: options.version })
+  bindApi(app, { control, auth, logger, version: options.version, urlPlace: options.urlPlace })
   await app.ready()
   if (server === undefined) throw new Error('fastify made no server')
   return {
@@ -97,7 +91,7 @@ function lifecycle(
       try {
         await app.listen({ host, port })
       } catch (cause) {
-        throw listenError(cause, { host, port })
+        throw listenError(cause, { host, port, flag: '--port' })
       }
       return (server.address() as AddressInfo).port
     },
@@ -136,17 +130,4 @@ function hostServices(
       return true
     },
   }
-}
-
-function listenError(cause: unknown, { host, port }: { host: string; port: number }): AppError {
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
-  const where = `Cannot listen on ${host}:${port}`
-  if (code === 'EADDRINUSE')
-    return new AppError('conflict', `${where}: the port is in use. Choose another with --port.`, { cause })
-  if (code === 'EACCES')
-    return new AppError('forbidden', `${where}: ports below 1024 need a privilege the platform does not keep.`, {
-      cause,
-    })
-  if (code === 'EADDRNOTAVAIL') return invalid('host', host, 'an address of this machine')
-  return toAppError(cause)
 }

@@ -32,6 +32,22 @@ export const configKeys = {
     max: 65_535,
     about: 'Port to listen on; 0 takes a free one.',
   },
+  urlPort: {
+    type: 'integer',
+    unit: 'port',
+    default: -1,
+    min: -1,
+    max: 65_535,
+    defaultText: '-1 = the one after port, or a free one',
+    about: 'Port that URLs of functions are served on, apart from the API; 0 takes a free one.',
+  },
+  urlDomain: {
+    type: 'text',
+    value: 'DOMAIN',
+    default: '',
+    defaultText: 'localhost',
+    about: 'Domain whose names *.DOMAIN lead here: a function answers at NAME.DOMAIN, besides NAME.localhost.',
+  },
   host: {
     type: 'text',
     value: 'ADDRESS',
@@ -91,7 +107,8 @@ export const configKeys = {
     value: 'FILE',
     default: '',
     isPerStart: true,
-    about: 'File that appears, by rename, once requests are served: {"url", "apiKeyFile", "pid", "version"}.',
+    about:
+      'File that appears, by rename, once requests are served: {"url", "urlsUrl", "apiKeyFile", "pid", "version"}.',
   },
   tlsCert: { type: 'path', value: 'FILE', default: '', about: 'Certificate chain (PEM) to serve HTTPS with.' },
   tlsKey: { type: 'path', value: 'FILE', default: '', about: 'Private key (PEM) of tlsCert.' },

@@ -4,6 +4,8 @@ import path from 'node:path'
 /** What the ready file and `server.json` say, to whoever waits for the platform or looks for it. */
 export interface ServerFacts {
   readonly url: string
+  /** Where URLs of functions are served. */
+  readonly urlsUrl: string
   readonly apiKeyFile: string
   /** The platform's own process, not the launcher's. */
   readonly pid: number

@@ -12,6 +12,7 @@ import type { Agent, AgentStatus, HostServices } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import { systemClock as clock } from '../domain/clock.ts'
 import { toAppError } from '../domain/error.ts'
+import type { Control } from '../domain/control.ts'
 import type { Arch } from '../domain/function.ts'
 import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
@@ -33,6 +34,7 @@ import { ProbeVerdicts } from './probe-verdicts.ts'
 import { liveCatalog, type LiveCatalog } from './runtimes.ts'
 import { onShutdown } from './shutdown.ts'
 import { startReport, type StartFacts } from './start-report.ts'
+import { placeText, serveUrls } from './url-serving.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
 
 /* hearth up, second stage: the platform itself, without privileges. All wiring is on this page, in the order things depend on each other. */
@@ -106,11 +108,8 @@ async function start(undo: Undo): Promise<void> {
   const about = { ...rules, builder: building.builder({ agent, artifacts, clock, arch }) }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
-  const http = await createHttpServer({ control, logger, version: appVersion, ...(tls !== null && { tls }) })
-  hostServices = http.hostServices
-  undo.add('http', () => http.close(closeMsMax))
-  const port = await http.listen({ host: config.host, port: config.port })
-  const url = urlOf({ isTls: tls !== null, host: config.host, port })
+  const served = await serveHttp(control, { undo, tls })
+  hostServices = served.hostServices
 
   onShutdown(async (signal) => {
     logger.info('platform.drain', { signal, drainMs: config.drainMs })
@@ -119,12 +118,27 @@ async function start(undo: Undo): Promise<void> {
     logger.info('platform.end')
   })
   process.on('SIGHUP', () => void refreshed(runtimes))
-  await announce({ url, newKey, status, lost: config.isolation === 'vm' ? [] : opened.lost }, { launcher, undo })
+  const lost = config.isolation === 'vm' ? [] : opened.lost
+  await announce({ ...served, newKey, status, lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
 }
 
 async function refreshed(runtimes: LiveCatalog): Promise<void> {
   await runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error }))
+}
+
+/** The API, and functions' own URLs apart from it. */
+async function serveHttp(
+  control: Control,
+  { undo, tls }: { undo: Undo; tls: ReturnType<typeof readTls> },
+): Promise<{ url: string; urlsUrl: string; hostServices: HostServices }> {
+  const urlPlace = await serveUrls({ config, control, logger, tls, undo, closeMs: closeMsMax })
+  const http = await createHttpServer({ control, logger, version: appVersion, urlPlace, ...(tls !== null && { tls }) })
+  undo.add('http', () => http.close(closeMsMax))
+  const { host } = config
+  const port = await http.listen({ host, port: config.port })
+  const url = urlOf({ isTls: tls !== null, host, port })
+  return { url, urlsUrl: placeText(urlPlace), hostServices: http.hostServices }
 }
 
 /** Throws driver_failed where less would isolate than the operator asked for. */
@@ -144,10 +158,11 @@ function machineMemoryMib(): number {
 
 /** Tells everybody who waits or looks for the platform that it serves: server.json, the ready file, the log, the terminal. */
 async function announce(
-  { url, newKey, status, lost }: Pick<StartFacts, 'url' | 'newKey' | 'status' | 'lost'>,
+  { url, urlsUrl, newKey, status, lost }: Pick<StartFacts, 'url' | 'urlsUrl' | 'newKey' | 'status' | 'lost'>,
   { launcher, undo }: { launcher: net.Socket | null; undo: Undo },
 ): Promise<void> {
-  const facts: ServerFacts = { url, apiKeyFile: apiKeyFile(config.data), pid: process.pid, version: appVersion }
+  const apiKey = apiKeyFile(config.data)
+  const facts: ServerFacts = { url, urlsUrl, apiKeyFile: apiKey, pid: process.pid, version: appVersion }
   const text = `${JSON.stringify(facts)}\n`
   await writeByRename(serverFile(config.data), text, 0o600)
   undo.add('server file', () => removeServerFile(config.data))
@@ -155,8 +170,19 @@ async function announce(
   const startMs = Math.round(process.uptime() * 1_000)
   const [dataFolder, runsAs] = [config.data, user?.name ?? null]
   // On a terminal the report says all of it.
-  if (format === 'json') logger.info('platform.start', { url, dataFolder, startMs, version: appVersion, user: runsAs })
-  const report = { url, data: dataFolder, apiKeyFile: facts.apiKeyFile, newKey, user: runsAs, status, lost, startMs }
+  if (format === 'json')
+    logger.info('platform.start', { url, urlsUrl, dataFolder, startMs, version: appVersion, user: runsAs })
+  const report = {
+    url,
+    urlsUrl,
+    data: dataFolder,
+    apiKeyFile: facts.apiKeyFile,
+    newKey,
+    user: runsAs,
+    status,
+    lost,
+    startMs,
+  }
   process.stderr.write(startReport(report, hasColors))
 }
 

@@ -6,6 +6,7 @@ const cgroup =
   'Cannot make the cgroup "/sys/fs/cgroup/x": Permission denied. Cannot make the cgroup "/sys/fs/cgroup/y".'
 const facts: StartFacts = {
   url: 'http://127.0.0.1:8080',
+  urlsUrl: 'http://localhost:8081',
   data: '/srv/hearth',
   apiKeyFile: '/srv/hearth/admin.key',
   newKey: null,

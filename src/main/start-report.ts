@@ -4,6 +4,8 @@ import type { EnforcedFeature } from '../domain/driver.ts'
 
 export interface StartFacts {
   readonly url: string
+  /** Where functions' own URLs are. */
+  readonly urlsUrl: string
   readonly data: string
   readonly apiKeyFile: string
   /** Set at the very first start of this data folder: shown once. */
@@ -22,6 +24,7 @@ export function startReport(facts: StartFacts, hasColors: boolean): string {
   const { status } = facts
   const runtimes = status.runtimes.map(({ id, version }) => `${id} (${version})`).join(', ')
   const rows: [string, string][] = [
+    ['URLs', `${facts.urlsUrl}/fn/NAME/, ${facts.urlsUrl.replace('://', '://NAME.')}/`],
     ['data', facts.data],
     [
       'API key',

@@ -9,6 +9,7 @@ import { projectsAndKeysContract } from './store-projects.contract.ts'
 import { secretsContract } from './store-secrets.contract.ts'
 import { layersContract } from './store-layers.contract.ts'
 import { storageContract } from './store-storage.contract.ts'
+import { urlsContract } from './store-urls.contract.ts'
 import { pagingContract, auditContract } from './store-lists.contract.ts'
 import { concurrencyContract } from './store-concurrency.contract.ts'
 import { test } from 'node:test'
@@ -35,6 +36,7 @@ export function storeContract(name: string, open: OpenStore): void {
   secretsContract(contract)
   storageContract(contract)
   layersContract(contract)
+  urlsContract(contract)
   pagingContract(contract)
   auditContract(contract)
   concurrencyContract(contract)

@@ -158,6 +158,7 @@ test('every route refuses a key without its scope with 403, whether or not the n
         .replaceAll('{number}', '1')
         .replaceAll(/\{\w+(\.{3})?\}/g, name)
       const bodies: Readonly<Record<string, unknown>> = {
+        '/v1/functions/{name}/url': { auth: 'none' },
         '/v1/functions': { name, runtime: 'node', handler: 'i.h', code: { artifact: `sha256:${'0'.repeat(64)}` } },
         '/v1/builds': { artifact: `sha256:${'0'.repeat(64)}`, runtime: 'go' },
         '/v1/keys': { name, scopes: ['invoke:other'] },

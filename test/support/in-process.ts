@@ -18,6 +18,7 @@ import type { Store } from '../../src/domain/store.ts'
 import { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
 import { openOrigins } from '../../src/origin/origins.ts'
 import { createHttpServer } from '../../src/http/server.ts'
+import { createUrlServer } from '../../src/http/url-server.ts'
 import { runtimeCatalog } from '../../src/image/runtimes.ts'
 import { createLogger } from '../../src/main/logger.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
@@ -30,6 +31,8 @@ export interface ApiInProcess<A extends Agent = Agent> extends Target {
   readonly agent: A
   readonly store: Store
   readonly artifacts: ArtifactStore
+  /** Where functions' URLs are served. */
+  readonly urlsPort: number
   /** What the platform wrote to its own log, as JSON lines. */
   readonly logged: readonly string[]
   close(): Promise<void>
@@ -138,11 +141,14 @@ async function assemble<A extends Agent>(
   const id = newKeyId()
   const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }
   await store.keys.create({ id, project: 'default', name: 'admin', scopes: ['admin'] }, audit)
-  const server = await createHttpServer({ control, logger, version: 'test' })
+  const urls = createUrlServer({ control, logger })
+  const urlPlace = await urls.listen({ host: '127.0.0.1', port: 0 })
+  const server = await createHttpServer({ control, logger, version: 'test', urlPlace })
   services = server.hostServices
   const port = await server.listen({ host: '127.0.0.1', port: 0 })
   return {
     url: `http://127.0.0.1:${port}`,
+    urlsPort: urlPlace.port,
     apiKey: vault.tokenFor(id),
     control,
     agent,
@@ -150,6 +156,7 @@ async function assemble<A extends Agent>(
     artifacts,
     logged,
     async close() {
+      await urls.close(500)
       await server.close(500)
       await control.drain(0)
       await agent.close()

@@ -41,6 +41,8 @@ export interface CliResult {
 /** A real platform, started as a user would: `bin/hearth up` on port 0, ready file awaited. */
 export interface Platform {
   readonly url: string
+  /** Where functions' URLs are served. */
+  readonly urlsUrl: string
   readonly apiKey: string
   /** The platform's own process, as the ready file names it. */
   readonly pid: number
@@ -59,6 +61,13 @@ export interface Platform {
   kill9(): Promise<void>
   /** SIGKILL to the launcher; resolves when it and the platform's own process have ended. */
   killLauncher9(): Promise<void>
+}
+
+interface ReadyFile {
+  readonly url: string
+  readonly urlsUrl: string
+  readonly apiKeyFile: string
+  readonly pid: number
 }
 
 export async function startPlatform(options: PlatformOptions = {}): Promise<Platform> {
@@ -85,7 +94,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   } finally {
     options.signal?.removeEventListener('abort', kill)
   }
-  const ready = JSON.parse(await readFile(readyFile, 'utf8')) as { url: string; apiKeyFile: string; pid: number }
+  const ready = JSON.parse(await readFile(readyFile, 'utf8')) as ReadyFile
   const apiKey = (await readFile(ready.apiKeyFile, 'utf8')).trim()
   const ended = async (): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
@@ -96,6 +105,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   }
   return {
     url: ready.url,
+    urlsUrl: ready.urlsUrl,
     apiKey,
     pid: ready.pid,
     launcherPid: child.pid ?? 0,

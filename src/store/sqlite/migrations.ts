@@ -9,6 +9,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   '0003_storage': { up: async (db: Kysely<unknown>) => runAll(db, storageTables) },
   '0004_code_origins': { up: async (db: Kysely<unknown>) => runAll(db, codeOrigins) },
   '0005_layers': { up: async (db: Kysely<unknown>) => runAll(db, layerTables) },
+  '0006_function_urls': { up: async (db: Kysely<unknown>) => runAll(db, urlTables) },
 }
 
 async function first(db: Kysely<unknown>): Promise<void> {
@@ -166,4 +167,22 @@ const layerTables = [
   ) strict, without rowid`,
   `create index layer_versions_by_digest on layer_versions (digest)`,
   `alter table versions add column layers_json text not null default '[]'`,
+]
+
+/** Functions that answer HTTP at a place of their own. */
+const urlTables = [
+  `create table function_urls (
+    project text not null,
+    function_name text not null,
+    qualifier text,
+    auth text not null,
+    mode text not null,
+    cors_json text,
+    created_at integer not null,
+    updated_at integer not null,
+    primary key (project, function_name),
+    foreign key (project, function_name) references functions (project, name) on delete cascade
+  ) strict, without rowid`,
+  // Hosts have no upper case.
+  `create index function_urls_by_host on function_urls (project, lower(function_name))`,
 ]

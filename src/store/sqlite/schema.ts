@@ -15,6 +15,7 @@ export interface Schema {
   buckets: BucketTable
   objects: ObjectTable
   aliases: AliasTable
+  function_urls: FunctionUrlTable
   keys: KeyTable
   secrets: SecretTable
   audit: AuditTable
@@ -113,6 +114,17 @@ export interface AliasTable {
   function_name: string
   name: string
   version: number
+  updated_at: number
+}
+
+export interface FunctionUrlTable {
+  project: string
+  function_name: string
+  qualifier: string | null
+  auth: string
+  mode: string
+  cors_json: string | null
+  created_at: number
   updated_at: number
 }
 

@@ -73,6 +73,13 @@ export async function openSqliteStore({
       list: call('aliases.list'),
       delete: call('aliases.delete'),
     },
+    urls: {
+      set: call('urls.set'),
+      get: call('urls.get'),
+      find: call('urls.find'),
+      list: call('urls.list'),
+      delete: call('urls.delete'),
+    },
     projects: { create: call('projects.create'), get: call('projects.get'), list: call('projects.list') },
     keys: { create: call('keys.create'), get: call('keys.get'), list: call('keys.list'), revoke: call('keys.revoke') },
     secrets: {

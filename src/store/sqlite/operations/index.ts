@@ -9,6 +9,7 @@ import * as preparations from './preparations.ts'
 import * as projects from './projects.ts'
 import * as secrets from './secrets.ts'
 import * as storage from './storage.ts'
+import * as urls from './urls.ts'
 
 /** Everything the store's thread can be asked to read. */
 export const reads = {
@@ -35,6 +36,9 @@ export const reads = {
   'storage.list': storage.list,
   'storage.versions': storage.versions,
   'storage.names': storage.names,
+  'urls.get': urls.get,
+  'urls.find': urls.find,
+  'urls.list': urls.list,
   'audit.list': audit.list,
   'meta.get': meta.get,
   check: meta.check,
@@ -59,6 +63,8 @@ export const writes = {
   'layers.delete': layers.remove,
   'storage.put': storage.put,
   'storage.delete': storage.remove,
+  'urls.set': urls.set,
+  'urls.delete': urls.remove,
   'meta.set': meta.set,
 } as const
 

@@ -1,0 +1,87 @@
+import type { Control, FoundUrl } from '../domain/control.ts'
+import { invalid, AppError } from '../domain/error.ts'
+import { checkCors, type FunctionUrl } from '../domain/function-url.ts'
+import { defaultProject } from '../domain/project.ts'
+import type { Store } from '../domain/store.ts'
+import { demand } from './scopes.ts'
+import { demandFunction, type VersionCache } from './versions.ts'
+
+/** Labels looked up that are kept, known and unknown ones. */
+const foundMax = 10_000
+
+/** URLs of functions: who may have one, and what a host or path means. */
+export class Urls {
+  readonly #store: Store
+  readonly #versions: VersionCache
+  readonly #found = new Map<string, FunctionUrl | null>()
+  /** Raised at each change: a look-up that began before it must not fill the cache with what it read. */
+  #epoch = 0
+
+  constructor({ store, versions }: { store: Store; versions: VersionCache }) {
+    this.#store = store
+    this.#versions = versions
+  }
+
+  /** Functions come and go with their URLs. */
+  forget(): void {
+    this.#epoch++
+    this.#found.clear()
+  }
+
+  get api(): Control['urls'] {
+    return {
+      put: async (caller, functionName, input) => {
+        demand(caller, 'functions:write')
+        const { auth, mode, qualifier } = input
+        if (auth === 'aws_iam')
+          throw invalid('auth', auth, '"none" or "key"', 'aws_iam (signed requests) is not supported yet: take key.')
+        const cors = input.cors === null ? null : checkCors(input.cors)
+        const { project, actor } = caller
+        await this.#versions.resolve(project, functionName, qualifier)
+        const audit = { actor, action: 'url.set', target: functionName, detail: { auth, mode, qualifier } }
+        const url = await this.#store.urls.set({ project, functionName, qualifier, auth, mode, cors }, audit)
+        this.forget()
+        return url
+      },
+      get: async (caller, functionName) => {
+        await demandFunction(this.#store, { caller, scope: 'functions:read', name: functionName })
+        const url = await this.#store.urls.get(caller.project, functionName)
+        if (url === null) throw new AppError('not_found', `Function "${functionName}" has no URL.`)
+        return url
+      },
+      list: async (caller) => {
+        demand(caller, 'functions:read')
+        return this.#store.urls.list(caller.project)
+      },
+      delete: async (caller, functionName) => {
+        demand(caller, 'functions:write')
+        const { project, actor } = caller
+        const audit = { actor, action: 'url.delete', target: functionName, detail: {} }
+        await this.#store.urls.delete(project, functionName, audit)
+        this.forget()
+      },
+      find: async (label) => this.#find(label),
+    }
+  }
+
+  async #find(label: string): Promise<FoundUrl | null> {
+    const url = await this.#byLabel(label)
+    if (url === null) return null
+    const { project, functionName, qualifier } = url
+    const version = await this.#versions.resolve(project, functionName, qualifier)
+    return { url, contract: version.config.contract }
+  }
+
+  async #byLabel(label: string): Promise<FunctionUrl | null> {
+    const known = this.#found.get(label)
+    if (known !== undefined) return known
+    const epoch = this.#epoch
+    const split = label.lastIndexOf('--')
+    const named = split > 0 ? await this.#store.urls.find(label.slice(split + 2), label.slice(0, split)) : null
+    const url = named ?? (await this.#store.urls.find(defaultProject, label))
+    if (epoch !== this.#epoch) return url
+    if (this.#found.size >= foundMax) this.#found.clear()
+    this.#found.set(label, url)
+    return url
+  }
+}

@@ -1,0 +1,50 @@
+import type { InvokeReply } from '../domain/control.ts'
+import type { Contract } from '../domain/runtime.ts'
+import type { HeaderList } from './url-headers.ts'
+
+export interface Refusal {
+  readonly status: number
+  readonly headers: HeaderList
+  readonly body: Uint8Array
+}
+
+/** Answers that no function gave, in the words of AWS's function URLs. */
+export const refusals = {
+  unknown: say(403, { Message: null }, [['x-amzn-ErrorType', 'AccessDeniedException']]),
+  forbidden: say(403, { Message: 'Forbidden' }, [['x-amzn-ErrorType', 'AccessDeniedException']]),
+  unauthorized: say(401, { Message: 'A key is needed: send "Authorization: Bearer hth_<id>_<secret>".' }, [
+    ['www-authenticate', 'Bearer realm="hearth"'],
+  ]),
+  malformed: say(400, { Message: 'Bad Request' }),
+  tooLarge: say(413, { Message: 'Request Entity Too Large' }),
+  badGateway: text(502, 'Internal Server Error'),
+  internal: text(500, 'Internal Server Error'),
+  closing: say(503, { Message: 'Service Unavailable' }, [
+    ['retry-after', '1'],
+    ['connection', 'close'],
+  ]),
+} as const
+
+/** What the client of an invocation that did not succeed is told. */
+export function failureOf({ outcome, rejection }: InvokeReply, contract: Contract): Refusal {
+  if (outcome === 'cancelled') return text(499, 'Client Closed Request')
+  if (outcome === 'rejected' || outcome === 'expired') {
+    const retry: HeaderList =
+      rejection === null ? [] : [['retry-after', String(Math.max(1, Math.ceil(rejection.retryAfterMs / 1000)))]]
+    if (rejection?.kind === 'own_limit') return say(429, { Message: 'Too Many Requests' }, retry)
+    return say(503, { Message: 'Service Unavailable' }, retry)
+  }
+  return outcome === 'timed_out' && contract === 'http' ? text(504, 'Gateway Timeout') : refusals.badGateway
+}
+
+function say(status: number, body: unknown, headers: HeaderList = []): Refusal {
+  return {
+    status,
+    headers: [['content-type', 'application/json'], ...headers],
+    body: Buffer.from(JSON.stringify(body)),
+  }
+}
+
+function text(status: number, body: string): Refusal {
+  return { status, headers: [['content-type', 'text/plain']], body: Buffer.from(body) }
+}

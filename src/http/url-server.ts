@@ -1,0 +1,121 @@
+import http from 'node:http'
+import https from 'node:https'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Control } from '../domain/control.ts'
+import { limits } from '../domain/limits.ts'
+import type { Logger } from '../domain/logger.ts'
+import { Authentication } from './auth.ts'
+import { listenError, serverSettings } from './server-settings.ts'
+import { UrlExchange, type UrlExchangeHost } from './url-exchange.ts'
+import type { UrlPlace } from './url-place.ts'
+import { refusals } from './url-refusals.ts'
+
+export interface UrlServerOptions {
+  readonly control: Control
+  readonly logger: Logger
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer }
+  /** Hosts are `NAME.domain`; default: `localhost`. */
+  readonly domain?: string
+  readonly streamRequestMib?: number
+  readonly nowMs?: () => number
+}
+
+export interface UrlServer {
+  /** Throws conflict (address in use), invalid. `orAny`: a free port when `port` is in use. */
+  listen(address: { host: string; port: number; orAny?: boolean }): Promise<UrlPlace>
+  close(graceMs: number): Promise<void>
+}
+
+/** A stream may be silent, and a large body may take its time. */
+const requestTimeoutMs = 0
+const closeSweepMs = 50
+
+/** The functions' own HTTP server, on a port apart from the API: a page of a function never shares an origin with it. */
+export function createUrlServer(options: UrlServerOptions): UrlServer {
+  const { control, logger, tls, nowMs = Date.now, domain = '' } = options
+  const requestBytesMax = (options.streamRequestMib ?? limits.streamMib.default) * 2 ** 20
+  let place: UrlPlace = { scheme: tls === undefined ? 'http' : 'https', port: 0, domain: domain || 'localhost' }
+  const auth = new Authentication(control)
+  const host: UrlExchangeHost = {
+    control,
+    auth,
+    logger,
+    requestBytesMax,
+    nowMs,
+    get place() {
+      return place
+    },
+  }
+  let isClosing = false
+  const serve = (request: http.IncomingMessage, response: http.ServerResponse, upgrade: Duplex | null): void => {
+    if (isClosing) {
+      response.writeHead(503, refusals.closing.headers.flat())
+      return void response.end(refusals.closing.body)
+    }
+    void new UrlExchange(host, { request, response, upgrade }).start()
+  }
+  const settings = {
+    ...serverSettings,
+    requestTimeout: requestTimeoutMs,
+    shouldUpgradeCallback: ({ headers }: http.IncomingMessage) => headers.upgrade?.toLowerCase() === 'websocket',
+  }
+  const server = tls === undefined ? http.createServer(settings) : https.createServer({ ...settings, ...tls })
+  const switched = new Set<Duplex>()
+  server.on('request', (request, response) => serve(request, response, null))
+  server.on('upgrade', (request: http.IncomingMessage, socket: Duplex, first: Buffer) => {
+    switched.add(socket)
+    socket.on('close', () => switched.delete(socket))
+    // The function sees its peer go; nobody else needs to know why.
+    socket.on('error', () => {})
+    if (first.length > 0) socket.unshift(first)
+    serve(request, upgradeResponse(request, socket), socket)
+  })
+  return {
+    async listen(address) {
+      await listening(server, address)
+      place = { ...place, port: (server.address() as AddressInfo).port }
+      return place
+    },
+    async close(graceMs) {
+      isClosing = true
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      const sweep = setInterval(() => server.closeIdleConnections(), closeSweepMs)
+      const cut = setTimeout(() => {
+        server.closeAllConnections()
+        for (const socket of switched) socket.destroy()
+      }, graceMs)
+      await closed
+      clearInterval(sweep)
+      clearTimeout(cut)
+    },
+  }
+}
+
+/** For an answer other than the switch that was asked for. */
+function upgradeResponse(request: http.IncomingMessage, socket: Duplex): http.ServerResponse {
+  const response = new http.ServerResponse(request)
+  response.shouldKeepAlive = false
+  response.assignSocket(socket as never)
+  response.on('finish', () => socket.end())
+  return response
+}
+
+async function listening(
+  server: http.Server,
+  { host, port, orAny = false }: { host: string; port: number; orAny?: boolean },
+): Promise<void> {
+  const attempt = async (at: number): Promise<void> =>
+    new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host, port: at }, () => {
+        server.removeListener('error', reject)
+        resolve()
+      })
+    })
+  try {
+    await attempt(port).catch((error: unknown) => (orAny ? attempt(0) : Promise.reject(error)))
+  } catch (cause) {
+    throw listenError(cause, { host, port, flag: '--url-port' })
+  }
+}

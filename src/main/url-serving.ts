@@ -1,0 +1,29 @@
+import type { Control } from '../domain/control.ts'
+import type { Logger } from '../domain/logger.ts'
+import type { Undo } from '../domain/undo.ts'
+import type { UrlPlace } from '../http/url-place.ts'
+import { createUrlServer } from '../http/url-server.ts'
+import type { Config } from './config.ts'
+
+interface UrlServing {
+  readonly config: Config
+  readonly control: Control
+  readonly logger: Logger
+  readonly tls: { cert: Buffer; key: Buffer } | null
+  readonly undo: Undo
+  readonly closeMs: number
+}
+
+/** Serves functions' URLs on their own port: the one asked for, else the one after the API's, or any where that is taken. */
+export async function serveUrls({ config, control, logger, tls, undo, closeMs }: UrlServing): Promise<UrlPlace> {
+  const { host, port, urlPort, urlDomain, streamRequestMib } = config
+  const domain = urlDomain === '' ? {} : { domain: urlDomain.toLowerCase() }
+  const server = createUrlServer({ control, logger, streamRequestMib, ...domain, ...(tls !== null && { tls }) })
+  undo.add('urls', () => server.close(closeMs))
+  if (urlPort >= 0) return server.listen({ host, port: urlPort })
+  return server.listen({ host, port: port === 0 || port === 65_535 ? 0 : port + 1, orAny: true })
+}
+
+export function placeText({ scheme, domain, port }: UrlPlace): string {
+  return `${scheme}://${domain}:${port}`
+}
