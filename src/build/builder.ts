@@ -1,0 +1,161 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { ZipFile } from 'yazl'
+import type { ArtifactStore, Digest } from '../domain/artifact.ts'
+import { languageOf, type Built, type Builder, type BuildRequest, type Language, type Provenance, type Toolchain } from '../domain/build.ts'
+import { AppError, invalid } from '../domain/error.ts'
+import { goPlan } from './go-plan.ts'
+import { isAsset, outFolder, workFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
+import { missingText, rustPlan } from './rust-plan.ts'
+import type { RunInSandbox } from './sandbox-run.ts'
+
+export interface BuilderOptions {
+  readonly artifacts: ArtifactStore
+  readonly toolchains: readonly Toolchain[]
+  /** Holds `go/`, `rust/` and `builder/`. */
+  readonly shimFolder: string
+  readonly run: RunInSandbox
+}
+
+/** What the plans read of a source; assets of any size are only passed on. */
+const textBytesMax = 4 * 1024 * 1024
+
+const targets = {
+  x86_64: { goarch: 'amd64', triple: 'x86_64-unknown-linux-gnu' },
+  arm64: { goarch: 'arm64', triple: 'aarch64-unknown-linux-gnu' },
+} as const
+
+/** Builds Go and Rust sources, each in a sandbox of its own. */
+export function createBuilder(options: BuilderOptions): Builder {
+  return { build: async (request, report) => build(options, request, report) }
+}
+
+async function build(options: BuilderOptions, request: BuildRequest, report: (line: string) => void): Promise<Built> {
+  const { artifacts, shimFolder, run } = options
+  const language = languageOf(request.runtime)
+  if (language === null) throw invalid('runtime', request.runtime, 'go, go1.N, rust or rust1.N: others need no build here')
+  const toolchain = pickToolchain(options.toolchains, language, request.runtime)
+  const { folder } = await artifacts.unpack(request.source)
+  const names = await filesBelow(folder)
+  const source = await readSource(folder, names, language)
+  const shim = await readShim(join(shimFolder, language), language)
+  const { runtime, handler } = request
+  const planned: PlanOptions = { source, handler, shim, runtime, version: toolchain.version, target: targets[request.arch] }
+  const plan = language === 'go' ? goPlan(planned) : rustPlan(planned)
+  const exact = plan.env['GOTOOLCHAIN']?.startsWith('go') === true ? plan.env['GOTOOLCHAIN'].slice(2) : toolchain.version
+  report(`Building with ${language} ${exact}${plan.isNative ? '' : ', its own main'}.`)
+  const work = await artifacts.put(workZip({ folder, names, plan, runner: join(shimFolder, 'builder/index.js') }))
+  try {
+    const env = { ...plan.env, ...sandboxEnv(toolchain) }
+    const event = { workFolder, outFolder, steps: plan.steps, output: plan.output, env }
+    const program = await run({ project: request.project, code: work, event: JSON.stringify(event) }, report)
+    const lock = source.get(language === 'go' ? 'go.sum' : 'Cargo.lock')
+    const provenance: Provenance = {
+      source: request.source,
+      toolchain: `${language} ${exact}`,
+      lock: lock === undefined ? null : digestOf(lock),
+      output: digestOf(program),
+      program: plan.isNative ? 'hearth-bootstrap' : 'bootstrap',
+      arch: request.arch,
+    }
+    const assets = names.filter((name) => isAsset(language, name))
+    const artifact = await artifacts.put(bundleZip({ folder, assets, program, provenance }))
+    return { artifact, provenance }
+  } finally {
+    await artifacts.delete(work.digest)
+  }
+}
+
+function pickToolchain(toolchains: readonly Toolchain[], language: Language, runtime: string): Toolchain {
+  const all = toolchains.filter((each) => each.language === language)
+  const wanted = /1\.\d+$/.exec(runtime)?.[0]
+  const exact = wanted === undefined ? all[0] : all.find(({ version }) => version === wanted || version.startsWith(`${wanted}.`))
+  // Any Go can fetch another one.
+  const found = exact ?? (language === 'go' ? all[0] : undefined)
+  if (found !== undefined) return found
+  const have = all.map(({ version }) => version).join(', ')
+  const fix = language === 'go' ? 'Go is not on this machine. Install it (apt-get install golang-go, or go.dev/dl into /usr/local/go) and start Hearth again.' : missingText(wanted ?? 'stable')
+  throw invalid('runtime', runtime, have === '' ? 'a prebuilt program instead' : `${language} of ${have}`, fix)
+}
+
+function sandboxEnv(toolchain: Toolchain): Record<string, string> {
+  return {
+    PATH: `${join(toolchain.folder, 'bin')}:/usr/local/bin:/usr/bin:/bin`,
+    HOME: '/tmp',
+    LANG: 'C.UTF-8',
+    TZ: 'UTC',
+    ...(toolchain.language === 'go' && { GOROOT: toolchain.folder }),
+    // The supervisor's door to the platform: for a build it leads to package registries alone.
+    https_proxy: 'http://127.0.0.1:9010',
+    HTTPS_PROXY: 'http://127.0.0.1:9010',
+    SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt',
+  }
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .toSorted((a, b) => (a < b ? -1 : 1))
+}
+
+async function readSource(folder: string, names: readonly string[], language: Language): Promise<Source> {
+  const source = new Map<string, string>()
+  for (const name of names) {
+    if (isAsset(language, name) || /(^|\/)(vendor|target)\//.test(name)) continue
+    if ((await stat(join(folder, name))).size > textBytesMax) throw invalid('code', name, `source files of at most ${textBytesMax} bytes`)
+    source.set(name, await readFile(join(folder, name), 'utf8'))
+  }
+  return source
+}
+
+async function readShim(folder: string, language: Language): Promise<Source> {
+  const isPart = (name: string): boolean => (language === 'go' ? /^(go\.mod|(?!.*_test\.go$).*\.go)$/ : /^(Cargo\.toml|src\/\w+\.rs)$/).test(name)
+  const names = (await filesBelow(folder)).filter(isPart)
+  const texts = await Promise.all(names.map(async (name) => [name, await readFile(join(folder, name), 'utf8')] as const))
+  if (texts.length === 0) throw new AppError('internal', `The runtime for ${language} is not in ${folder}.`)
+  return new Map(texts)
+}
+
+/** DOS times carry no zone, so local midnight gives the same bytes everywhere. */
+const entry = (mode: number) => ({ mtime: new Date(1980, 0, 1), mode, forceDosTimestamp: true })
+
+function workZip({ folder, names, plan, runner }: { folder: string; names: readonly string[]; plan: Plan; runner: string }): Readable {
+  const zip = new ZipFile()
+  zip.addFile(runner, 'index.js', entry(0o100644))
+  for (const name of names)
+    if (!plan.files.has(name)) zip.addFile(join(folder, name), `source/${name}`, entry(0o100644))
+  for (const [name, text] of plan.files) zip.addBuffer(Buffer.from(text), `source/${name}`, entry(0o100644))
+  return ended(zip)
+}
+
+interface Bundle {
+  readonly folder: string
+  readonly assets: readonly string[]
+  readonly program: Buffer
+  readonly provenance: Provenance
+}
+
+function bundleZip({ folder, assets, program, provenance }: Bundle): Readable {
+  const zip = new ZipFile()
+  const own = new Set<string>([provenance.program, 'hearth-build.json'])
+  for (const name of assets) if (!own.has(name)) zip.addReadStream(createReadStream(join(folder, name)), name, entry(0o100644))
+  zip.addBuffer(program, provenance.program, entry(0o100755))
+  zip.addBuffer(Buffer.from(`${JSON.stringify(provenance, null, 2)}\n`), 'hearth-build.json', entry(0o100644))
+  return ended(zip)
+}
+
+function ended(zip: ZipFile): Readable {
+  zip.end()
+  const bytes = Readable.from(zip.outputStream)
+  zip.on('error', (error: Error) => bytes.destroy(error))
+  return bytes
+}
+
+function digestOf(content: string | Buffer): Digest {
+  return `sha256:${createHash('sha256').update(content).digest('hex')}`
+}

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { goPlan } from './go-plan.ts'
+import { isAsset, type Plan, type PlanOptions } from './plan.ts'
+import { rustPlan } from './rust-plan.ts'
+
+const target = { goarch: 'amd64', triple: 'x86_64-unknown-linux-gnu' }
+const shim = new Map([
+  ['go.mod', 'module hearth.dev/runtime\n'],
+  ['runtime.go', 'package hearth\n'],
+])
+
+function plan(of: typeof goPlan, files: Record<string, string>, rest: Partial<PlanOptions> = {}): Plan {
+  const runtime = of === goPlan ? 'go' : 'rust'
+  const version = of === goPlan ? '1.26.8' : '1.95.0'
+  return of({ source: new Map(Object.entries(files)), handler: '', shim, runtime, version, target, ...rest })
+}
+
+const goMod = 'module example.com/a\n'
+
+test('goPlan gives a handler of package main a main, and the shim a place in the module', () => {
+  const { files, isNative, steps } = plan(goPlan, { 'go.mod': goMod, 'main.go': 'package main\n\nfunc Handler() {}\n' })
+  assert.ok(isNative)
+  assert.match(files.get('hearth_main.go') ?? '', /hearth "example\.com\/a\/internal\/hearthruntime"[^]*hearth\.Start\(Handler\)/)
+  assert.deepEqual([...files.keys()], ['internal/hearthruntime/runtime.go', 'hearth_main.go'])
+  assert.equal(steps.length, 1)
+})
+
+test('goPlan imports a handler of another package', () => {
+  const source = { 'go.mod': goMod, 'api/hello/h.go': 'package hello\n\nvar Greet = func() {}\n' }
+  const { files } = plan(goPlan, source, { handler: 'api/hello.Greet' })
+  assert.match(files.get('internal/hearthmain/hearth_main.go') ?? '', /user "example\.com\/a\/api\/hello"[^]*Start\(user\.Greet\)/)
+})
+
+test('goPlan requires the shim in go.mod where the source imports it', () => {
+  const code = 'package main\n\nimport "hearth.dev/runtime"\n\nfunc Handler() {}\n'
+  const { files, steps } = plan(goPlan, { 'go.mod': goMod, 'main.go': code })
+  assert.ok(files.has('hearth_runtime/go.mod'))
+  assert.match(steps[0]?.argv.join(' ') ?? '', /-replace=hearth\.dev\/runtime=\.\/hearth_runtime/)
+})
+
+test('goPlan leaves a main as it is', () => {
+  const { files, isNative } = plan(goPlan, { 'go.mod': goMod, 'main.go': 'package main\n\nfunc main() {}\n' })
+  assert.deepEqual([files.size, isNative], [0, false])
+})
+
+test('goPlan takes exactly the line that the runtime names', () => {
+  const source = { 'main.go': 'package main\n\nfunc Handler() {}\n' }
+  const toolchain = (runtime: string): string | undefined => plan(goPlan, source, { runtime }).env['GOTOOLCHAIN']
+  assert.deepEqual(['go', 'go1.26', 'go1.22'].map(toolchain), ['auto', 'local', 'go1.22.12'])
+  assert.throws(() => toolchain('go1.19'), /Invalid runtime "go1\.19": must be go, go1\.26, go1\.21/)
+})
+
+test('goPlan names what is not there', () => {
+  const source = { 'go.mod': goMod, 'main.go': 'package main\n' }
+  assert.throws(() => plan(goPlan, source), /it has no "func Handler"/)
+  assert.throws(() => plan(goPlan, source, { handler: 'api.Run' }), /api has none/)
+  assert.throws(() => plan(goPlan, source, { handler: '../x.Run' }), /Invalid handler "\.\.\/x\.Run"/)
+})
+
+const manifest = '[package]\nname = "my-crate"\n'
+
+test('rustPlan gives a handler a main: in main.rs, or beside lib.rs', () => {
+  const main = plan(rustPlan, { 'Cargo.toml': manifest, 'src/main.rs': 'fn handler() {}' })
+  assert.match(main.files.get('src/main.rs') ?? '', /^fn handler\(\) \{\}\nfn main\(\) \{\n {4}hearth_runtime::run\(handler\)/)
+  const library = plan(rustPlan, { 'Cargo.toml': manifest, 'src/lib.rs': 'pub fn handler() {}' })
+  assert.match(library.files.get('src/bin/hearth-bootstrap.rs') ?? '', /run\(my_crate::handler\)/)
+})
+
+test('rustPlan runs futures on tokio where the crate has it', () => {
+  const source = { 'Cargo.toml': `${manifest}\n[dependencies]\ntokio = "1"\n`, 'src/main.rs': 'async fn handler() {}' }
+  assert.match(plan(rustPlan, source).files.get('src/main.rs') ?? '', /run_on\(HearthTokio\(runtime\), handler\)/)
+})
+
+test('rustPlan holds to Cargo.lock, and to the version asked for', () => {
+  const source = { 'Cargo.toml': manifest, 'Cargo.lock': '', 'src/main.rs': 'fn main() {}' }
+  assert.deepEqual(plan(rustPlan, source).steps[0]?.argv, ['cargo', 'fetch', '--locked'])
+  assert.throws(() => plan(rustPlan, source, { runtime: 'rust1.75' }), /Rust 1\.75 is not on this machine/)
+  assert.throws(() => plan(rustPlan, { 'Cargo.toml': manifest, 'src/main.rs': '' }), /it has no "fn handler"/)
+})
+
+test('isAsset keeps what is no source', () => {
+  const names = ['main.go', 'go.sum', 'vendor/x/y.txt', 'static/a.html', 'Cargo.toml']
+  assert.deepEqual(names.filter((name) => isAsset('go', name)), ['static/a.html', 'Cargo.toml'])
+})
