@@ -39,10 +39,6 @@ impl Connection {
         !self.output.is_empty()
     }
 
-    pub fn unsent_bytes(&self) -> usize {
-        self.output.len()
-    }
-
     /// Queues `bytes` and sends what the other side takes now; returns how many bytes of all that was queued left.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         self.output.extend_from_slice(bytes);
@@ -58,6 +54,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
                     self.is_broken = true;
+                    self.output.clear();
                     break;
                 }
             }

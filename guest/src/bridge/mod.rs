@@ -18,6 +18,8 @@ mod lambda_client;
 mod lambda_reply;
 mod program;
 mod serve;
+mod server;
+mod server_exchange;
 mod start;
 
 use crate::error::Error;

@@ -6,6 +6,7 @@ use super::host::Host;
 use super::identity;
 use super::lambda::Lambda;
 use super::program::Program;
+use super::server::Server;
 use super::{entry, wire_json};
 use crate::sys::{self, Ended};
 use crate::wire::{self, Frame};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 /// What is spoken with the program.
 pub enum Dialect {
     Lambda(Box<Lambda>),
+    Server(Box<Server>),
     /// Bound to nothing: only the platform's own questions are answered.
     Nothing,
 }
@@ -78,6 +80,10 @@ impl Bridge {
                 lambda.interests(&self.host, &mut polled);
                 None
             }
+            Dialect::Server(server) => {
+                server.interests(&self.host, &mut polled);
+                server.wake_at()
+            }
             Dialect::Nothing => None,
         };
         wait(&mut polled, [self.kill_at, wake_at].into_iter().flatten().min());
@@ -91,6 +97,7 @@ impl Bridge {
         }
         match &mut self.dialect {
             Dialect::Lambda(lambda) => lambda.turn(&polled[from..], &mut self.host),
+            Dialect::Server(server) => server.turn(&polled[from..], &mut self.host),
             Dialect::Nothing => {}
         }
         if self.dialect.is_ready() {
@@ -103,6 +110,8 @@ impl Bridge {
                     return Some(1);
                 }
             }
+            // READY goes first.
+            Dialect::Server(server) => server.begin_all(&mut self.host),
             Dialect::Nothing => {}
         }
         self.host.flush();
@@ -142,6 +151,7 @@ impl Bridge {
         }
         match &mut self.dialect {
             Dialect::Lambda(lambda) => lambda.take(frame, &mut self.host),
+            Dialect::Server(server) => server.take(frame, &mut self.host),
             // A program brings its own code: there is nothing to compile, so the pack is empty.
             Dialect::Nothing if frame.kind == wire::INVOKE => {
                 self.host.open(frame.stream);
@@ -156,6 +166,7 @@ impl Bridge {
         let is_starting = !self.is_ready;
         let is_busy = match &mut self.dialect {
             Dialect::Lambda(lambda) => lambda.forget_all(),
+            Dialect::Server(server) => server.forget_all(),
             Dialect::Nothing => false,
         };
         self.host.answer(frame, is_starting || is_busy);
@@ -189,6 +200,8 @@ impl Bridge {
         self.is_ending = true;
         match &mut self.dialect {
             Dialect::Lambda(lambda) => lambda.shut_down(self.kill_at),
+            // SIGTERM says it all.
+            Dialect::Server(_) => {}
             Dialect::Nothing => self.kill_at = Some(Instant::now()),
         }
         if let Some(program) = self.programs.first() {
@@ -233,6 +246,7 @@ impl Dialect {
     fn is_ready(&self) -> bool {
         match self {
             Dialect::Lambda(lambda) => lambda.is_ready(),
+            Dialect::Server(server) => server.is_ready(),
             Dialect::Nothing => true,
         }
     }
@@ -241,6 +255,7 @@ impl Dialect {
     fn awaited(&self) -> String {
         match self {
             Dialect::Lambda(_) => "it asked for its first invocation".to_string(),
+            Dialect::Server(server) => format!("it accepted a connection on port {}", server.port()),
             Dialect::Nothing => String::new(),
         }
     }

@@ -6,6 +6,7 @@ use super::host::Host;
 use super::lambda::Lambda;
 use super::program::{self, Program};
 use super::serve::{Bridge, Dialect};
+use super::server::Server;
 
 const EXTENSIONS: &str = "/opt/extensions";
 
@@ -22,7 +23,8 @@ pub fn start(mut host: Host, bound: Bind) -> Result<Bridge, Failure> {
     host.go_nonblocking();
     match bound.contract {
         Contract::RuntimeApi => start_lambda(host, bound),
-        Contract::Http | Contract::Azure | Contract::Handler => {
+        Contract::Http => start_server(host, bound),
+        Contract::Azure | Contract::Handler => {
             Err(Failure::new("Runtime.InvalidContract", "The bridge does not serve this contract."))
         }
     }
@@ -39,4 +41,11 @@ fn start_lambda(host: Host, bound: Bind) -> Result<Bridge, Failure> {
         programs.push(Program::start(vec![file], &env)?);
     }
     Bridge::new(host, bound, Dialect::Lambda(Box::new(lambda)), programs)
+}
+
+fn start_server(host: Host, bound: Bind) -> Result<Bridge, Failure> {
+    let command = bound.command_or(&["/var/task/bootstrap", "/var/task/run.sh"])?;
+    let program = Program::start(command, &bound.environment())?;
+    let server = Server::new(bound.port);
+    Bridge::new(host, bound, Dialect::Server(Box::new(server)), vec![program])
 }

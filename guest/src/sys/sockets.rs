@@ -154,3 +154,12 @@ pub fn set_nodelay(socket: RawFd) -> io::Result<()> {
     })
     .map(drop)
 }
+
+/// Whether the other end has closed, or said something: one look, without taking anything.
+pub fn has_ended_or_data(socket: RawFd) -> bool {
+    let mut byte = 0u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: the kernel writes at most one byte.
+    let count = unsafe { libc::recv(socket, (&mut byte as *mut u8).cast(), 1, flags) };
+    count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+}

@@ -2,6 +2,7 @@
 //! and /var/task, /opt of its own, which needs root; without it every test says so and passes.
 
 mod faults;
+mod http;
 mod lambda;
 mod lambda_stream;
 mod lifecycle;

@@ -1,0 +1,210 @@
+//! Contract `http`: the program is a server on $PORT; each invocation is one request to it, over connections that are kept.
+
+use super::connection::Connection;
+use super::failure::Failure;
+use super::host::Host;
+use super::server_exchange::{Exchange, Fate};
+use crate::sys;
+use crate::wire::{self, Frame};
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+/// Connections that wait for their next request.
+const IDLE_MAX: usize = 16;
+/// How long the first attempt waits for the next while the server is not up; each later one half as long again.
+const RETRY: Duration = Duration::from_micros(500);
+const RETRY_MAX: Duration = Duration::from_millis(25);
+
+enum Readiness {
+    /// Until `Instant` no further attempt is made.
+    Trying {
+        attempt: Option<Connection>,
+        at: Instant,
+        pause: Duration,
+    },
+    Ready,
+}
+
+pub struct Server {
+    port: u16,
+    readiness: Readiness,
+    idle: Vec<Connection>,
+    exchanges: BTreeMap<u32, Exchange>,
+}
+
+impl Server {
+    pub fn new(port: u16) -> Server {
+        let readiness = Readiness::Trying { attempt: None, at: Instant::now(), pause: RETRY };
+        Server { port, readiness, idle: Vec::new(), exchanges: BTreeMap::new() }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self.readiness, Readiness::Ready)
+    }
+
+    /// What an earlier host wanted is no matter any more; true when something of it ran.
+    pub fn forget_all(&mut self) -> bool {
+        !std::mem::take(&mut self.exchanges).is_empty()
+    }
+
+    /// When the server is looked for again.
+    pub fn wake_at(&self) -> Option<Instant> {
+        match &self.readiness {
+            Readiness::Trying { attempt: None, at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// One entry for the attempt, then the idle connections, then the exchanges in the order of their streams.
+    pub fn interests(&self, host: &Host, polled: &mut Vec<libc::pollfd>) {
+        let attempt = match &self.readiness {
+            Readiness::Trying { attempt: Some(connection), .. } => connection.fd(),
+            _ => -1,
+        };
+        polled.push(libc::pollfd { fd: attempt, events: libc::POLLOUT, revents: 0 });
+        polled.extend(self.idle.iter().map(|connection| connection.interest(true)));
+        polled.extend(self.exchanges.iter().map(|(stream, exchange)| exchange.interest(host.has_room(*stream))));
+    }
+
+    /// Does what poll said.
+    pub fn turn(&mut self, polled: &[libc::pollfd], host: &mut Host) {
+        // Frames came in between: each finds its entry by its descriptor, and one that another had before only looks in vain.
+        let events_of = |fd: RawFd| polled.iter().find(|entry| entry.fd == fd).map_or(0, |entry| entry.revents);
+        // Nothing is said on an idle connection but its end.
+        self.idle.retain(|connection| events_of(connection.fd()) == 0);
+        let streams: Vec<u32> = self.exchanges.keys().copied().collect();
+        for stream in streams {
+            let fd = self
+                .exchanges
+                .get(&stream)
+                .and_then(|exchange| exchange.connection.as_ref())
+                .map_or(-1, Connection::fd);
+            self.go_on(stream, if fd < 0 { 0 } else { events_of(fd) }, host);
+        }
+        self.look_for_server(polled[0].revents);
+    }
+
+    /// Gives the server what waited for it.
+    pub fn begin_all(&mut self, host: &mut Host) {
+        let streams: Vec<u32> =
+            self.exchanges.iter().filter(|(_, exchange)| exchange.is_waiting()).map(|(stream, _)| *stream).collect();
+        streams.into_iter().for_each(|stream| self.begin(stream, host));
+    }
+
+    pub fn take(&mut self, frame: Frame, host: &mut Host) {
+        let stream = frame.stream;
+        match frame.kind {
+            wire::INVOKE => {
+                host.open(stream);
+                let message = super::wire_json(&frame.payload);
+                match Exchange::new(stream, self.port, &message) {
+                    Ok(exchange) => {
+                        self.exchanges.insert(stream, exchange);
+                        self.begin(stream, host);
+                    }
+                    Err(failure) => host.fail(stream, failure),
+                }
+            }
+            wire::DATA | wire::END => {
+                if let Some(exchange) = self.exchanges.get_mut(&stream) {
+                    let is_last = frame.kind == wire::END || frame.flags & wire::FIN != 0;
+                    exchange.push(&frame.payload, is_last);
+                    self.go_on(stream, 0, host);
+                }
+            }
+            wire::CREDIT => {
+                host.credit(&frame);
+                self.go_on(stream, 0, host);
+            }
+            // The connection's end tells the server.
+            wire::CANCEL if self.exchanges.remove(&stream).is_some() => {
+                host.fail(stream, Failure::new("Hearth.Cancelled", "The caller wanted no more of it."));
+            }
+            _ => {}
+        }
+    }
+
+    /// Over a connection that is there, or a new one. What comes before the server is up waits for it.
+    fn begin(&mut self, stream: u32, host: &mut Host) {
+        if !self.is_ready() {
+            return;
+        }
+        let Some(mut exchange) = self.exchanges.remove(&stream) else { return };
+        exchange.connection = self.idle_connection().or_else(|| self.connect(&mut exchange));
+        self.exchanges.insert(stream, exchange);
+        self.go_on(stream, 0, host);
+    }
+
+    fn go_on(&mut self, stream: u32, events: i16, host: &mut Host) {
+        if !self.is_ready() {
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(&stream) else { return };
+        match exchange.turn(events, host) {
+            Fate::Lives => {}
+            Fate::Done => {
+                let connection = self.exchanges.remove(&stream).and_then(|exchange| exchange.connection);
+                if self.idle.len() < IDLE_MAX {
+                    self.idle.extend(connection);
+                }
+            }
+            Fate::Again => {
+                // The server had closed the connection it was sent on, before it said a word.
+                let Some(mut exchange) = self.exchanges.remove(&stream) else { return };
+                exchange.connection = self.connect(&mut exchange);
+                exchange.send_again();
+                self.exchanges.insert(stream, exchange);
+            }
+            Fate::Failed(failure) => {
+                self.exchanges.remove(&stream);
+                host.fail(stream, failure);
+            }
+        }
+    }
+
+    /// The one used last, if the server has not closed it.
+    fn idle_connection(&mut self) -> Option<Connection> {
+        while let Some(connection) = self.idle.pop() {
+            if !sys::has_ended_or_data(connection.fd()) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// None makes the exchange fail at its next turn.
+    fn connect(&self, exchange: &mut Exchange) -> Option<Connection> {
+        exchange.is_fresh = true;
+        sys::connect_loopback(self.port).ok().map(Connection::new)
+    }
+
+    fn look_for_server(&mut self, events: i16) {
+        let Readiness::Trying { attempt, at, pause } = &mut self.readiness else { return };
+        if let Some(connection) = attempt.take() {
+            if events == 0 {
+                *attempt = Some(connection);
+                return;
+            }
+            if events & (libc::POLLERR | libc::POLLHUP) == 0 {
+                self.idle.push(connection);
+                self.readiness = Readiness::Ready;
+                return;
+            }
+        } else if Instant::now() < *at {
+            return;
+        }
+        match sys::connect_loopback(self.port) {
+            Ok(socket) if events == 0 => *attempt = Some(Connection::new(socket)),
+            // Refused, at once or a moment ago.
+            _ => {
+                *at = Instant::now() + *pause;
+                *pause = (*pause * 3 / 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
