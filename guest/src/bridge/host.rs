@@ -44,6 +44,9 @@ pub struct Host {
     unsent: Vec<u8>,
     halves: BTreeMap<u32, Half>,
     identities: BTreeSet<u32>,
+    is_ready: bool,
+    /// Credit that may be given only after READY.
+    early_credits: Vec<(u32, usize)>,
 }
 
 impl Host {
@@ -54,6 +57,8 @@ impl Host {
             unsent: Vec::new(),
             halves: BTreeMap::new(),
             identities: BTreeSet::new(),
+            is_ready: false,
+            early_credits: Vec::new(),
         }
     }
 
@@ -69,6 +74,10 @@ impl Host {
     pub fn ready(&mut self, load: Duration) {
         let ready = json!({ "loadMs": load.as_secs_f64() * 1e3 });
         self.frame(wire::READY, 0, 0, ready.to_string().as_bytes());
+        self.is_ready = true;
+        for (stream, bytes) in std::mem::take(&mut self.early_credits) {
+            self.give_credit(stream, bytes);
+        }
     }
 
     pub fn fail_start(&mut self, failure: &Failure) {
@@ -83,6 +92,8 @@ impl Host {
             wire::RESUME => {
                 let epoch = super::wire_json(&frame.payload)["epoch"].as_str().unwrap_or("").to_string();
                 self.halves.clear();
+                self.is_ready = false;
+                self.early_credits.clear();
                 self.identities.clear();
                 self.frame(wire::RESUMED, 0, 0, json!({ "epoch": epoch }).to_string().as_bytes());
                 self.hello(&epoch, is_busy);
@@ -200,7 +211,9 @@ impl Host {
 
     /// The event's bytes were passed on: the host may send as many more.
     pub fn give_credit(&mut self, stream: u32, bytes: usize) {
-        if bytes > 0 {
+        if !self.is_ready {
+            self.early_credits.push((stream, bytes));
+        } else if bytes > 0 {
             self.frame(wire::CREDIT, 0, stream, &(bytes as u32).to_be_bytes());
         }
     }

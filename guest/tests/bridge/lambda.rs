@@ -79,6 +79,24 @@ fn events_and_results_of_megabytes_pass_by_credit() {
 }
 
 #[test]
+fn an_event_beyond_the_window_that_comes_with_bind_gets_its_credit_after_ready() {
+    let Some(world) = World::new() else { return };
+    world.bootstrap(
+        "while True:\n  id, event, _ = next_event()\n  post(f'invocation/{id}/response', str(len(event)))\n",
+    );
+    let mut bridge = world.boot();
+    bridge.bind(json!({}));
+    let stream = bridge.open(json!({}));
+    for _ in 0..4 {
+        bridge.send(wire::DATA, 0, stream, &[b'1'; 65_536]);
+    }
+    bridge.expect(wire::READY);
+    assert_eq!(bridge.next_of(stream).kind, wire::CREDIT);
+    bridge.send(wire::DATA, wire::FIN, stream, b"1");
+    assert_eq!(bridge.outcome(stream).text(), "262145");
+}
+
+#[test]
 fn errors_of_each_shape_are_failures_and_the_program_serves_on() {
     let Some(world) = World::new() else { return };
     world.bootstrap(
