@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import http from 'node:http'
+import net from 'node:net'
+import { after, before, test } from 'node:test'
+import {
+  requestWindowBytes,
+  type Agent,
+  type ExecuteDown,
+  type ExecuteRequest,
+  type ExecuteUp,
+} from '../../src/domain/agent.ts'
+import { call, deployFiles, nodeFunction } from '../support/functions.ts'
+import { startScripted, type ApiInProcess } from '../support/in-process.ts'
+import { attemptResult, type ScriptedAgent } from '../support/scripted-agent.ts'
+
+/* Straight proxying to functions that are HTTP servers: what the agent is told, and what becomes of what it says, byte by byte. */
+
+type Receive = (frame: ExecuteUp) => void
+type Serve = (request: ExecuteRequest, receive: Receive) => (frame: ExecuteDown) => void
+
+let api: ApiInProcess<ScriptedAgent>
+let serve: Serve
+before(async () => {
+  api = await startScripted()
+  const execute: Agent['execute'] = (request, receive) => ({ send: serve(request, receive) })
+  api.agent.execute = execute
+  const config = { contract: 'http', command: ['node', 'server.js'] }
+  await deployFiles(api, { ...nodeFunction('web', '//', config), handler: '' })
+  await call(api, 'PUT', '/v1/functions/web/url', { auth: 'none' })
+})
+after(async () => api.close())
+
+const started = { type: 'started', instance: 'i-1', start: 'warm', coldCause: null } as const
+const done = { type: 'result', result: attemptResult() } as const
+
+async function ask(options: http.RequestOptions): Promise<http.ClientRequest> {
+  return http.request({ host: '127.0.0.1', port: api.urlsPort, agent: false, ...options })
+}
+
+test('the request goes on as it came, without what belongs to the connection; the reply too', async () => {
+  let seen: ExecuteRequest['http']
+  serve = (request, receive) => {
+    seen = request.http
+    queueMicrotask(() => receive(started))
+    return (frame) => {
+      if (frame.type === 'data' && frame.last) answer(receive)
+    }
+  }
+  const answer = (receive: Receive): void => {
+    receive({
+      type: 'head',
+      status: 418,
+      headers: [
+        ['X-Own', '1'],
+        ['Connection', 'x-hop'],
+        ['x-hop', '1'],
+        ['set-cookie', 'a=1'],
+        ['set-cookie', 'b=2'],
+        ['content-length', '2'],
+      ],
+    })
+    receive({ type: 'data', chunk: Buffer.from('ok') })
+    receive(done)
+  }
+  const request = await ask({
+    path: '/fn/web/a/../%2e?b=c&b',
+    headers: {
+      Connection: 'X-Gone',
+      'X-Gone': '1',
+      'X-Kept': 'yes',
+      'X-Forwarded-For': '6.6.6.6',
+      'Transfer-Encoding': 'chunked',
+    },
+  })
+  request.end()
+  const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+  assert.deepEqual([reply.statusCode, reply.headers['x-own'], reply.headers['x-hop']], [418, '1', undefined])
+  assert.deepEqual([reply.headers['set-cookie'], reply.headers['content-length']], [['a=1', 'b=2'], '2'])
+  const names = Object.fromEntries(seen?.headers ?? [])
+  assert.deepEqual([seen?.method, seen?.target], ['GET', '/a/../%2e?b=c&b'])
+  assert.deepEqual(
+    [
+      names['X-Kept'],
+      names['X-Gone'],
+      names['Transfer-Encoding'],
+      names['x-forwarded-for'],
+      names['x-forwarded-prefix'],
+    ],
+    ['yes', undefined, undefined, '127.0.0.1', '/fn/web'],
+  )
+})
+
+for (const [title, length, sent] of [
+  ['more', '2', 'okay'],
+  ['less', '9', 'okay'],
+] as const)
+  test(`a reply with ${title} bytes than its Content-Length is cut`, async () => {
+    serve = (_request, receive) => () => {
+      receive(started)
+      receive({ type: 'head', status: 200, headers: [['content-length', length]] })
+      receive({ type: 'data', chunk: Buffer.from(sent) })
+      receive(done)
+    }
+    const request = await ask({ path: '/fn/web/' })
+    request.end()
+    const whole = async (): Promise<unknown> => {
+      const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+      return reply.toArray()
+    }
+    await assert.rejects(whole(), /aborted|hang up/)
+  })
+
+test('a large body is handed on a window at a time, as it is taken', async () => {
+  const bytes = 8 * 2 ** 20
+  let got = 0
+  let aheadBytesMax = 0
+  let ahead = 0
+  serve = (_request, receive) => {
+    queueMicrotask(() => receive(started))
+    return (frame) => {
+      if (frame.type !== 'data') return
+      got += frame.chunk.length
+      ahead += frame.chunk.length
+      aheadBytesMax = Math.max(aheadBytesMax, ahead)
+      if (frame.last) {
+        receive({ type: 'head', status: 200, headers: [] })
+        receive(done)
+      } else if (ahead >= requestWindowBytes)
+        setImmediate(() => {
+          const taken = ahead
+          ahead = 0
+          receive({ type: 'credit', bytes: taken })
+        })
+    }
+  }
+  const request = await ask({ method: 'PUT', path: '/fn/web/' })
+  request.end(Buffer.alloc(bytes))
+  const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+  assert.equal(reply.statusCode, 200)
+  assert.equal(got, bytes)
+  assert.ok(aheadBytesMax < 2 * requestWindowBytes, `${aheadBytesMax} bytes ahead`)
+})
+
+test('101: raw bytes both ways until a side ends; a function that does not switch answers as usual', async () => {
+  serve = (request, receive) => {
+    assert.deepEqual(
+      request.http?.headers.filter(([name]) => /^(connection|upgrade)$/i.test(name)),
+      [
+        ['connection', 'Upgrade'],
+        ['upgrade', 'websocket'],
+      ],
+    )
+    if (request.http.target === '/no')
+      queueMicrotask(() => {
+        receive(started)
+        receive({ type: 'head', status: 426, headers: [] })
+        receive({ type: 'data', chunk: Buffer.from('no') })
+        receive(done)
+      })
+    else
+      queueMicrotask(() => {
+        receive(started)
+        receive({
+          type: 'head',
+          status: 101,
+          headers: [
+            ['Upgrade', 'websocket'],
+            ['Sec-WebSocket-Accept', 'x'],
+          ],
+        })
+      })
+    return (frame) => {
+      if (frame.type !== 'data') return
+      if (frame.last) receive(done)
+      else receive({ type: 'data', chunk: Buffer.from(String(Buffer.from(frame.chunk)).toUpperCase()) })
+    }
+  }
+  const upgrade = (path: string): net.Socket => {
+    const socket = net.connect({ port: api.urlsPort, host: '127.0.0.1' })
+    socket.write(`GET ${path} HTTP/1.1\r\nhost: web.localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n`)
+    return socket
+  }
+  const socket = upgrade('/yes')
+  let text = ''
+  socket.on('data', (chunk: Buffer) => {
+    text += chunk.toString()
+    if (text.endsWith('\r\n\r\n')) socket.write('hello')
+    if (text.endsWith('HELLO')) socket.end()
+  })
+  await once(socket, 'close')
+  assert.match(text, /^HTTP\/1\.1 101 Switching Protocols\r\n[^]*Sec-WebSocket-Accept: x\r\n\r\nHELLO$/)
+  const refused = await upgrade('/no').toArray()
+  assert.match(Buffer.concat(refused as Buffer[]).toString(), /^HTTP\/1\.1 426 [^]*no/)
+})
+
+test('a client that leaves cancels', async () => {
+  const { promise, resolve } = Promise.withResolvers<string>()
+  serve = (_request, receive) => {
+    queueMicrotask(() => {
+      receive(started)
+      receive({ type: 'head', status: 200, headers: [] })
+      receive({ type: 'data', chunk: Buffer.from('a') })
+    })
+    return (frame) => {
+      if (frame.type === 'cancel') resolve(frame.reason)
+    }
+  }
+  const request = await ask({ path: '/fn/web/' })
+  request.end()
+  const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+  await once(reply, 'data')
+  request.destroy()
+  assert.match(await promise, /client closed/)
+})
