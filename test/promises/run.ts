@@ -12,6 +12,7 @@ export type Bench = (folder: string) => Promise<Row[]>
 const benches: Readonly<Record<string, () => Promise<{ default: Bench }>>> = {
   P1: () => import('./p1-warm.ts'),
   P2: () => import('./p2-p3-cold.ts'),
+  'P-stream': () => import('./p-stream.ts'),
   'P4-node': async () => ({ default: (await import('./p4-vm-starts.ts')).nodeStarts }),
   'P4-python': async () => ({ default: (await import('./p4-vm-starts.ts')).pythonStarts }),
   P5: () => import('./p5-vm-rate.ts'),
