@@ -11,7 +11,7 @@ const buildsMax = 2
 
 interface BuildParts {
   readonly builder?: Builder
-  readonly blobs: Blobs
+  readonly blobs: Pick<Blobs, 'holding' | 'uploaded'>
   readonly arch: Arch
   readonly logger: Logger
 }
@@ -22,7 +22,11 @@ export function buildsApi({ builder, blobs, arch, logger }: BuildParts): Control
   return {
     async build(caller, { source, runtime, handler }, report) {
       demand(caller, 'functions:write')
-      if (builder === undefined) throw new AppError('invalid', 'This platform has nothing to build with.')
+      if (builder === undefined)
+        throw new AppError(
+          'invalid',
+          'This platform builds nothing: its operator demands a microVM for all that runs. Deploy a built program.',
+        )
       if (running >= buildsMax)
         throw new AppError('capacity', `${buildsMax} builds are under way: try again in a moment.`, {
           retryAfterMs: 10_000,

@@ -105,7 +105,9 @@ async function start(undo: Undo): Promise<void> {
 
   const origins = openOrigins({ ...originSettings(config), clock, logger })
   const rules = { arch, version: appVersion, isolation: isolationPolicy(config), origins, streamReplyMib }
-  const about = { ...rules, builder: building.builder({ agent, artifacts, clock, arch }) }
+  // Builds run in processes: not where the operator demands machines.
+  const builder = config.isolation === 'vm' ? undefined : building.builder({ agent, artifacts, clock, arch })
+  const about = { ...rules, ...(builder && { builder }) }
   const control = await createControl({ store, artifacts, agent, runtimes, vault, receipts, clock, logger, ...about })
   const newKey = await ensureAdminKey(apiKeyFile(config.data), { store, vault })
   const served = await serveHttp(control, { undo, tls })
