@@ -106,7 +106,8 @@ impl Bind {
                 set("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
                 set("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023");
             }
-            Contract::Handler | Contract::Azure => {}
+            Contract::Azure => set("FUNCTIONS_CUSTOMHANDLER_PORT", &self.port.to_string()),
+            Contract::Handler => {}
         }
         if let Some(own) = self.fields["env"].as_object() {
             for (name, value) in own {

@@ -1,5 +1,6 @@
 //! The host's end: frames on descriptor 3, and the flow control of the streams towards it.
 
+use super::azure;
 use super::failure::Failure;
 use super::http;
 use super::identity;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// While this much waits for the host, nothing more is read from programs.
 const UNSENT_BYTES_MAX: usize = 262_144;
+const HELD_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Flag of LOG.
+const STDOUT: u8 = 1;
 
 /// Our half of a stream.
 struct Half {
@@ -44,6 +48,8 @@ pub struct Host {
     unsent: Vec<u8>,
     halves: BTreeMap<u32, Half>,
     identities: BTreeSet<u32>,
+    /// Answers of custom handlers, which are translated when they are whole: status and body.
+    held: BTreeMap<u32, (u16, Vec<u8>)>,
     is_ready: bool,
     /// Credit that may be given only after READY.
     early_credits: Vec<(u32, usize)>,
@@ -57,6 +63,7 @@ impl Host {
             unsent: Vec::new(),
             halves: BTreeMap::new(),
             identities: BTreeSet::new(),
+            held: BTreeMap::new(),
             is_ready: false,
             early_credits: Vec::new(),
         }
@@ -93,6 +100,7 @@ impl Host {
                 let epoch = super::wire_json(&frame.payload)["epoch"].as_str().unwrap_or("").to_string();
                 self.halves.clear();
                 self.is_ready = false;
+                self.held.clear();
                 self.early_credits.clear();
                 self.identities.clear();
                 self.frame(wire::RESUMED, 0, 0, json!({ "epoch": epoch }).to_string().as_bytes());
@@ -146,6 +154,10 @@ impl Host {
         if self.halves.get(&stream).map_or(true, |half| half.is_abandoned) {
             return Ok(());
         }
+        if let Some(held) = self.held.get_mut(&stream) {
+            held.0 = status;
+            return Ok(());
+        }
         if let Some((name, _)) = headers.iter().find(|(name, value)| !http::is_header(name, value)) {
             let name: String = name.chars().take(64).collect();
             let message = format!("The response's header {name:?} has a name or a value that cannot be sent.");
@@ -160,17 +172,56 @@ impl Host {
         Ok(())
     }
 
+    /// The answer on `stream` will be a custom handler's.
+    pub fn hold(&mut self, stream: u32) {
+        self.held.insert(stream, (0, Vec::new()));
+    }
+
+    /// The held answer is whole: its logs, head and body go out.
+    fn release(&mut self, stream: u32, (status, body): (u16, Vec<u8>)) {
+        if body.len() > HELD_BYTES_MAX {
+            return self.fail(
+                stream,
+                Failure::new("Function.ResponseSizeTooLarge", "The custom handler's answer is larger than 6 MiB."),
+            );
+        }
+        match azure::answer(status, &body) {
+            Err(failure) => self.fail(stream, failure),
+            Ok(azure::Answer { logs, head, body }) => {
+                for line in logs {
+                    let mut line = line.into_bytes();
+                    line.truncate(wire::PAYLOAD_BYTES_MAX - 1);
+                    line.push(b'\n');
+                    self.frame(wire::LOG, STDOUT, stream, &line);
+                }
+                match head.map_or(Ok(()), |(status, headers)| self.head(stream, status, &headers)) {
+                    Ok(()) => self.finish_with(stream, &body),
+                    Err(failure) => self.fail(stream, failure),
+                }
+            }
+        }
+    }
+
     pub fn data(&mut self, stream: u32, bytes: &[u8]) {
+        if let Some((_, body)) = self.held.get_mut(&stream) {
+            // One byte too many shows that it is too large.
+            let count = bytes.len().min((HELD_BYTES_MAX + 1).saturating_sub(body.len()));
+            return body.extend_from_slice(&bytes[..count]);
+        }
         let Some(half) = self.halves.get_mut(&stream).filter(|half| !half.is_abandoned) else { return };
         half.pending.extend_from_slice(bytes);
         self.pump(stream);
     }
 
     pub fn end(&mut self, stream: u32) {
+        if let Some(held) = self.held.remove(&stream) {
+            return self.release(stream, held);
+        }
         self.last(stream, Last::End);
     }
 
     pub fn fail(&mut self, stream: u32, failure: Failure) {
+        self.held.remove(&stream);
         self.last(stream, Last::Fail(failure));
     }
 
@@ -182,6 +233,10 @@ impl Host {
 
     /// The whole result, in one frame where it fits.
     pub fn finish_with(&mut self, stream: u32, bytes: &[u8]) {
+        if self.held.contains_key(&stream) {
+            self.data(stream, bytes);
+            return self.end(stream);
+        }
         let half = self.halves.get(&stream).filter(|half| !half.is_abandoned && half.pending.is_empty());
         let flags = half.filter(|half| half.credit >= bytes.len()).map(Half::last_flags);
         match flags {

@@ -6,6 +6,7 @@
 //! 3. One loop around poll(2) until the program ends, or the host does (serve.rs). What it reads follows from what it could not yet pass on,
 //!    so nothing grows with what a program or a client does.
 
+mod azure;
 mod bind;
 mod connection;
 mod extensions;

@@ -1,5 +1,6 @@
 //! Contract `http`: the program is a server on $PORT; each invocation is one request to it, over connections that are kept.
 
+use super::azure::Azure;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::host::Host;
@@ -31,12 +32,18 @@ pub struct Server {
     readiness: Readiness,
     idle: Vec<Connection>,
     exchanges: BTreeMap<u32, Exchange>,
+    azure: Option<Azure>,
 }
 
 impl Server {
     pub fn new(port: u16) -> Server {
         let readiness = Readiness::Trying { attempt: None, at: Instant::now(), pause: RETRY };
-        Server { port, readiness, idle: Vec::new(), exchanges: BTreeMap::new() }
+        Server { port, readiness, idle: Vec::new(), exchanges: BTreeMap::new(), azure: None }
+    }
+
+    /// Invocations are put into the words of Azure Functions.
+    pub fn translated_by(self, azure: Azure) -> Server {
+        Server { azure: Some(azure), ..self }
     }
 
     pub fn port(&self) -> u16 {
@@ -49,7 +56,8 @@ impl Server {
 
     /// What an earlier host wanted is no matter any more; true when something of it ran.
     pub fn forget_all(&mut self) -> bool {
-        !std::mem::take(&mut self.exchanges).is_empty()
+        let is_coming = self.azure.as_mut().is_some_and(Azure::forget_all);
+        !std::mem::take(&mut self.exchanges).is_empty() || is_coming
     }
 
     /// When the server is looked for again.
@@ -97,6 +105,13 @@ impl Server {
     }
 
     pub fn take(&mut self, frame: Frame, host: &mut Host) {
+        match &mut self.azure {
+            Some(azure) => azure.translate(frame, host).into_iter().for_each(|frame| self.take_plain(frame, host)),
+            None => self.take_plain(frame, host),
+        }
+    }
+
+    fn take_plain(&mut self, frame: Frame, host: &mut Host) {
         let stream = frame.stream;
         match frame.kind {
             wire::INVOKE => {

@@ -1,5 +1,6 @@
 //! From BIND to a program that runs.
 
+use super::azure::Azure;
 use super::bind::{Bind, Contract};
 use super::failure::Failure;
 use super::host::Host;
@@ -24,9 +25,8 @@ pub fn start(mut host: Host, bound: Bind) -> Result<Bridge, Failure> {
     match bound.contract {
         Contract::RuntimeApi => start_lambda(host, bound),
         Contract::Http => start_server(host, bound),
-        Contract::Azure | Contract::Handler => {
-            Err(Failure::new("Runtime.InvalidContract", "The bridge does not serve this contract."))
-        }
+        Contract::Azure => start_azure(host, bound),
+        Contract::Handler => Err(Failure::new("Runtime.InvalidContract", "The bridge does not serve this contract.")),
     }
 }
 
@@ -41,6 +41,14 @@ fn start_lambda(host: Host, bound: Bind) -> Result<Bridge, Failure> {
         programs.push(Program::start(vec![file], &env)?);
     }
     Bridge::new(host, bound, Dialect::Lambda(Box::new(lambda)), programs)
+}
+
+fn start_azure(host: Host, bound: Bind) -> Result<Bridge, Failure> {
+    let azure = Azure::read(&bound.task_root, &bound.handler)?;
+    let command = if bound.command.is_empty() { azure.command.clone() } else { bound.command.clone() };
+    let program = Program::start(command, &bound.environment())?;
+    let server = Server::new(bound.port).translated_by(azure);
+    Bridge::new(host, bound, Dialect::Server(Box::new(server)), vec![program])
 }
 
 fn start_server(host: Host, bound: Bind) -> Result<Bridge, Failure> {
