@@ -17,6 +17,9 @@ const IDLE_MAX: usize = 16;
 const RETRY: Duration = Duration::from_micros(500);
 const RETRY_MAX: Duration = Duration::from_millis(25);
 
+/// A process that ends closes its connections first; its end shows some ms later.
+const END_SHOWS_IN: Duration = Duration::from_millis(30);
+
 enum Readiness {
     /// Until `Instant` no further attempt is made.
     Trying {
@@ -33,12 +36,14 @@ pub struct Server {
     idle: Vec<Connection>,
     exchanges: BTreeMap<u32, Exchange>,
     azure: Option<Azure>,
+    /// Streams whose server hung up. If that was its end, the host is to hear of the end instead.
+    suspects: Vec<(Instant, u32, Failure)>,
 }
 
 impl Server {
     pub fn new(port: u16) -> Server {
         let readiness = Readiness::Trying { attempt: None, at: Instant::now(), pause: RETRY };
-        Server { port, readiness, idle: Vec::new(), exchanges: BTreeMap::new(), azure: None }
+        Server { port, readiness, idle: Vec::new(), exchanges: BTreeMap::new(), suspects: Vec::new(), azure: None }
     }
 
     /// Invocations are put into the words of Azure Functions.
@@ -64,7 +69,7 @@ impl Server {
     pub fn wake_at(&self) -> Option<Instant> {
         match &self.readiness {
             Readiness::Trying { attempt: None, at, .. } => Some(*at),
-            _ => None,
+            _ => self.suspects.iter().map(|(at, ..)| *at).min(),
         }
     }
 
@@ -95,6 +100,11 @@ impl Server {
             self.go_on(stream, if fd < 0 { 0 } else { events_of(fd) }, host);
         }
         self.look_for_server(polled[0].revents);
+        let now = Instant::now();
+        for (_, stream, failure) in self.suspects.iter().filter(|(at, ..)| *at <= now) {
+            host.fail(*stream, failure.clone());
+        }
+        self.suspects.retain(|(at, ..)| *at > now);
     }
 
     /// Gives the server what waited for it.
@@ -177,7 +187,11 @@ impl Server {
             }
             Fate::Failed(failure) => {
                 self.exchanges.remove(&stream);
-                host.fail(stream, failure);
+                if failure.error_type == "HttpServer.BadResponse" {
+                    host.fail(stream, failure);
+                } else {
+                    self.suspects.push((Instant::now() + END_SHOWS_IN, stream, failure));
+                }
             }
         }
     }

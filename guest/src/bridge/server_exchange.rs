@@ -50,6 +50,8 @@ pub struct Exchange {
     /// What was sent, for a second time; None when that must not be.
     sent: Option<Vec<u8>>,
     unsent: Vec<u8>,
+    /// An event, which its caller sent whole: so the server gets it with its length. None for a request that streams.
+    whole: Option<Vec<u8>>,
     /// Taken from the host and not given back as credit.
     owed: usize,
     ends_when_sent: bool,
@@ -103,6 +105,7 @@ impl Exchange {
             down: Down::Head,
             sent: (is_idempotent && !is_upgrade).then(Vec::new),
             unsent: Vec::new(),
+            whole: is_plain.then(Vec::new),
             owed: 0,
             ends_when_sent: false,
             keeps_alive: false,
@@ -122,6 +125,17 @@ impl Exchange {
 
     /// The next bytes of the event.
     pub fn push(&mut self, bytes: &[u8], is_last: bool) {
+        let Some(mut whole) = self.whole.take() else { return self.pass(bytes, is_last) };
+        self.owed += bytes.len();
+        whole.extend_from_slice(bytes);
+        if is_last {
+            self.pass(&whole, true);
+        } else {
+            self.whole = Some(whole);
+        }
+    }
+
+    fn pass(&mut self, bytes: &[u8], is_last: bool) {
         if matches!(self.up, Up::Undecided) {
             if !is_last {
                 self.begin("transfer-encoding: chunked\r\n", Up::Chunked);

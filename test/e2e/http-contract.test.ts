@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { call, deployFiles, invoke } from '../support/functions.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
+
+/* Servers of any kind behind the bridge: contract http, on the real platform, with Python's own HTTP server. */
+
+let platform: Platform
+
+before(async () => {
+  platform = await startPlatform()
+})
+after(async () => {
+  await platform.stop()
+})
+
+/** Does what the event's `do` says, in HTTP's terms. */
+const server = `
+import http.server, json, os, signal, sys, threading, time
+running = 0
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+    def do_POST(self):
+        global running
+        body = self.rfile.read(int(self.headers.get('content-length', 0)))
+        event = json.loads(body or b'{}') if 'json' in self.headers.get('content-type', '') else {}
+        do = event.get('do')
+        if do == 'sleep':
+            running += 1
+            time.sleep(event['s'])
+            most, running = running, running - 1
+            return self.answer(200, {'pid': os.getpid(), 'running': most})
+        if do == 'chunks':
+            self.send_response(200); self.send_header('transfer-encoding', 'chunked'); self.send_header('content-type', 'text/plain'); self.end_headers()
+            for n in range(event['n']):
+                self.wfile.write(b'5\\r\\npart\\n\\r\\n')
+            return self.wfile.write(b'0\\r\\n\\r\\n')
+        if do == 'until-close':
+            self.send_response(200); self.send_header('connection', 'close'); self.end_headers(); self.wfile.write(b'to the end')
+            self.close_connection = True
+            return
+        if do == 'nothing': self.send_response(204); return self.end_headers()
+        if do == 'cut':
+            self.send_response(200); self.send_header('content-length', '100'); self.end_headers(); self.wfile.write(b'half')
+            self.close_connection = True
+            return
+        if do == 'hang-up':
+            self.close_connection = True
+            return
+        if do == 'garbage': return self.wfile.write(b'this is not HTTP\\r\\n\\r\\n')
+        if do == 'exit': os._exit(7)
+        if do == 'large': return self.answer(200, 'x' * event['bytes'])
+        if do == 'env': return self.answer(200, {name: os.environ.get(name) for name in ('PORT', 'K_SERVICE', 'K_REVISION', 'OWN')})
+        self.answer(event.get('status', 200), {'bytes': len(body), 'type': self.headers.get('content-type'), 'id': self.headers.get('hearth-invocation-id')}, event.get('headers', {}))
+    def answer(self, status, value, headers={}):
+        text = json.dumps(value).encode()
+        self.send_response(status); self.send_header('content-type', 'application/json'); self.send_header('content-length', str(len(text)))
+        for name, content in headers.items(): self.send_header(name, content)
+        self.end_headers(); self.wfile.write(text)
+def leave(*_):
+    print('SIGTERM came', flush=True)
+    os._exit(0)
+signal.signal(signal.SIGTERM, leave)
+class Server(http.server.ThreadingHTTPServer): request_queue_size = 100
+Server(('0.0.0.0', int(os.environ['PORT'])), Handler).serve_forever()
+`
+
+const deploy = async (name: string, config: Record<string, unknown> = {}): Promise<unknown> =>
+  deployFiles(platform, {
+    name,
+    runtime: 'python3.11',
+    handler: '',
+    files: { 'server.py': server },
+    config: { contract: 'http', command: ['python3', 'server.py'], ...config },
+  })
+
+test("a server answers: status, headers and body are its own, the environment is Cloud Run's", async () => {
+  await deploy('server', { port: 3456, env: { OWN: 'yes' } })
+  const plain = await invoke(platform, 'server', {
+    status: 418,
+    headers: { 'x-own': 'kept', 'keep-alive': 'timeout=1' },
+  })
+  assert.equal(plain.status, 418)
+  assert.equal(plain.headers.get('x-own'), 'kept')
+  const said = plain.json<{ type: string; id: string }>()
+  assert.deepEqual([said.type, said.id], ['application/json', plain.headers.get('hearth-invocation-id')])
+  const env = (await invoke(platform, 'server', { do: 'env' })).json<Record<string, string>>()
+  assert.deepEqual(env, { PORT: '3456', K_SERVICE: 'server', K_REVISION: 'server-1', OWN: 'yes' })
+  const again = await invoke(platform, 'server', {})
+  assert.equal(again.headers.get('hearth-start'), 'warm')
+})
+
+test('bodies come whole: in chunks, until the end, none, and megabytes both ways', async () => {
+  const chunks = await invoke(platform, 'server', { do: 'chunks', n: 1000 })
+  assert.equal(chunks.body.toString(), 'part\n'.repeat(1000))
+  assert.equal((await invoke(platform, 'server', { do: 'until-close' })).body.toString(), 'to the end')
+  const nothing = await invoke(platform, 'server', { do: 'nothing' })
+  assert.deepEqual([nothing.status, nothing.body.length], [204, 0])
+  const large = await invoke(platform, 'server', { do: 'large', bytes: 5_000_000 })
+  assert.equal(large.body.length, 5_000_002)
+  const event = { text: 'x'.repeat(5_000_000) }
+  assert.equal((await invoke(platform, 'server', event)).json<{ bytes: number }>().bytes, JSON.stringify(event).length)
+})
+
+test('a server that breaks HTTP: the invocation fails and says how, the next is served', async () => {
+  for (const [what, type] of [
+    ['cut', 'HttpServer.Truncated'],
+    ['hang-up', 'HttpServer.Closed'],
+    ['garbage', 'HttpServer.BadResponse'],
+  ] as const) {
+    const reply = await invoke(platform, 'server', { do: what })
+    assert.equal(reply.headers.get('hearth-outcome'), 'failed', what)
+    assert.equal(reply.json<{ errorType: string }>().errorType, type)
+    assert.equal((await invoke(platform, 'server', {})).status, 200)
+  }
+})
+
+test('a server that exits: crashed, and the next start serves', async () => {
+  const reply = await invoke(platform, 'server', { do: 'exit' })
+  assert.deepEqual([reply.status, reply.headers.get('hearth-outcome')], [502, 'crashed'])
+  assert.equal((await invoke(platform, 'server', {})).status, 200)
+})
+
+test('instanceConcurrency: one server gets as many requests at a time', async () => {
+  await deploy('shared', { instanceConcurrency: 8, concurrency: 20 })
+  await invoke(platform, 'shared', {})
+  const replies = await Promise.all(
+    Array.from({ length: 8 }, async () => invoke(platform, 'shared', { do: 'sleep', s: 0.4 })),
+  )
+  const seen = replies.map((reply) => reply.json<{ pid: number; running: number }>())
+  assert.equal(new Set(seen.map(({ pid }) => pid)).size, 1)
+  assert.ok(Math.max(...seen.map(({ running }) => running)) >= 6, JSON.stringify(seen))
+})
+
+test('instanceConcurrency: what times out leaves the server to the others', async () => {
+  const long = invoke(platform, 'shared', { do: 'sleep', s: 1 })
+  const late = await call(
+    platform,
+    'POST',
+    '/v1/functions/shared/invoke',
+    { do: 'sleep', s: 30 },
+    { 'Hearth-Timeout-Ms': '300' },
+  )
+  assert.equal(late.status, 504)
+  const reply = await long
+  assert.equal(reply.status, 200)
+  const next = await invoke(platform, 'shared', { do: 'sleep', s: 0 })
+  assert.equal(next.headers.get('hearth-start'), 'warm')
+})
+
+test('a program that never listens, ends, or is not there: the start fails and says why', async () => {
+  for (const [name, command, why] of [
+    ['deaf', ['sleep', '100'], /did not start|within/],
+    [
+      'ends',
+      ['python3', '-c', 'raise SystemExit(3)'],
+      /\\"python3\\" ended with exit code 3 before it accepted a connection on port 8080/,
+    ],
+    ['absent', ['./no-such-server'], /no-such-server/],
+  ] as const) {
+    await deploy(name, { command, initTimeoutMs: 1_000 })
+    const reply = await invoke(platform, name, {})
+    assert.deepEqual([reply.status, reply.headers.get('hearth-outcome')], [502, 'crashed'], reply.body.toString())
+    assert.match(reply.body.toString(), why)
+  }
+})
