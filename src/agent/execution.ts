@@ -243,7 +243,9 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   /** Wants no more of it. An Instance that serves others goes on: it is its program that leaves the request; any other goes. */
   #abandon(reason: string): Fate {
     this.#stream?.cancel(reason)
-    return this.request.version.config.instanceConcurrency > 1 && this.state === 'running' ? 'keep' : 'discard'
+    // One that serves nobody else may hang: it goes.
+    const serves = this.state === 'running' ? (this.instance?.running.size ?? 0) : 0
+    return serves > 1 ? 'keep' : 'discard'
   }
 
   /** Once INVOKE has left nobody here knows what the handler did. */

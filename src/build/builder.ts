@@ -1,11 +1,19 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { ZipFile } from 'yazl'
 import type { ArtifactStore, Digest } from '../domain/artifact.ts'
-import { languageOf, type Built, type Builder, type BuildRequest, type Language, type Provenance, type Toolchain } from '../domain/build.ts'
+import {
+  languageOf,
+  type Built,
+  type Builder,
+  type BuildRequest,
+  type Language,
+  type Provenance,
+  type Toolchain,
+} from '../domain/build.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import { goPlan } from './go-plan.ts'
 import { isAsset, outFolder, workFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
@@ -22,6 +30,8 @@ export interface BuilderOptions {
 
 /** What the plans read of a source; assets of any size are only passed on. */
 const textBytesMax = 4 * 1024 * 1024
+/** All of them are in memory at a time. */
+const sourceBytesMax = 32 * 1024 * 1024
 
 const targets = {
   x86_64: { goarch: 'amd64', triple: 'x86_64-unknown-linux-gnu' },
@@ -36,16 +46,25 @@ export function createBuilder(options: BuilderOptions): Builder {
 async function build(options: BuilderOptions, request: BuildRequest, report: (line: string) => void): Promise<Built> {
   const { artifacts, shimFolder, run } = options
   const language = languageOf(request.runtime)
-  if (language === null) throw invalid('runtime', request.runtime, 'go, go1.N, rust or rust1.N: others need no build here')
+  if (language === null)
+    throw invalid('runtime', request.runtime, 'go, go1.N, rust or rust1.N: others need no build here')
   const toolchain = pickToolchain(options.toolchains, language, request.runtime)
   const { folder } = await artifacts.unpack(request.source)
   const names = await filesBelow(folder)
   const source = await readSource(folder, names, language)
   const shim = await readShim(join(shimFolder, language), language)
   const { runtime, handler } = request
-  const planned: PlanOptions = { source, handler, shim, runtime, version: toolchain.version, target: targets[request.arch] }
+  const planned: PlanOptions = {
+    source,
+    handler,
+    shim,
+    runtime,
+    version: toolchain.version,
+    target: targets[request.arch],
+  }
   const plan = language === 'go' ? goPlan(planned) : rustPlan(planned)
-  const exact = plan.env['GOTOOLCHAIN']?.startsWith('go') === true ? plan.env['GOTOOLCHAIN'].slice(2) : toolchain.version
+  const exact =
+    plan.env['GOTOOLCHAIN']?.startsWith('go') === true ? plan.env['GOTOOLCHAIN'].slice(2) : toolchain.version
   report(`Building with ${language} ${exact}${plan.isNative ? '' : ', its own main'}.`)
   const work = await artifacts.put(workZip({ folder, names, plan, runner: join(shimFolder, 'builder/index.js') }))
   try {
@@ -72,12 +91,16 @@ async function build(options: BuilderOptions, request: BuildRequest, report: (li
 function pickToolchain(toolchains: readonly Toolchain[], language: Language, runtime: string): Toolchain {
   const all = toolchains.filter((each) => each.language === language)
   const wanted = /1\.\d+$/.exec(runtime)?.[0]
-  const exact = wanted === undefined ? all[0] : all.find(({ version }) => version === wanted || version.startsWith(`${wanted}.`))
+  const exact =
+    wanted === undefined ? all[0] : all.find(({ version }) => version === wanted || version.startsWith(`${wanted}.`))
   // Any Go can fetch another one.
   const found = exact ?? (language === 'go' ? all[0] : undefined)
   if (found !== undefined) return found
   const have = all.map(({ version }) => version).join(', ')
-  const fix = language === 'go' ? 'Go is not on this machine. Install it (apt-get install golang-go, or go.dev/dl into /usr/local/go) and start Hearth again.' : missingText(wanted ?? 'stable')
+  const fix =
+    language === 'go'
+      ? 'Go is not on this machine. Install it (apt-get install golang-go, or go.dev/dl into /usr/local/go) and start Hearth again.'
+      : missingText(wanted ?? 'stable')
   throw invalid('runtime', runtime, have === '' ? 'a prebuilt program instead' : `${language} of ${have}`, fix)
 }
 
@@ -105,18 +128,26 @@ async function filesBelow(folder: string): Promise<string[]> {
 
 async function readSource(folder: string, names: readonly string[], language: Language): Promise<Source> {
   const source = new Map<string, string>()
+  let sum = 0
   for (const name of names) {
     if (isAsset(language, name) || /(^|\/)(vendor|target)\//.test(name)) continue
-    if ((await stat(join(folder, name))).size > textBytesMax) throw invalid('code', name, `source files of at most ${textBytesMax} bytes`)
-    source.set(name, await readFile(join(folder, name), 'utf8'))
+    if ((await stat(join(folder, name))).size > textBytesMax)
+      throw invalid('code', name, `source files of at most ${textBytesMax} bytes`)
+    const text = await readFile(join(folder, name), 'utf8')
+    sum += text.length
+    if (sum > sourceBytesMax) throw invalid('code', name, `at most ${sourceBytesMax} bytes of source files together`)
+    source.set(name, text)
   }
   return source
 }
 
 async function readShim(folder: string, language: Language): Promise<Source> {
-  const isPart = (name: string): boolean => (language === 'go' ? /^(go\.mod|(?!.*_test\.go$).*\.go)$/ : /^(Cargo\.toml|src\/\w+\.rs)$/).test(name)
+  const isPart = (name: string): boolean =>
+    (language === 'go' ? /^(go\.mod|(?!.*_test\.go$).*\.go)$/ : /^(Cargo\.toml|src\/\w+\.rs)$/).test(name)
   const names = (await filesBelow(folder)).filter(isPart)
-  const texts = await Promise.all(names.map(async (name) => [name, await readFile(join(folder, name), 'utf8')] as const))
+  const texts = await Promise.all(
+    names.map(async (name) => [name, await readFile(join(folder, name), 'utf8')] as const),
+  )
   if (texts.length === 0) throw new AppError('internal', `The runtime for ${language} is not in ${folder}.`)
   return new Map(texts)
 }
@@ -124,9 +155,21 @@ async function readShim(folder: string, language: Language): Promise<Source> {
 /** DOS times carry no zone, so local midnight gives the same bytes everywhere. */
 const entry = (mode: number) => ({ mtime: new Date(1980, 0, 1), mode, forceDosTimestamp: true })
 
-function workZip({ folder, names, plan, runner }: { folder: string; names: readonly string[]; plan: Plan; runner: string }): Readable {
+function workZip({
+  folder,
+  names,
+  plan,
+  runner,
+}: {
+  folder: string
+  names: readonly string[]
+  plan: Plan
+  runner: string
+}): Readable {
   const zip = new ZipFile()
   zip.addFile(runner, 'index.js', entry(0o100644))
+  // Each build owns its archive and removes it: two of the same source must not share one.
+  zip.addBuffer(randomBytes(16), 'build-id', entry(0o100644))
   for (const name of names)
     if (!plan.files.has(name)) zip.addFile(join(folder, name), `source/${name}`, entry(0o100644))
   for (const [name, text] of plan.files) zip.addBuffer(Buffer.from(text), `source/${name}`, entry(0o100644))
@@ -143,7 +186,8 @@ interface Bundle {
 function bundleZip({ folder, assets, program, provenance }: Bundle): Readable {
   const zip = new ZipFile()
   const own = new Set<string>([provenance.program, 'hearth-build.json'])
-  for (const name of assets) if (!own.has(name)) zip.addReadStream(createReadStream(join(folder, name)), name, entry(0o100644))
+  for (const name of assets)
+    if (!own.has(name)) zip.addReadStream(createReadStream(join(folder, name)), name, entry(0o100644))
   zip.addBuffer(program, provenance.program, entry(0o100755))
   zip.addBuffer(Buffer.from(`${JSON.stringify(provenance, null, 2)}\n`), 'hearth-build.json', entry(0o100644))
   return ended(zip)

@@ -31,7 +31,16 @@ export function goPlan(options: PlanOptions): Plan {
   const hasMain = packageName === 'main' && code.some((text) => /^func main\(\s*\)/m.test(text))
   const build = (what: string): Plan['steps'][number] => ({
     title: 'go build',
-    argv: ['go', 'build', '-trimpath', '-buildvcs=false', '-ldflags=-s -w -buildid=', '-o', `${outFolder}/program`, what],
+    argv: [
+      'go',
+      'build',
+      '-trimpath',
+      '-buildvcs=false',
+      '-ldflags=-s -w -buildid=',
+      '-o',
+      `${outFolder}/program`,
+      what,
+    ],
   })
   const common = { env: goEnv(options, target.goarch), output: `${outFolder}/program` }
   if (hasMain) return { ...common, files, steps: [build(`./${folder}`)], isNative: false }
@@ -40,12 +49,16 @@ export function goPlan(options: PlanOptions): Plan {
   const importsShim = [...source.values()].some((text) => text.includes(`"${shimModule}"`))
   const shimFolder = importsShim ? 'hearth_runtime' : 'internal/hearthruntime'
   const shimPath = importsShim ? shimModule : `${module}/${shimFolder}`
-  for (const [file, text] of options.shim) if (importsShim || file !== 'go.mod') files.set(`${shimFolder}/${file}`, text)
+  for (const [file, text] of options.shim)
+    if (importsShim || file !== 'go.mod') files.set(`${shimFolder}/${file}`, text)
   const hasContext = [...source.values()].some((text) => text.includes(`"${lambdaContext}"`))
   const isMain = packageName === 'main'
   const place = isMain ? folder : 'internal/hearthmain'
   const importedPath = folder === '.' ? module : `${module}/${folder}`
-  files.set(posix.join(place, 'hearth_main.go'), mainText({ shimPath, hasContext, name, imported: isMain ? null : importedPath }))
+  files.set(
+    posix.join(place, 'hearth_main.go'),
+    mainText({ shimPath, hasContext, name, imported: isMain ? null : importedPath }),
+  )
   const edit = ['go', 'mod', 'edit', `-require=${shimModule}@v0.0.0`, `-replace=${shimModule}=./${shimFolder}`]
   const steps = importsShim ? [{ title: 'go mod edit', argv: edit }] : []
   return { ...common, files, steps: [...steps, build(`./${place}`)], isNative: true }
@@ -53,8 +66,10 @@ export function goPlan(options: PlanOptions): Plan {
 
 /** `main.Handler` is in the top folder, `api/hello.Handler` in api/hello. */
 function splitHandler(handler: string): { folder: string; name: string } {
-  const [, where, name] = /^([A-Za-z0-9_][A-Za-z0-9_/-]*)\.([A-Za-z_]\w*)$/.exec(handler === '' ? 'main.Handler' : handler) ?? []
-  if (where === undefined || name === undefined) throw invalid('handler', handler, 'main.FUNCTION or FOLDER.FUNCTION, e.g. main.Handler')
+  const [, where, name] =
+    /^([A-Za-z0-9_][A-Za-z0-9_/-]*)\.([A-Za-z_]\w*)$/.exec(handler === '' ? 'main.Handler' : handler) ?? []
+  if (where === undefined || name === undefined)
+    throw invalid('handler', handler, 'main.FUNCTION or FOLDER.FUNCTION, e.g. main.Handler')
   return { folder: where === 'main' ? '.' : posix.normalize(where), name }
 }
 
@@ -99,7 +114,13 @@ function goEnv({ runtime, version }: PlanOptions, goarch: string): Record<string
   const isLocal = wanted === undefined || version === wanted || version.startsWith(`${wanted}.`)
   const release = isLocal ? null : releases[wanted]
   if (release === undefined)
-    throw invalid('runtime', runtime, `go, go${version.split('.').slice(0, 2).join('.')}, ${Object.keys(releases).map((line) => `go${line}`).join(', ')}`)
+    throw invalid(
+      'runtime',
+      runtime,
+      `go, go${version.split('.').slice(0, 2).join('.')}, ${Object.keys(releases)
+        .map((line) => `go${line}`)
+        .join(', ')}`,
+    )
   return {
     // An exact line never becomes another because go.mod asks for it.
     GOTOOLCHAIN: release !== null ? `go${release}` : wanted === undefined ? 'auto' : 'local',

@@ -21,7 +21,10 @@ const goMod = 'module example.com/a\n'
 test('goPlan gives a handler of package main a main, and the shim a place in the module', () => {
   const { files, isNative, steps } = plan(goPlan, { 'go.mod': goMod, 'main.go': 'package main\n\nfunc Handler() {}\n' })
   assert.ok(isNative)
-  assert.match(files.get('hearth_main.go') ?? '', /hearth "example\.com\/a\/internal\/hearthruntime"[^]*hearth\.Start\(Handler\)/)
+  assert.match(
+    files.get('hearth_main.go') ?? '',
+    /hearth "example\.com\/a\/internal\/hearthruntime"[^]*hearth\.Start\(Handler\)/,
+  )
   assert.deepEqual([...files.keys()], ['internal/hearthruntime/runtime.go', 'hearth_main.go'])
   assert.equal(steps.length, 1)
 })
@@ -29,7 +32,10 @@ test('goPlan gives a handler of package main a main, and the shim a place in the
 test('goPlan imports a handler of another package', () => {
   const source = { 'go.mod': goMod, 'api/hello/h.go': 'package hello\n\nvar Greet = func() {}\n' }
   const { files } = plan(goPlan, source, { handler: 'api/hello.Greet' })
-  assert.match(files.get('internal/hearthmain/hearth_main.go') ?? '', /user "example\.com\/a\/api\/hello"[^]*Start\(user\.Greet\)/)
+  assert.match(
+    files.get('internal/hearthmain/hearth_main.go') ?? '',
+    /user "example\.com\/a\/api\/hello"[^]*Start\(user\.Greet\)/,
+  )
 })
 
 test('goPlan requires the shim in go.mod where the source imports it', () => {
@@ -62,7 +68,10 @@ const manifest = '[package]\nname = "my-crate"\n'
 
 test('rustPlan gives a handler a main: in main.rs, or beside lib.rs', () => {
   const main = plan(rustPlan, { 'Cargo.toml': manifest, 'src/main.rs': 'fn handler() {}' })
-  assert.match(main.files.get('src/main.rs') ?? '', /^fn handler\(\) \{\}\nfn main\(\) \{\n {4}hearth_runtime::run\(handler\)/)
+  assert.match(
+    main.files.get('src/main.rs') ?? '',
+    /^fn handler\(\) \{\}\nfn main\(\) \{\n {4}hearth_runtime::run\(handler\)/,
+  )
   const library = plan(rustPlan, { 'Cargo.toml': manifest, 'src/lib.rs': 'pub fn handler() {}' })
   assert.match(library.files.get('src/bin/hearth-bootstrap.rs') ?? '', /run\(my_crate::handler\)/)
 })
@@ -81,5 +90,8 @@ test('rustPlan holds to Cargo.lock, and to the version asked for', () => {
 
 test('isAsset keeps what is no source', () => {
   const names = ['main.go', 'go.sum', 'vendor/x/y.txt', 'static/a.html', 'Cargo.toml']
-  assert.deepEqual(names.filter((name) => isAsset('go', name)), ['static/a.html', 'Cargo.toml'])
+  assert.deepEqual(
+    names.filter((name) => isAsset('go', name)),
+    ['static/a.html', 'Cargo.toml'],
+  )
 })

@@ -27,7 +27,9 @@ export function serveRegistryProxy(client: Duplex, onRefused: (target: string) =
     const host = /^CONNECT ([a-z0-9.-]+):443 HTTP\/1\.[01]$/.exec(line)?.[1]
     if (host === undefined || !registryHosts.includes(host)) {
       onRefused(line.slice(0, 200))
-      return void client.end('HTTP/1.1 403 Only package registries can be reached from a build\r\ncontent-length: 0\r\n\r\n')
+      return void client.end(
+        'HTTP/1.1 403 Only package registries can be reached from a build\r\ncontent-length: 0\r\n\r\n',
+      )
     }
     tunnel(client, host, head.subarray(at + 4))
   }
@@ -41,7 +43,9 @@ function tunnel(client: Duplex, host: string, first: Buffer): void {
     client.destroy()
   }
   server.setTimeout(idleMs, end)
-  server.once('error', () => (server.connecting ? client.end('HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n') : end()))
+  server.once('error', () =>
+    server.connecting ? client.end('HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n') : end(),
+  )
   server.once('connect', () => {
     client.write('HTTP/1.1 200 Connection established\r\n\r\n')
     if (first.length > 0) server.write(first)

@@ -23,11 +23,16 @@ export function rustPlan(options: PlanOptions): Plan {
   const root = main ?? library
   if (root === undefined) throw invalid('code', 'the source', 'a crate with src/main.rs or src/lib.rs')
   if (path === '' && !new RegExp(`\\bfn\\s+${name}\\b`).test(root))
-    throw invalid('handler', handler, `a function of src/${main === undefined ? 'lib' : 'main'}.rs; it has no "fn ${name}"`)
+    throw invalid(
+      'handler',
+      handler,
+      `a function of src/${main === undefined ? 'lib' : 'main'}.rs; it has no "fn ${name}"`,
+    )
   const isAsync = /^tokio\s*=|^\[dependencies\.tokio\]/m.test(manifest)
   const files = new Map<string, string>()
   for (const [file, text] of options.shim) files.set(`${shimFolder}/${file}`, text)
-  if (main === undefined) files.set('src/bin/hearth-bootstrap.rs', mainText(`${crateName(manifest)}::${path}${name}`, isAsync))
+  if (main === undefined)
+    files.set('src/bin/hearth-bootstrap.rs', mainText(`${crateName(manifest)}::${path}${name}`, isAsync))
   else files.set('src/main.rs', `${main}\n${mainText(`${path}${name}`, isAsync)}`)
   const add = { title: 'cargo add', argv: ['cargo', 'add', '--quiet', '--path', shimFolder] }
   return { ...common, files, steps: [...fetch, add, build], isNative: true }

@@ -35,6 +35,7 @@ const programBytesMax = 200 * 1024 * 1024
 /** The program and what the build printed before it. */
 const replyBytesMax = programBytesMax + 16 * 1024 * 1024
 const detailLinesMax = 60
+const lineBytesMax = 65_536
 
 /** Builds are invocations of a function that nobody can call, on a runtime of its own, in a fresh Instance each. */
 export function sandboxRun(options: SandboxRunOptions): RunInSandbox {
@@ -62,7 +63,14 @@ function versionOf({ project, code }: SandboxJob, { runtime, clock, arch }: Sand
     project,
     functionName: `build-${randomUUID()}`,
     number: 1,
-    config: { ...defaultConfig(arch), ...limits, runtime: build.id, handler: 'index.handler', reuse: 'never', isolation: 'process' },
+    config: {
+      ...defaultConfig(arch),
+      ...limits,
+      runtime: build.id,
+      handler: 'index.handler',
+      reuse: 'never',
+      isolation: 'process',
+    },
     codeDigest: code.digest,
     codeBytes: code.bytes,
     codeOrigin: null,
@@ -115,7 +123,14 @@ class Run {
       call = agent.execute(
         {
           ...{ invocationId: randomUUID(), version, ownerEpoch: 1, acceptedAt, deadline: acceptedAt + buildMsMax },
-          ...{ contentType: 'application/json', traceparent: null, coldHint: null, wantLogTail: false, isStreamed: true, replyBytesMax },
+          ...{
+            contentType: 'application/json',
+            traceparent: null,
+            coldHint: null,
+            wantLogTail: false,
+            isStreamed: true,
+            replyBytesMax,
+          },
         },
         (frame) => {
           if (frame.type === 'result') return resolve(frame.result)
@@ -138,7 +153,9 @@ class Run {
       this.#rest = this.#rest.subarray(at + 1)
       this.#say(line)
     }
-    if (this.#programBytes >= 0) this.#takeProgram(this.#rest)
+    if (this.#programBytes >= 0) return this.#takeProgram(this.#rest)
+    // No line of a compiler is as long: what is left of it is not kept.
+    if (this.#rest.length > lineBytesMax) this.#rest = this.#rest.subarray(-lineBytesMax)
   }
 
   #takeProgram(chunk: Buffer): void {
@@ -157,7 +174,8 @@ class Run {
       this.#report(line)
     }
     if (typeof failed === 'string') this.#failed = failed
-    if (typeof programBytes === 'number' && programBytes > 0 && programBytes <= programBytesMax) this.#programBytes = programBytes
+    if (typeof programBytes === 'number' && programBytes > 0 && programBytes <= programBytesMax)
+      this.#programBytes = programBytes
   }
 }
 

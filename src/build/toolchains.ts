@@ -28,7 +28,10 @@ async function ask(language: Language, program: string): Promise<Toolchain | nul
     const { stdout } = await run(program, language === 'go' ? ['version'] : ['--version'], { timeout: askMsMax, env })
     const version = (language === 'go' ? /go(\d+\.\d+(?:\.\d+)?)/ : /rustc (\d+\.\d+\.\d+) /).exec(stdout)?.[1]
     if (version === undefined) return null
-    const folder = language === 'go' ? (await run(program, ['env', 'GOROOT'], { timeout: askMsMax, env })).stdout.trim() : dirname(dirname(await realpath(program)))
+    const folder =
+      language === 'go'
+        ? (await run(program, ['env', 'GOROOT'], { timeout: askMsMax, env })).stdout.trim()
+        : dirname(dirname(await realpath(program)))
     return { language, version, folder }
   } catch {
     // Not there, or not runnable: no toolchain.

@@ -32,6 +32,8 @@ export interface UrlConnection {
   readonly upgrade: Duplex | null
 }
 
+/** A client that sends nothing of an event for this long is cut. */
+const stallMs = 30_000
 const traceparentPattern = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 const priority = 3
 const nothing = Buffer.alloc(0)
@@ -137,13 +139,18 @@ export class UrlExchange implements ReplySink {
     if (Number(request.headers['content-length'] ?? 0) > limits.payloadBytesMax) return this.#refuse(refusals.tooLarge)
     const chunks: Buffer[] = []
     let bytes = 0
+    // Nobody may hold what was read of it by sending no more.
+    const stalled = setTimeout(() => request.destroy(), stallMs)
+    request.on('close', () => clearTimeout(stalled))
     request.on('data', (chunk: Buffer) => {
+      stalled.refresh()
       bytes += chunk.length
       if (this.#isAnswered) return
       if (bytes > limits.payloadBytesMax) return this.#refuse(refusals.tooLarge)
       chunks.push(chunk)
     })
     request.on('end', () => {
+      clearTimeout(stalled)
       if (this.#isAnswered || this.#found === null) return
       const { url } = this.#found
       const event = urlEvent({ request, url, target, body: Buffer.concat(chunks), nowMs: this.#host.nowMs() })

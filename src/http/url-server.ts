@@ -30,6 +30,8 @@ export interface UrlServer {
 /** A stream may be silent, and a large body may take its time. */
 const requestTimeoutMs = 0
 const closeSweepMs = 50
+/** A refused upgrade is read by then. */
+const lingerMs = 2_000
 
 /** The functions' own HTTP server, on a port apart from the API: a page of a function never shares an origin with it. */
 export function createUrlServer(options: UrlServerOptions): UrlServer {
@@ -97,7 +99,12 @@ function upgradeResponse(request: http.IncomingMessage, socket: Duplex): http.Se
   const response = new http.ServerResponse(request)
   response.shouldKeepAlive = false
   response.assignSocket(socket as never)
-  response.on('finish', () => socket.end())
+  // Whoever asked need not close its end: nothing more is read of it.
+  response.on('finish', () => {
+    socket.end()
+    socket.resume()
+    setTimeout(() => socket.destroy(), lingerMs).unref()
+  })
   return response
 }
 

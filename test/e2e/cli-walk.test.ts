@@ -182,6 +182,13 @@ test('the machine: doctor, completion, a refused start, one deploy of dev', { sk
   await walk(['completion', 'bash'], /complete .*hearth/)
   await walk(['up', '--host', '0.0.0.0', '--data', path.join(folder, 'open')], /without TLS/, { code: 2 })
   await walk(['dev', code, '--once'], /deployed hello version \d+ in \d+ ms/)
+  const url = await walk(['function', 'url', 'create', 'hello', '--auth', 'none'], /http:\/\/hello\.localhost:\d+/)
+  const pathUrl = /also (\S+)/.exec(url.text)?.[1] ?? ''
+  assert.equal((await fetch(pathUrl)).status, 200, pathUrl)
+  await walk(['function', 'url', 'get', 'hello'], /hello\.localhost/)
+  await walk(['function', 'url', 'list'], /hello/)
+  await walk(['function', 'url', 'create', 'hello', '--auth', 'all'], /Invalid --auth "all"/, { code: 2 })
+  await walk(['function', 'url', 'delete', 'hello'], /hello has no URL any more/)
   await walk(['function', 'delete', 'hello'], /Deleted hello/)
   await walk(['function', 'get', 'hello'], /no function "hello"|not found/i, { code: 4 })
 })

@@ -28,7 +28,7 @@ test('ready file and server.json: url, key file, the pid of the platform itself,
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   const facts = JSON.parse(readFileSync(ready, 'utf8')) as Record<string, unknown>
-  assert.deepEqual(Object.keys(facts), ['url', 'apiKeyFile', 'pid', 'version'])
+  assert.deepEqual(Object.keys(facts), ['url', 'urlsUrl', 'apiKeyFile', 'pid', 'version'])
   assert.match(String(facts['url']), /^http:\/\/127\.0\.0\.1:\d+$/)
   assert.equal(facts['apiKeyFile'], path.join(data, 'admin.key'))
   assert.match(readFileSync(`/proc/${String(facts['pid'])}/cmdline`, 'utf8'), /serve\.ts/)
