@@ -37,6 +37,7 @@ export class Urls {
           throw invalid('auth', auth, '"none" or "key"', 'aws_iam (signed requests) is not supported yet: take key.')
         const cors = input.cors === null ? null : checkCors(input.cors)
         const { project, actor } = caller
+        checkLabel(project, functionName)
         await this.#versions.resolve(project, functionName, qualifier)
         const audit = { actor, action: 'url.set', target: functionName, detail: { auth, mode, qualifier } }
         const url = await this.#store.urls.set({ project, functionName, qualifier, auth, mode, cors }, audit)
@@ -77,11 +78,19 @@ export class Urls {
     if (known !== undefined) return known
     const epoch = this.#epoch
     const split = label.lastIndexOf('--')
-    const named = split > 0 ? await this.#store.urls.find(label.slice(split + 2), label.slice(0, split)) : null
-    const url = named ?? (await this.#store.urls.find(defaultProject, label))
+    const [project, name] = split > 0 ? [label.slice(split + 2), label.slice(0, split)] : [defaultProject, label]
+    const url = await this.#store.urls.find(project, name)
     if (epoch !== this.#epoch) return url
     if (this.#found.size >= foundMax) this.#found.clear()
     this.#found.set(label, url)
     return url
   }
+}
+
+/** `a--b` is function `a` of project `b`: no other name may read like that, or one project would answer for another. */
+function checkLabel(project: string, functionName: string): void {
+  const why = 'Its URL could be taken for that of another project.'
+  if (project === defaultProject && functionName.includes('--'))
+    throw invalid('name', functionName, 'a function whose name has no "--"', why)
+  if (project.includes('--')) throw invalid('project', project, 'a project whose name has no "--"', why)
 }

@@ -304,3 +304,10 @@ test('CLI: create, get, list, delete; aws_iam is refused with the fix; audit; a 
   assert.equal((await ask({ path: '/fn/shapes/' })).reply.statusCode, 403)
   assert.match(await readFile(path.join(platform.data, 'server.json'), 'utf8'), /"urlsUrl":"http:/)
 })
+
+test('a name that reads like another project is refused a URL', async () => {
+  await deployFiles(platform, nodeFunction('shop--team', 'exports.handler = async () => 1'))
+  const reply = await call(platform, 'PUT', '/v1/functions/shop--team/url', { auth: 'none' })
+  assert.equal(reply.status, 400, reply.body.toString())
+  assert.match(reply.body.toString(), /has no \"--\"|another project/)
+})
