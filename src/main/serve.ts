@@ -168,7 +168,6 @@ async function announce(
   const text = `${JSON.stringify(facts)}\n`
   await writeByRename(serverFile(config.data), text, 0o600)
   undo.add('server file', () => removeServerFile(config.data))
-  if (config.readyFile !== '') await publish(launcher, config.readyFile, text)
   const startMs = Math.round(process.uptime() * 1_000)
   const [dataFolder, runsAs] = [config.data, user?.name ?? null]
   // On a terminal the report says all of it.
@@ -186,6 +185,8 @@ async function announce(
     startMs,
   }
   process.stderr.write(startReport(report, hasColors))
+  // Last, so that whoever waits for it finds all that was said of the start.
+  if (config.readyFile !== '') await publish(launcher, config.readyFile, text)
 }
 
 /** Off the way to readiness: a large data folder takes a while to read. */

@@ -3,6 +3,7 @@
 use crate::sys;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// What is read and not understood may be one head, or what a reader did not want yet.
 const READ_BYTES_MAX: usize = 131_072;
@@ -15,12 +16,21 @@ pub struct Connection {
     pub is_ended: bool,
     /// It cannot be used any more.
     pub is_broken: bool,
+    /// When bytes last came or went.
+    pub used_at: Instant,
 }
 
 impl Connection {
     pub fn new(socket: OwnedFd) -> Connection {
         let _ = sys::set_nodelay(socket.as_raw_fd());
-        Connection { socket, input: Vec::new(), output: Vec::new(), is_ended: false, is_broken: false }
+        Connection {
+            socket,
+            input: Vec::new(),
+            output: Vec::new(),
+            is_ended: false,
+            is_broken: false,
+            used_at: Instant::now(),
+        }
     }
 
     pub fn fd(&self) -> RawFd {
@@ -78,7 +88,10 @@ impl Connection {
         let mut buffer = [0u8; 65_536];
         match sys::read(self.fd(), &mut buffer) {
             Ok(0) => self.is_ended = true,
-            Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+            Ok(count) => {
+                self.used_at = Instant::now();
+                self.input.extend_from_slice(&buffer[..count]);
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => self.is_broken = true,
         }

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// Connections that wait for their next request.
 const IDLE_MAX: usize = 16;
+/// An idle connection that is older may be about to be closed by the server, all the more after a freeze, in which its timers went on: Node's
+/// and most others' wait 5 s.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(1);
 /// How long the first attempt waits for the next while the server is not up; each later one half as long again.
 const RETRY: Duration = Duration::from_micros(500);
 const RETRY_MAX: Duration = Duration::from_millis(25);
@@ -62,6 +65,7 @@ impl Server {
     /// What an earlier host wanted is no matter any more; true when something of it ran.
     pub fn forget_all(&mut self) -> bool {
         let is_coming = self.azure.as_mut().is_some_and(Azure::forget_all);
+        self.suspects.clear();
         !std::mem::take(&mut self.exchanges).is_empty() || is_coming
     }
 
@@ -199,7 +203,7 @@ impl Server {
     /// The one used last, if the server has not closed it.
     fn idle_connection(&mut self) -> Option<Connection> {
         while let Some(connection) = self.idle.pop() {
-            if !sys::has_ended_or_data(connection.fd()) {
+            if connection.used_at.elapsed() < IDLE_AGE_MAX && !sys::has_ended_or_data(connection.fd()) {
                 return Some(connection);
             }
         }
