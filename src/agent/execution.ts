@@ -132,12 +132,14 @@ export class Execution implements ExecuteCall, InvokeHandlers {
 
   onEnd(openWork: boolean): void {
     if (this.isOver) return this.#late(openWork)
+    this.#noteAnswer()
     if (this.#cancelReason !== null) return this.#finishCancelled({ fate: 'keep', openWork })
     this.#settle({ outcome: 'succeeded', effect: 'completed', error: null, fate: 'keep', openWork })
   }
 
   onFail(error: FunctionError, openWork: boolean): void {
     if (this.isOver) return this.#late(openWork)
+    this.#noteAnswer()
     if (this.#cancelReason !== null) return this.#finishCancelled({ fate: 'check', openWork })
     const end: End = { outcome: 'failed', effect: 'completed', error, fate: 'check', openWork }
     if (/ENOSPC|no space left/i.test(error.errorMessage)) void this.#settleIfDiskIsFull(end)
@@ -240,12 +242,18 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     })
   }
 
-  /** Wants no more of it. An Instance that serves others goes on: it is its program that leaves the request; any other goes. */
+  /** Wants no more of it. An Instance that serves others goes on, and its program leaves the request; any other goes. One that has answered nobody since
+   *  this began may hang: it gets nothing new. */
   #abandon(reason: string): Fate {
+    const { instance } = this
+    if (instance === null || this.state !== 'running' || instance.running.size < 2) return 'discard'
+    if (instance.answeredMs <= this.#runFromMs) instance.isRetired = true
     this.#stream?.cancel(reason)
-    // One that serves nobody else may hang: it goes.
-    const serves = this.state === 'running' ? (this.instance?.running.size ?? 0) : 0
-    return serves > 1 ? 'keep' : 'discard'
+    return 'keep'
+  }
+
+  #noteAnswer(): void {
+    if (this.instance !== null) this.instance.answeredMs = this.#host.clock.monotonicMs()
   }
 
   /** Once INVOKE has left nobody here knows what the handler did. */

@@ -47,6 +47,8 @@ export class Instance {
   bootPhases: TimedPhase[] = []
   /** What runs now, with the stream of each. */
   readonly running = new Map<Execution, number>()
+  /** Monotonic ms: when its program last gave a result of its own. */
+  answeredMs = -1
   /** Invocations that ended with waitUntil work still open. */
   openWork = 0
   openWorkSinceMs = 0

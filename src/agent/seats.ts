@@ -17,6 +17,7 @@ export class Seats {
 
   /** One with room, or null. What cannot be spoken to any more is passed over: its end is told to its owner. */
   take(): Instance | null {
+    if (this.#roomy.length === 0) return null
     this.#roomy = this.#roomy.filter((instance) => this.hasRoom(instance))
     return this.#roomy[0] ?? null
   }

@@ -10,6 +10,7 @@ import {
   type Built,
   type Builder,
   type BuildRequest,
+  type BuildWatch,
   type Language,
   type Provenance,
   type Toolchain,
@@ -40,10 +41,10 @@ const targets = {
 
 /** Builds Go and Rust sources, each in a sandbox of its own. */
 export function createBuilder(options: BuilderOptions): Builder {
-  return { build: async (request, report) => build(options, request, report) }
+  return { build: async (request, watch) => build(options, request, watch) }
 }
 
-async function build(options: BuilderOptions, request: BuildRequest, report: (line: string) => void): Promise<Built> {
+async function build(options: BuilderOptions, request: BuildRequest, { report, signal }: BuildWatch): Promise<Built> {
   const { artifacts, shimFolder, run } = options
   const language = languageOf(request.runtime)
   if (language === null)
@@ -70,7 +71,8 @@ async function build(options: BuilderOptions, request: BuildRequest, report: (li
   try {
     const env = { ...plan.env, ...sandboxEnv(toolchain) }
     const event = { workFolder, outFolder, steps: plan.steps, output: plan.output, env }
-    const program = await run({ project: request.project, code: work, event: JSON.stringify(event) }, report)
+    const job = { project: request.project, code: work, event: JSON.stringify(event), signal }
+    const program = await run(job, report)
     const lock = source.get(language === 'go' ? 'go.sum' : 'Cargo.lock')
     const provenance: Provenance = {
       source: request.source,

@@ -33,7 +33,7 @@ export interface PlanOptions {
 }
 
 /** Where the source lies in the sandbox while it is built. */
-export const workFolder = '/tmp/work/source'
+export const workFolder = '/tmp/source'
 export const outFolder = '/tmp/out'
 
 const sources: Readonly<Record<Language, RegExp>> = {

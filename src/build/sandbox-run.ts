@@ -12,6 +12,8 @@ export interface SandboxJob {
   readonly code: Artifact
   /** JSON for the runner. */
   readonly event: string
+  /** Ends it before its time: nobody waits for it. */
+  readonly signal: AbortSignal
 }
 
 /** Runs the job; resolves with the program. Throws guest_failed with the last lines of the log in `detail`. */
@@ -46,7 +48,8 @@ export function sandboxRun(options: SandboxRunOptions): RunInSandbox {
     running.add(functionName)
     try {
       await agent.deploy(version)
-      return await new Run(options, report).of(version, job.event)
+      job.signal.throwIfAborted()
+      return await new Run(options, report).of(version, job)
     } finally {
       running.delete(functionName)
       await agent.evict({ project, functionName })
@@ -99,8 +102,8 @@ class Run {
     this.#report = report
   }
 
-  async of(version: Version, event: string): Promise<Buffer> {
-    const result = await this.#execute(version, event)
+  async of(version: Version, job: SandboxJob): Promise<Buffer> {
+    const result = await this.#execute(version, job)
     const why = this.#failed ?? failureOf(result)
     if (why !== null) throw new AppError('guest_failed', `Cannot build: ${why}.`, { detail: this.#lines.join('\n') })
     const program = Buffer.concat(this.#program)
@@ -109,7 +112,7 @@ class Run {
     return program
   }
 
-  async #execute(version: Version, event: string): Promise<AttemptResult> {
+  async #execute(version: Version, { event, signal }: SandboxJob): Promise<AttemptResult> {
     const { agent, clock } = this.#options
     const acceptedAt = clock.nowMs()
     return new Promise((resolve) => {
@@ -122,15 +125,17 @@ class Run {
       }
       call = agent.execute(
         {
-          ...{ invocationId: randomUUID(), version, ownerEpoch: 1, acceptedAt, deadline: acceptedAt + buildMsMax },
-          ...{
-            contentType: 'application/json',
-            traceparent: null,
-            coldHint: null,
-            wantLogTail: false,
-            isStreamed: true,
-            replyBytesMax,
-          },
+          invocationId: randomUUID(),
+          version,
+          ownerEpoch: 1,
+          acceptedAt,
+          deadline: acceptedAt + buildMsMax,
+          contentType: 'application/json',
+          traceparent: null,
+          coldHint: null,
+          wantLogTail: false,
+          isStreamed: true,
+          replyBytesMax,
         },
         (frame) => {
           if (frame.type === 'result') return resolve(frame.result)
@@ -141,6 +146,7 @@ class Run {
         },
       )
       call.send({ type: 'data', chunk: Buffer.from(event), last: true })
+      signal.addEventListener('abort', () => call.send({ type: 'cancel', reason: 'nobody waits for this build' }))
       credit()
     })
   }

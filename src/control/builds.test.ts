@@ -6,6 +6,7 @@ import { silentLogger } from '../domain/logger.ts'
 import { buildsApi } from './builds.ts'
 
 const caller: Caller = { actor: 'k', project: 'default', scopes: ['functions:write'] }
+const watch = { report: () => {}, signal: new AbortController().signal }
 const input = { source: `sha256:${'0'.repeat(64)}`, runtime: 'go', handler: '' } as const
 const blobs = {
   holding: async <T>(_digests: unknown, work: () => Promise<T>): Promise<T> => work(),
@@ -14,17 +15,14 @@ const blobs = {
 const parts = { blobs, arch: 'x86_64', logger: silentLogger } as const
 
 test('builds.build says why where nothing is built', async () => {
-  await assert.rejects(
-    buildsApi(parts).build(caller, input, () => {}),
-    /demands a microVM/,
-  )
+  await assert.rejects(buildsApi(parts).build(caller, input, watch), /demands a microVM/)
 })
 
 test('builds.build refuses a third at a time, and takes one when another ended', async () => {
   const waiting = [Promise.withResolvers<Built>(), Promise.withResolvers<Built>(), Promise.withResolvers<Built>()]
   let begun = 0
   const api = buildsApi({ ...parts, builder: { build: async () => waiting[begun++]?.promise ?? assert.fail() } })
-  const ask = async (): Promise<unknown> => api.build(caller, input, () => {}).catch((error: unknown) => String(error))
+  const ask = async (): Promise<unknown> => api.build(caller, input, watch).catch((error: unknown) => String(error))
   const first = ask()
   void ask()
   assert.match(String(await ask()), /2 builds are under way/)
@@ -35,10 +33,7 @@ test('builds.build refuses a third at a time, and takes one when another ended',
 })
 
 test('builds.build needs the scope to deploy', async () => {
-  await assert.rejects(
-    buildsApi(parts).build({ ...caller, scopes: ['functions:read'] }, input, () => {}),
-    {
-      code: 'forbidden',
-    },
-  )
+  await assert.rejects(buildsApi(parts).build({ ...caller, scopes: ['functions:read'] }, input, watch), {
+    code: 'forbidden',
+  })
 })

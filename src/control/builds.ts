@@ -20,7 +20,7 @@ interface BuildParts {
 export function buildsApi({ builder, blobs, arch, logger }: BuildParts): Control['builds'] {
   let running = 0
   return {
-    async build(caller, { source, runtime, handler }, report) {
+    async build(caller, { source, runtime, handler }, watch) {
       demand(caller, 'functions:write')
       if (builder === undefined)
         throw new AppError(
@@ -35,7 +35,7 @@ export function buildsApi({ builder, blobs, arch, logger }: BuildParts): Control
       try {
         const { project } = caller
         return await blobs.holding([source], async () => {
-          const built = await builder.build({ project, source, runtime, handler, arch }, report)
+          const built = await builder.build({ project, source, runtime, handler, arch }, watch)
           blobs.uploaded(built.artifact.digest)
           logger.info('build.done', { project, ...built.provenance, bytes: built.artifact.bytes })
           return built

@@ -40,11 +40,19 @@ export interface Built {
   readonly provenance: Provenance
 }
 
+/** Whoever waits for a build. */
+export interface BuildWatch {
+  /** Lines as they come. */
+  readonly report: (line: string) => void
+  /** Aborts when it is not wanted any more. */
+  readonly signal: AbortSignal
+}
+
 /** Makes a bundle that runs from source, in a sandbox of its own. */
 export interface Builder {
-  /** Lines of the build go to `report` as they come. Throws invalid (source, runtime or handler that cannot be built), guest_failed (the compiler
-   *  said no; its own words in `detail`), capacity, driver_failed. */
-  build(request: BuildRequest, report: (line: string) => void): Promise<Built>
+  /** Throws invalid (source, runtime or handler that cannot be built), guest_failed (the compiler
+   *  said no, or `signal` aborted; its own words in `detail`), capacity, driver_failed. */
+  build(request: BuildRequest, watch: BuildWatch): Promise<Built>
 }
 
 export function languageOf(runtime: string): Language | null {

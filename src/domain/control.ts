@@ -1,6 +1,6 @@
 import type { AgentStatus, HttpRequestHead, LogLine } from './agent.ts'
 import type { Artifact, Digest } from './artifact.ts'
-import type { Built } from './build.ts'
+import type { BuildWatch, Built } from './build.ts'
 import type { CodeSource } from './code-source.ts'
 import type { Alias, DeployedVersion, FunctionConfig, FunctionRecord } from './function.ts'
 import type {
@@ -201,11 +201,11 @@ export interface Control {
     delete(caller: Caller, ref: LayerRef): Promise<void>
   }
   builds: {
-    /** Makes a bundle of an uploaded source; lines of the compiler go to `report` as they come. Scope `functions:write`. Throws as `Builder`. */
+    /** Makes a bundle of an uploaded source; Scope `functions:write`. Throws as `Builder`. */
     build(
       caller: Caller,
       input: { source: Digest; runtime: string; handler: string },
-      report: (line: string) => void,
+      watch: BuildWatch,
     ): Promise<Built>
   }
   storage: {

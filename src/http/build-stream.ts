@@ -23,9 +23,12 @@ export async function streamBuild(builds: Control['builds'], call: Call): Promis
     hasBegun = true
     response.write(`data: ${JSON.stringify(event)}\n\n`)
   }
+  const watching = new AbortController()
+  response.on('close', () => watching.abort())
+  const watch = { report: (line: string) => send({ line }), signal: watching.signal }
   const heartbeat = setInterval(() => hasBegun && response.write(': still here\n\n'), heartbeatMs)
   try {
-    const built = await builds.build(call.caller, { source, runtime, handler }, (line) => send({ line }))
+    const built = await builds.build(call.caller, { source, runtime, handler }, watch)
     send({ built: { artifact: built.artifact.digest, bytes: built.artifact.bytes, provenance: built.provenance } })
   } catch (thrown) {
     // What is refused before it began still has a status.

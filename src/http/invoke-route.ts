@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Socket } from 'node:net'
 import type { Caller, Control, InvokeReply, InvokeRequest, ReplySink, ReplyStart } from '../domain/control.ts'
 import { AppError, toAppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
@@ -8,6 +7,7 @@ import { unauthorized, type Authentication } from './auth.ts'
 import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
 import { failureBody, ownStatus, replyHeaders, replyStatus } from './invoke-reply.ts'
 import { streamHeaders, streamTrailers, trailersOf } from './invoke-reply.ts'
+import { cutIfStalled } from './stalled.ts'
 import { parseInvoke } from './invoke-request.ts'
 import { StreamReply } from './stream-reply.ts'
 
@@ -20,8 +20,6 @@ const emptyEvent = Buffer.from('{}')
 const textBytesMax = 16 * 1024
 /** Requests and replies of all invocations in memory at a time, beside what functions hold. */
 const heldBytesMax = 512 * 1024 * 1024
-/** A client that takes nothing of its reply for this long is cut. */
-const stallMs = 60_000
 
 export interface InvokeTarget {
   readonly name: string
@@ -233,11 +231,6 @@ class Exchange implements ReplySink {
     this.#bytes += bytes
     this.#route.heldBytes += bytes
   }
-}
-
-/** An Instance's stream is no socket and has no timeout: its reader lives on this machine, and as long as its Instance. */
-function cutIfStalled(response: ServerResponse): void {
-  if (response.socket instanceof Socket) response.setTimeout(stallMs, () => response.destroy())
 }
 
 function tooLarge(): AppError {

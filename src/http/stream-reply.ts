@@ -1,8 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
-
-/** A client that takes nothing of what is ready for it for this long is cut. */
-const stallMs = 60_000
+import { cutIfStalled } from './stalled.ts'
 
 /** Passes bytes on to a client and gives credit for what its connection took: what is neither taken nor credited is all the memory that a reply costs here,
  *  and the sender stops at one window of it. Tolerates a client that is gone. */
@@ -14,11 +12,8 @@ export class StreamReply {
   constructor(response: ServerResponse, credit: (bytes: number) => void) {
     this.#response = response
     this.#credit = credit
-    // A stream may be silent for long; only one that has something to take is stalled. An Instance's own stream is no socket and has no timeout.
-    if (response.socket instanceof Socket)
-      response.setTimeout(stallMs, () => {
-        if (this.#waitingBytes > 0) response.destroy()
-      })
+    // A stream may be silent for long; only one that has something to take is stalled.
+    cutIfStalled(response, () => this.#waitingBytes > 0)
   }
 
   write(chunk: Uint8Array): void {

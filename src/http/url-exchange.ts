@@ -9,6 +9,7 @@ import type { Authentication } from './auth.ts'
 import { BodySource } from './body-source.ts'
 import { corsHeaders, isPreflight, preflightHeaders } from './cors.ts'
 import { leaveBody } from './errors.ts'
+import { cutIfStalled } from './stalled.ts'
 import { StreamReply } from './stream-reply.ts'
 import { urlEvent } from './url-event.ts'
 import { endToEnd, forwardedHeaders, pairsOf, type HeaderList } from './url-headers.ts'
@@ -281,6 +282,7 @@ export class UrlExchange implements ReplySink {
       )
       return void response.end(badGateway.body)
     }
+    cutIfStalled(response)
     response.end(hasBody ? body : undefined)
   }
 

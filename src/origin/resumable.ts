@@ -43,8 +43,11 @@ const backoffMsMax = 5_000
 export async function openResumable(options: ResumableOptions): Promise<OriginContent> {
   const transfer = new Transfer(options)
   const first = await transfer.openPart()
+  const content = Readable.from(transfer.bytes(first), { objectMode: false })
+  // One that is closed before it was read never comes to the generator's own end.
+  content.once('close', () => first.content.destroy())
   return {
-    content: Readable.from(transfer.bytes(first), { objectMode: false }),
+    content,
     bytes: first.bytes,
     etag: first.etag,
     versionId: first.versionId,
@@ -97,13 +100,15 @@ class Transfer {
 
   async *#rest(part: Part): AsyncGenerator<Uint8Array> {
     let toSkip = this.#offset - part.offset
-    const { stallMs } = this.#options.patience
-    const { clock } = this.#options
+    const { clock, patience } = this.#options
+    const { stallMs, totalMs } = patience
     const stalled = (): void => void part.content.destroy(new Trouble(`nothing came for ${stallMs / 1_000} s`))
     let timer = clock.schedule(stallMs, stalled)
     try {
       for await (const chunk of part.content) {
         timer.cancel()
+        // A trickle is progress, but not for ever.
+        if (clock.monotonicMs() - this.#startedMs >= totalMs) throw new Trouble('it takes too long')
         const bytes: Uint8Array = chunk
         const wanted = toSkip >= bytes.length ? null : bytes.subarray(toSkip)
         toSkip = Math.max(0, toSkip - bytes.length)

@@ -51,12 +51,35 @@ export function agentSeatsContract(name: string, openRig: OpenRig): void {
       const late = rig.begin(version, { ms: 60_000 }, { deadline })
       const unwanted = rig.begin(version, { ms: 60_000 })
       await rig.advance(100)
+      // It answers others meanwhile: it does not hang.
+      await rig.run(version)
       unwanted.call.send({ type: 'cancel', reason: 'the client left' })
       await rig.advance(500)
       assert.equal((await late.done).result.outcome, 'timed_out')
       assert.equal((await unwanted.done).result.outcome, 'cancelled')
       await rig.advance(2_000)
       assert.equal((await others.done).result.outcome, 'succeeded')
+      assert.equal(rig.driver.alive.size, 1)
+    })
+
+    test('one that answers nobody any more gets nothing new, and goes with the last that waits for it', async () => {
+      const rig = open({
+        handler: async (event, meta) => {
+          if ((event as { hang?: boolean }).hang === true) return new Promise(() => {})
+          return sleeper(event, meta)
+        },
+      })
+      const version = shared(8)
+      const healthy = instanceOf(await rig.run(version))
+      const hung = [0, 1_000, 2_000].map(() => rig.begin(version, { hang: true }))
+      await rig.advance(2_500)
+      // Comes while the others still wait, so that the Instance is never alone with one.
+      const later = rig.begin(version, { hang: true })
+      await rig.advance(2_600)
+      for (const { done } of hung) assert.equal((await done).result.outcome, 'timed_out')
+      assert.notEqual(instanceOf(await rig.run(version)), healthy)
+      await rig.advance(2_600)
+      assert.equal((await later.done).result.outcome, 'timed_out')
       assert.equal(rig.driver.alive.size, 1)
     })
 
