@@ -17,8 +17,18 @@ export interface ClosureOptions {
 /** Where the loader looks without being told. */
 export const systemLibraries = { x64: 'usr/lib/x86_64-linux-gnu', arm64: 'usr/lib/aarch64-linux-gnu' } as const
 
-/** Loaded by libc itself when a thread is cancelled: no program names it. */
-const loadedByName = ['libgcc_s.so.1']
+/** No program of the image names them: the first is loaded by libc itself when a thread is cancelled; the others are what compiled packages that users bring
+ *  along may count on, by the rules of Python's manylinux wheels. */
+const customary = [
+  'libgcc_s.so.1',
+  'libstdc++.so.6',
+  'libm.so.6',
+  'libpthread.so.0',
+  'libdl.so.2',
+  'librt.so.1',
+  'libutil.so.1',
+  'libresolv.so.2',
+]
 
 /** Adds to `tree` the loader and every shared library that its programs and libraries ask for, and those that these ask for.
  *  Nothing is run: each is found as the loader would, from what the ELF files say and the machine's ld.so.conf.
@@ -60,7 +70,7 @@ class Closure {
     for (let work = this.#queue.shift(); work !== undefined; work = this.#queue.shift()) {
       if (work.elf.interpreter !== null) this.#addLoader(work.elf.interpreter)
       for (const name of work.elf.needed) if (!this.#provide(name, work)) break
-      if (this.#queue.length === 0) this.#addLoadedByName()
+      if (this.#queue.length === 0) this.#addCustomary()
     }
   }
 
@@ -117,8 +127,8 @@ class Closure {
     if (this.#tree.get(target) === undefined) this.#add(target, interpreter)
   }
 
-  #addLoadedByName(): void {
-    for (const name of loadedByName) {
+  #addCustomary(): void {
+    for (const name of customary) {
       const found = this.#find(name, this.#systemFolders)
       if (found !== null) this.#add(`${systemLibraries[this.#options.arch]}/${name}`, found)
     }
