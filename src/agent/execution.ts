@@ -7,7 +7,7 @@ import type { Death, Failure } from './failures.ts'
 import type { ExecutionHost, Fate } from './execution-host.ts'
 import type { Instance } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
-import { oneLine, reportLine } from './logs/report-line.ts'
+import { InvocationLines } from './logs/invocation-lines.ts'
 import type { Start } from './start.ts'
 import { phasesSince, timedPhase } from './start-phases.ts'
 
@@ -43,7 +43,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   start: Start | null = null
   #source: StartSource | null = null
   readonly #host: ExecutionHost
-  readonly #log: FunctionLog
+  readonly #lines: InvocationLines
   #receivers: ((frame: ExecuteUp) => void)[]
   #stream: InvokeStream | null = null
   /** The event, as far as it came before there was an Instance. */
@@ -57,8 +57,6 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   durationMs = 0
   #cancelReason: string | null = null
   #end: End | null = null
-  #tail: string | null
-  #linePrefix = ''
 
   constructor(
     host: ExecutionHost,
@@ -66,9 +64,8 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   ) {
     this.#host = host
     this.request = options.request
-    this.#log = options.log
+    this.#lines = new InvocationLines(options.log, options.request)
     this.#receivers = [options.receive]
-    this.#tail = options.request.wantLogTail ? '' : null
     this.arrivedMs = host.clock.monotonicMs()
     this.dueMs = this.arrivedMs + options.request.deadline - host.clock.nowMs()
   }
@@ -93,9 +90,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     this.#runFromMs = this.#host.clock.monotonicMs()
     this.#startedAt = this.#host.clock.nowMs()
     this.#stream = instance.invoke(this)
-    const { invocationId, version } = this.request
-    this.#linePrefix = `\tp\t${invocationId}\t${instance.id}\t`
-    this.#platformLine(this.#startedAt, `START RequestId: ${invocationId} Version: ${version.number}`)
+    this.#lines.begin(instance.id, this.#startedAt)
     this.#tell({ type: 'started', instance: instance.id, start: this.#source, coldCause: start?.cause ?? null })
     for (const { chunk, last } of this.#body) this.#stream.write(chunk, last)
     this.#body = []
@@ -208,7 +203,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
 
   /** A line of its output, for a caller who wants the tail. */
   noteLine(text: string): void {
-    if (this.#tail !== null) this.#tail = `${this.#tail}${text}\n`.slice(-limits.logTailBytes)
+    this.#lines.note(text)
   }
 
   /** Its result came, but after the platform had already answered: only open work matters still. */
@@ -217,7 +212,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   }
 
   #settle(end: End): void {
-    if (this.#tail === null || this.instance === null) return this.#finish(end)
+    if (this.#lines.tail === null || this.instance === null) return this.#finish(end)
     this.state = 'ending'
     this.#end = end
     void this.instance.outputBarrier().then(() => this.#finish(end))
@@ -242,14 +237,20 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     })
   }
 
-  /** Wants no more of it. An Instance that serves others goes on, and its program leaves the request; any other goes. One that has answered nobody since
-   *  this began may hang: it gets nothing new. */
+  /** Wants no more of it. An Instance that serves others goes on, and its program leaves the request; any other goes. One that has answered nobody for
+   *  as long as the function may take hangs, for all that is known: it gets nothing new. */
   #abandon(reason: string): Fate {
     const { instance } = this
     if (instance === null || this.state !== 'running' || instance.running.size < 2) return 'discard'
-    if (instance.answeredMs <= this.#runFromMs) instance.isRetired = true
+    if (instance.answeredMs <= this.#runFromMs && this.#hadItsTime()) instance.isRetired = true
     this.#stream?.cancel(reason)
     return 'keep'
+  }
+
+  /** All that the function allows, not less by its caller's choice. */
+  #hadItsTime(): boolean {
+    const { acceptedAt, deadline, version } = this.request
+    return deadline - acceptedAt >= version.config.timeoutMs && this.#host.clock.nowMs() >= deadline
   }
 
   #noteAnswer(): void {
@@ -276,7 +277,9 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     this.state = 'done'
     if (instance !== null) {
       instance.flushOutput()
-      this.#lastLines(endedAt, { end, durationMs })
+      const problem =
+        end.outcome === 'crashed' || end.outcome === 'timed_out' ? (end.error?.errorMessage ?? null) : null
+      this.#lines.end(endedAt, { problem, durationMs, peakMib: instance.memoryPeakMib, initMs: this.start?.initMs })
       instance.settle(this, end.openWork === true)
     }
     const result = this.#result(end, { endedMs, endedAt, durationMs })
@@ -317,7 +320,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
       durationMs,
       memoryPeakMib: instance?.memoryPeakMib ?? 0,
       ephemeralBytesPeak: instance?.ephemeralBytesPeak ?? 0,
-      logTail: this.#tail,
+      logTail: this.#lines.tail,
     }
   }
 
@@ -327,21 +330,6 @@ export class Execution implements ExecuteCall, InvokeHandlers {
       timed.push(timedPhase('first_request', { fromMs: this.#runFromMs, toMs: endedMs }))
     const originMs = this.dueMs - (this.request.deadline - this.request.acceptedAt)
     return phasesSince(timed, { originMs, arrivedMs: this.arrivedMs })
-  }
-
-  #lastLines(time: number, { end, durationMs }: { end: End; durationMs: number }): void {
-    const { invocationId, version } = this.request
-    if (end.error !== null && (end.outcome === 'crashed' || end.outcome === 'timed_out'))
-      this.#platformLine(time, `RequestId: ${invocationId} Error: ${oneLine(end.error.errorMessage)}`)
-    this.#platformLine(time, `END RequestId: ${invocationId}`)
-    const { memoryMib } = version.config
-    const report = { durationMs, memoryMib, peakMib: this.instance?.memoryPeakMib ?? 0, initMs: this.start?.initMs }
-    this.#platformLine(time, reportLine(invocationId, report))
-  }
-
-  #platformLine(time: number, text: string): void {
-    this.#log.appendRecords(`${time}${this.#linePrefix}${text}\n`)
-    if (this.#tail !== null) this.noteLine(text)
   }
 
   #tell(frame: ExecuteUp): void {

@@ -1,0 +1,53 @@
+import type { ExecuteRequest } from '../../domain/agent.ts'
+import { limits } from '../../domain/limits.ts'
+import type { FunctionLog } from './function-log.ts'
+import { oneLine, reportLine } from './report-line.ts'
+
+/** The platform's own lines of one invocation in the function's log, and the tail of all its lines for a caller who wants that. */
+export class InvocationLines {
+  readonly #log: FunctionLog
+  readonly #request: ExecuteRequest
+  #tail: string | null
+  #prefix = ''
+
+  constructor(log: FunctionLog, request: ExecuteRequest) {
+    this.#log = log
+    this.#request = request
+    this.#tail = request.wantLogTail ? '' : null
+  }
+
+  /** Null when nobody wants it. */
+  get tail(): string | null {
+    return this.#tail
+  }
+
+  /** It has `instance`. Times are epoch ms. */
+  begin(instance: string, time: number): void {
+    const { invocationId, version } = this.#request
+    this.#prefix = `\tp\t${invocationId}\t${instance}\t`
+    this.#write(time, `START RequestId: ${invocationId} Version: ${version.number}`)
+  }
+
+  /** `problem`: why it has no result of its own. */
+  end(
+    time: number,
+    of: { problem: string | null; durationMs: number; peakMib: number; initMs: number | undefined },
+  ): void {
+    const { problem, durationMs, peakMib, initMs } = of
+    const { invocationId, version } = this.#request
+    if (problem !== null) this.#write(time, `RequestId: ${invocationId} Error: ${oneLine(problem)}`)
+    this.#write(time, `END RequestId: ${invocationId}`)
+    const { memoryMib } = version.config
+    this.#write(time, reportLine(invocationId, { durationMs, memoryMib, peakMib, initMs }))
+  }
+
+  /** A line of its output. */
+  note(text: string): void {
+    if (this.#tail !== null) this.#tail = `${this.#tail}${text}\n`.slice(-limits.logTailBytes)
+  }
+
+  #write(time: number, text: string): void {
+    this.#log.appendRecords(`${time}${this.#prefix}${text}\n`)
+    this.note(text)
+  }
+}
