@@ -140,3 +140,37 @@ test('openResumable: what is no trouble of the way is passed on at once', async 
   await rejects(open, 'invalid', /no such key/)
   assert.equal(asked.length, 1)
 })
+
+test('openResumable: without an ETag a bucket cannot say that it is the same object, a hash of the web can', async () => {
+  const cutOnce = (): OpenPart =>
+    opening([(from) => part(from, { content: cut(0, 3), etag: null }), (from) => part(from, { etag: null })]).open
+  assert.equal(await fetched(cutOnce()), whole.toString())
+  const s3: OriginAddress = {
+    kind: 's3',
+    source: 's3://b/k',
+    bucket: 'b',
+    key: 'k',
+    versionId: null,
+    endpoint: 'https://e',
+    region: 'r',
+    credentials: null,
+    isForeign: false,
+  }
+  const { content } = await openResumable({
+    address: s3,
+    open: cutOnce(),
+    patience,
+    clock: fastClock(),
+    logger: silentLogger,
+  })
+  await assert.rejects(buffer(content), /without an ETag what follows may be of another object/)
+})
+
+test('openResumable: one that is closed before it is read closes its connection', async () => {
+  const first = Readable.from([whole])
+  const open: OpenPart = async (from) => part(from, { content: first })
+  const { content } = await openResumable({ address, open, patience, clock: fastClock(), logger: silentLogger })
+  content.destroy()
+  await new Promise((resolve) => first.once('close', resolve))
+  assert.equal(first.destroyed, true)
+})

@@ -70,6 +70,10 @@ class Transfer {
 
   /** From where the transfer is, however often that takes. */
   async openPart(): Promise<Part> {
+    const { address } = this.#options
+    // What comes from the web has a hash that tells in the end.
+    if (this.#offset > 0 && this.#first?.etag === null && address.kind === 's3')
+      throw isDown(address, 'the transfer broke off, and without an ETag what follows may be of another object')
     for (;;) {
       try {
         const part = await this.#options.open({ offset: this.#offset, etag: this.#first?.etag ?? null })
