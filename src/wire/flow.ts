@@ -6,7 +6,6 @@ import { WireError } from './wire-error.ts'
 export const windowBytes = 262_144
 /** Credit is given back in steps of at least this, so that a short body costs no CREDIT frame. */
 export const creditStepBytes = 65_536
-const creditMax = 0x7fff_ffff
 
 /** The sending half of a stream: queues what its credit does not cover, in order. */
 export class SendHalf {
@@ -40,10 +39,11 @@ export class SendHalf {
     this.#send()
   }
 
-  /** The receiver takes `bytes` more. Throws WireError credit when the sum is absurd. */
+  /** The receiver takes `bytes` more. Throws WireError credit when it takes back more than it got: what it
+   *  is owed never passes a window, which bounds what lies in the channel for a receiver that does not read. */
   grant(bytes: number): void {
     this.#credit += bytes
-    if (this.#credit > creditMax) throw new WireError('credit', `Stream ${this.#stream} was given too much credit.`)
+    if (this.#credit > windowBytes) throw new WireError('credit', `Stream ${this.#stream} was given too much credit.`)
     if (this.#queue.length === 0) return
     this.#send()
     if (this.#queue.length === 0) this.onDrained?.()

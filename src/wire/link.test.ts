@@ -254,10 +254,10 @@ describe('HostLink invocations', () => {
       (peer) => peer.json(FrameType.fail, 1, { errorType: '', errorMessage: '', stackTrace: [1] }),
     ],
     [
-      'credit beyond 2 GiB',
+      'credit beyond a window',
       'credit',
       (peer) => {
-        peer.credit(1, 0xffff_ffff)
+        peer.credit(1, 65_537)
       },
     ],
     [
