@@ -126,7 +126,12 @@ function parseContract(given: unknown, { runtime, contract }: Pick<FunctionConfi
   if (given === undefined) return contract === 'handler' || (own !== 'handler' && contract !== own) ? own : contract
   const asked = oneOf('contract', given, contracts)
   if (asked === 'handler' && isProvided(runtime))
-    throw invalid('contract', given, 'runtime-api, http or azure', `Runtime "${runtime}" has no handlers of its own.`)
+    throw invalid(
+      'contract',
+      given,
+      'runtime-api, http or azure',
+      `Contract "handler" is not for runtime "${runtime}", which has no handlers of its own: take runtime-api, http or azure.`,
+    )
   return asked
 }
 
@@ -146,7 +151,12 @@ function parseCommand(value: unknown, contract: Contract): readonly string[] {
   if (!words.every(isText) || Buffer.byteLength(words.join(' ')) > bytesMax || words[0] === '')
     throw invalid('command', value, allowed)
   if (words.length > 0 && contract === 'handler')
-    throw invalid('command', value, 'empty with contract handler', 'A handler is called by its runtime, not started.')
+    throw invalid(
+      'command',
+      value,
+      'empty with contract handler',
+      'A handler is called by its runtime, not started: leave the command out, or take contract runtime-api, http or azure.',
+    )
   return words
 }
 
