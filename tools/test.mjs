@@ -22,7 +22,13 @@ const stages = {
 /** Driver suites on real guests: they need the kernel and the images that are made meanwhile. */
 const vmFiles = /^test\/e2e\/vm-/
 /** What a function can do in a process it does in a VM, unchanged: the same files on another driver. */
-const suitesOnVms = ['test/e2e/behaviour.test.ts', 'test/e2e/lifecycle.test.ts', 'test/e2e/platform-api.test.ts']
+const suitesOnVms = [
+  'test/e2e/behaviour.test.ts',
+  'test/e2e/lifecycle.test.ts',
+  'test/e2e/platform-api.test.ts',
+  'test/e2e/http-contract.test.ts',
+  'test/e2e/runtime-api.test.ts',
+]
 /** One file after the other: some measure stalls of a few milliseconds, which a neighbour on the same cores would cause. */
 const concurrency = '--test-concurrency=1'
 

@@ -100,9 +100,13 @@ test(
   },
 )
 
+/** 60 crates, compiled for a minute and a half. */
+const tooLong =
+  process.env['HEARTH_TEST_TIER'] === 'torture' ? false : 'compiles for too long: `npm run torture` runs it'
+
 test(
   'examples/resize-rust: bytes of a photo in, of a smaller one out',
-  { skip: needsRoot || toolMissing('cargo') },
+  { skip: needsRoot || toolMissing('cargo') || tooLong },
   async () => {
     const [deploy = '', call = ''] = commandsOf('resize-rust')
     const deployed = await shell(deploy)

@@ -4,12 +4,13 @@ import { cp, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises
 import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { testCache } from './test-cache.ts'
 
 /* Clients of Lambda's Runtime API that nobody here wrote, with a function around each, made ready to deploy. Each is made once: its folder below
- * `build/clients` is named after all that goes into it. */
+ * `clients` of the cache is named after all that goes into it. */
 
 const root = path.resolve(import.meta.dirname, '../..')
-const clientsFolder = path.join(root, 'build/clients')
+const clientsFolder = testCache('clients')
 const sourcesFolder = path.join(root, 'test/clients')
 /** The slowest compiles 70 crates, or a client in C++. */
 const stepMsMax = 280_000

@@ -4,11 +4,11 @@ import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { createHash } from 'node:crypto'
+import { testCache } from './test-cache.ts'
 
 /* An S3 server that nobody here wrote: moto's, from PyPI, in a folder named after what is in it. */
 
 const requirement = 'moto[server]==5.2.5'
-const root = path.resolve(import.meta.dirname, '../..')
 const run = promisify(execFile)
 
 export interface S3Server {
@@ -23,10 +23,11 @@ export async function findS3Server(): Promise<{ program: string } | { missing: s
   try {
     const { stdout } = await run('python3', ['--version'])
     const key = createHash('sha256').update(`${requirement} ${stdout}`).digest('hex').slice(0, 16)
-    const folder = path.join(root, 'build/s3-server', key)
+    const folder = path.join(testCache('s3-server'), key)
     const program = path.join(folder, 'bin/python')
     if (existsSync(path.join(folder, 'whole'))) return { program }
     rmSync(folder, { recursive: true, force: true })
+    mkdirSync(path.dirname(folder), { recursive: true })
     await run('python3', ['-m', 'venv', folder])
     await run(program, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', requirement])
     mkdirSync(path.join(folder, 'draft'))

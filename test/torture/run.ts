@@ -11,9 +11,10 @@ console.log(`torture with seed ${seed} (commit ${commit.slice(0, 8)})`)
 const files = ['kill', 'faults', 'disk', 'flood', 'soak', 'vm'].map((name) =>
   path.join(import.meta.dirname, `${name}.torture.ts`),
 )
+files.push(path.join(root, 'test/e2e/examples.test.ts'))
 const { status } = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], {
   cwd: root,
   stdio: 'inherit',
-  env: { ...process.env, HEARTH_TEST_SEED: seed },
+  env: { ...process.env, HEARTH_TEST_SEED: seed, HEARTH_TEST_TIER: 'torture' },
 })
 process.exitCode = status ?? 1
