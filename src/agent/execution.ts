@@ -2,7 +2,7 @@ import type { AttemptResult, ExecuteCall, ExecuteDown, ExecuteRequest, ExecuteUp
 import type { CrashReason, Effect, FunctionError, Outcome, Phase, StartSource } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
 import type { InvokeHandlers, InvokeStream } from '../wire/link.ts'
-import { cancelled, describeDeath, ephemeralFull, expired, responseTooLarge, timedOut } from './failures.ts'
+import { cancelled, describeDeath, ephemeralFull, expired, isOfLoading, responseTooLarge, timedOut } from './failures.ts'
 import type { Death, Failure } from './failures.ts'
 import type { ExecutionHost, Fate } from './execution-host.ts'
 import type { Instance } from './instance.ts'
@@ -171,11 +171,11 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   }
 
   /** It cannot go on, for a reason that is not the handler's result. */
-  fail({ error, crashReason }: Failure): void {
+  fail(failure: Failure): void {
     if (this.isOver) return
-    // The first two say that the code did not load, so the handler did not run.
-    const isUnloaded = crashReason === 'init_error' || crashReason === 'init_timeout'
-    const effect = isUnloaded ? 'never_started' : this.#effect()
+    const { error, crashReason } = failure
+    // Then the handler did not run.
+    const effect = isOfLoading(failure) ? 'never_started' : this.#effect()
     this.#finish({ outcome: 'crashed', effect, error, crashReason, fate: 'discard' })
   }
 

@@ -61,6 +61,11 @@ export function initError({ phase, ...error }: FunctionError & { phase?: string 
   }
 }
 
+/** The code or the platform failed before the event was looked at. Other ends of an Instance that had an event may be that event's doing. */
+export function isOfLoading({ crashReason }: Failure): boolean {
+  return crashReason === 'init_error' || crashReason === 'init_timeout'
+}
+
 export const startFailedType = 'Hearth.StartFailed'
 
 /** A start that failed on the platform's side. */

@@ -5,7 +5,7 @@ import type { ColdCause } from '../domain/invocation.ts'
 import { Demand } from './demand.ts'
 import type { Fate } from './execution-host.ts'
 import type { Execution } from './execution.ts'
-import { noMemory, type Death, type Failure } from './failures.ts'
+import { isOfLoading, noMemory, type Death, type Failure } from './failures.ts'
 import type { GroupHost } from './group-host.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
@@ -286,8 +286,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.#backoff.failed(failure, this.#host.clock.monotonicMs())
     this.#startOver()
     start.execution?.fail(failure)
-    // With other Instances alive the rest can be served by them; without, every waiter meets the same failure.
-    if (this.live.size > 0) return
+    // With other Instances alive the rest can be served by them; without, every waiter meets the same failure, unless an event may have caused it.
+    if (this.live.size > 0 || (start.execution !== null && !isOfLoading(failure))) return this.pump()
     for (const execution of this.#waiting.splice(0)) execution.fail(failure)
   }
 

@@ -154,6 +154,19 @@ export function agentContract(name: string, openRig: OpenRig): void {
         assert.deepEqual([result.outcome, result.crashReason], ['crashed', 'exit'])
       })
 
+      test('init: an Instance that ends at the event it began with takes nobody else along', async () => {
+        const exitOnLoad = { code: 1, signal: null, oom: false, times: 1 }
+        const rig = open({ faults: { exitOnLoad, bootMs: 1_000 } })
+        const version = versionOf()
+        const first = rig.begin(version)
+        await rig.advance(500)
+        const second = rig.begin(version)
+        await rig.advance(700)
+        assert.equal((await first.done).result.outcome, 'crashed')
+        await rig.advance(1_000)
+        assert.equal((await second.done).result.outcome, 'succeeded')
+      })
+
       test('backoff: after three failed starts in a row the next are refused, longer each time, until one works', async () => {
         const rig = open({ faults: { initError: 'no' } })
         const version = versionOf()

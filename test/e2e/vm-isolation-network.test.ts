@@ -30,9 +30,13 @@ before(async () => {
 after(async () => {
   if (missing !== null) return
   await rig?.close()
-  const left = world.inside('ip', '-o', 'link') + world.inside('nft', 'list', 'tables')
+  const links = (): string => world.inside('ip', '-o', 'link')
+  // A VM's interface goes with its network, which the kernel takes down on its own time.
+  const areGone = (): true | string => !/hth[0-9a-f]{6}x/.test(links()) || links()
+  await until(areGone, { timeoutMs: 10_000, what: 'the interfaces of ended VMs to go' })
+  const tables = world.inside('nft', 'list', 'tables')
   world.close()
-  assert.doesNotMatch(left, /hth[0-9a-f]{6}x|hearth-/)
+  assert.doesNotMatch(tables, /hearth-/)
 })
 
 const port = (): number => Number(new URL(rig.platform.url).port)

@@ -27,11 +27,20 @@ before(async () => {
   rig = await HostileRig.open(null)
   await rig.deployAttacker('attacker', { memoryMib: 128 })
   await rig.deployAttacker('horde', { memoryMib: 128, reuse: 'never', concurrency: 4 })
+  // What compiles their code at deploy ends by itself.
+  await untilVmms(1)
   atRest = await heldAtRest(rig.platform)
 })
 after(async () => {
   if (missing === null) await rig?.close()
 })
+
+const vmms = (): number[] =>
+  pidsOf(rig.platform.data).filter(
+    (pid) => existsSync(`/proc/${pid}/comm`) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('qemu'),
+  )
+const untilVmms = (count: number): Promise<void> =>
+  until(() => vmms().length === count || `${vmms().length} run`, { timeoutMs: 30_000, what: `${count} VMMs` })
 
 interface Ending {
   readonly status: number
@@ -68,9 +77,8 @@ const breach = (rule: RegExp): Ending => ({ status: 502, outcome: 'crashed', say
 
 test('a hostile guest is root, and its VMM is nobody: no rights, no files, limits of its own', { skip }, async () => {
   assert.deepEqual(await rig.result('attacker', 'result = [os.getuid(), os.getpid()]'), [0, 1])
-  const vmms = pidsOf(rig.platform.data).filter((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('qemu'))
-  assert.equal(vmms.length, 2)
-  const uids = vmms.map((pid) => {
+  await untilVmms(2)
+  const uids = vmms().map((pid) => {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8')
     for (const right of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
       assert.match(status, new RegExp(`^${right}:\\s0+$`, 'm'))
@@ -270,9 +278,7 @@ function readdirIn(folder: string): string[] {
 }
 
 function vmmTasks(): number {
-  return pidsOf(rig.platform.data)
-    .filter((pid) => existsSync(`/proc/${pid}/comm`) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('qemu'))
-    .reduce((sum, pid) => sum + readdirIn(`/proc/${pid}/task`).length, 0)
+  return vmms().reduce((sum, pid) => sum + readdirIn(`/proc/${pid}/task`).length, 0)
 }
 
 /** Of the process's cgroup, in either version. */

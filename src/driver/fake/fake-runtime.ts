@@ -78,8 +78,11 @@ export class FakeRuntime {
   #load(message: BindMessage): void {
     const { faults, clock } = this.#options
     this.#bind = message
-    if (faults.exitOnLoad !== undefined) return this.#options.exit(faults.exitOnLoad)
-    const { loadMs = 0 } = faults
+    const { exitOnLoad, loadMs = 0 } = faults
+    if (exitOnLoad !== undefined && exitOnLoad.times !== 0) {
+      if (exitOnLoad.times !== undefined) exitOnLoad.times--
+      return this.#options.exit(exitOnLoad)
+    }
     if (loadMs === Infinity) return
     if (loadMs > 0) clock.schedule(loadMs, () => this.#loaded(loadMs))
     else this.#loaded(0)

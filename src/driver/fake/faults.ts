@@ -17,8 +17,8 @@ export interface FakeFaults {
   loadMs?: number
   /** The start fails with this message instead of READY. */
   initError?: string
-  /** The runtime ends at BIND, as a module that calls exit does. */
-  exitOnLoad?: Exit
+  /** The runtime ends at BIND, as a module that calls exit does; a number of them, or all. */
+  exitOnLoad?: Exit & { times?: number }
   hangOnInvoke?: boolean
   /** The runtime ends when an invocation comes in. */
   exitOnInvoke?: Exit
