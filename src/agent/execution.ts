@@ -2,7 +2,15 @@ import type { AttemptResult, ExecuteCall, ExecuteDown, ExecuteRequest, ExecuteUp
 import type { CrashReason, Effect, FunctionError, Outcome, Phase, StartSource } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
 import type { InvokeHandlers, InvokeStream } from '../wire/link.ts'
-import { cancelled, describeDeath, ephemeralFull, expired, isOfLoading, responseTooLarge, timedOut } from './failures.ts'
+import {
+  cancelled,
+  describeDeath,
+  ephemeralFull,
+  expired,
+  isOfLoading,
+  responseTooLarge,
+  timedOut,
+} from './failures.ts'
 import type { Death, Failure } from './failures.ts'
 import type { ExecutionHost, Fate } from './execution-host.ts'
 import type { Instance } from './instance.ts'
