@@ -25,6 +25,8 @@ export const limits = {
     pathBytesMax: 1_024,
     depthMax: 64,
   },
+  /** An OCI image as it comes (compressed), unpacked, and its layers. */
+  image: { bytesMax: 2 * 2 ** 30, unpackedBytesMax: 4 * 2 ** 30, entriesMax: 200_000, layersMax: 127 },
   storage: {
     objectBytesMax: 5 * 1024 * 1024 * 1024,
     keyBytesMax: 1_024,
