@@ -4,7 +4,7 @@ import { AppError } from '../domain/error.ts'
 import { silentLogger } from '../domain/logger.ts'
 import { openArtifactStore } from './store.ts'
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, readlink, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -43,7 +43,13 @@ const hostile: readonly [title: string, archive: () => Buffer | Promise<Buffer>,
   ['a long path', () => one({ name: `${'a/'.repeat(20)}${'b'.repeat(990)}` }), /1030 bytes long, the limit is 1024/],
   ['a long name', () => one({ name: 'b'.repeat(256) }), /256 bytes long, the limit is 255/],
   ['a deep path', () => one({ name: `${'a/'.repeat(64)}b` }), /65 folders deep, the limit is 64/],
-  ['a symbolic link', () => one({ name: 'l', content: '/etc/passwd', mode: link }), /"l": it is a symbolic link/],
+  ['a link to an absolute path', () => linked('l', '/etc/passwd'), /"l": it is a symbolic link to the absolute path/],
+  ['a link out of the archive', () => linked('a/l', '../../x'), /"a\/l": it is a symbolic link that leaves/],
+  ['a link that leaves through another', () => linked('a/l', 'm/../../x'), /link with "\.\." behind a name/],
+  ['a link to nothing', () => linked('l', ''), /"l": it is a symbolic link to nowhere/],
+  ['a link without end', () => linked('l', 'x'.repeat(1025)), /"l": it is a symbolic link over 1024 bytes/],
+  ['a link that is no text', () => linked('l', Buffer.from([0xff])), /target is not UTF-8/],
+  ['a file below a link', () => rawZip([linkTo('a', 'b'), { name: 'a/x' }]), /"a": it appears twice, or is both/],
   ['a device', () => one({ name: 'd', mode: device }), /"d": it is a device or socket/],
   ['a fifo', () => one({ name: 'd', mode: fifo }), /"d": it is a device or socket/],
   ['a file that calls itself a folder', () => one({ name: 'd/', mode: file }), /both a file and a folder/],
@@ -158,6 +164,30 @@ test('unpack takes a small file of blanks: the ratio counts from 1 MiB on', asyn
   const { store, digest } = await stored(t, one({ name: 'blanks', content: Buffer.alloc(megabyte.length) }))
   assert.equal((await store.unpack(digest)).bytes, megabyte.length)
 })
+
+test('unpack keeps links that stay inside, folders and files alike', async (t) => {
+  const archive = rawZip([
+    linkTo('node_modules/.bin/tool', '../tool/cli.js'),
+    { name: 'node_modules/tool/cli.js', content: 'run', mode: 0o100755 },
+    linkTo('packages', './node_modules/'),
+    linkTo('later', 'not-there-yet'),
+  ])
+  const { store, digest } = await stored(t, archive)
+  const { folder, entries } = await store.unpack(digest)
+  assert.equal(await readlink(join(folder, 'node_modules/.bin/tool')), '../tool/cli.js')
+  assert.equal(await readFile(join(folder, 'packages/.bin/tool'), 'utf8'), 'run')
+  assert.equal((await stat(join(folder, 'packages/.bin/tool'))).mode & 0o7777, 0o755)
+  assert.equal(await readlink(join(folder, 'later')), 'not-there-yet')
+  assert.equal(entries, 4 + 3)
+})
+
+function linkTo(name: string, content: string | Buffer): RawEntry {
+  return { name, content, mode: link }
+}
+
+function linked(name: string, content: string | Buffer): Buffer {
+  return one(linkTo(name, content))
+}
 
 function one(entry: RawEntry): Buffer {
   return rawZip([entry])

@@ -1,5 +1,6 @@
 import { AppError } from '../domain/error.ts'
 import { fsyncFolder } from './durable.ts'
+import { parseLinkTarget } from './link-target.ts'
 import { refuseEntry } from './refusal.ts'
 import { planZip } from './zip-plan.ts'
 import type { PlannedFile } from './zip-plan.ts'
@@ -13,6 +14,7 @@ import {
   openSync,
   chmodSync,
   readSync,
+  symlinkSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -40,8 +42,12 @@ export async function unpackZip(archive: string, target: string): Promise<Unpack
   const fd = openSync(archive, 'r')
   try {
     const { folders, files, bytes } = await planZip(fd)
+    const links = files.filter(({ isLink }) => isLink).map((link) => ({ path: link.path, leadsTo: readLink(fd, link) }))
     makeFolders(target, folders)
-    await writeFiles(fd, target, files)
+    const plain = files.filter(({ isLink }) => !isLink)
+    await writeFiles(fd, target, plain)
+    // After the files: while one is written, nothing in the tree leads anywhere.
+    for (const { path, leadsTo } of links) symlinkSync(leadsTo, join(target, path))
     for (const folder of [target, ...folders.map((path) => join(target, path))]) await fsyncFolder(folder)
     return { bytes, entries: files.length + folders.length }
   } finally {
@@ -91,12 +97,27 @@ async function writeFiles(fd: number, target: string, files: readonly PlannedFil
 async function writeFile(fd: number, output: number, file: PlannedFile): Promise<void> {
   const isWhole = file.bytes <= wholeBytesMax && file.compressedBytes <= wholeBytesMax
   const sum = isWhole ? writeWhole(fd, output, file) : await writeInPieces(fd, output, file)
-  if (sum !== file.crc32) throw refuseEntry(file.path, 'its content is damaged (wrong checksum)', uploadAgain)
+  if (sum !== file.crc32) throw refuseEntry(file.path, damaged, uploadAgain)
 }
 
+const damaged = 'its content is damaged (wrong checksum)'
 const uploadAgain = 'Rebuild the zip and upload it again.'
 
 function writeWhole(fd: number, output: number, file: PlannedFile): number {
+  const content = readWhole(fd, file)
+  writeFully(output, content)
+  return crc32(content)
+}
+
+function readLink(fd: number, link: PlannedFile): string {
+  if (Math.max(link.bytes, link.compressedBytes) > wholeBytesMax)
+    throw refuseEntry(link.path, `it is a symbolic link of ${link.bytes} bytes`, uploadAgain)
+  const content = readWhole(fd, link)
+  if (crc32(content) !== link.crc32) throw refuseEntry(link.path, damaged, uploadAgain)
+  return parseLinkTarget(link.path, content)
+}
+
+function readWhole(fd: number, file: PlannedFile): Buffer {
   const packed = Buffer.allocUnsafe(file.compressedBytes)
   let read = 0
   while (read < packed.length) {
@@ -106,8 +127,7 @@ function writeWhole(fd: number, output: number, file: PlannedFile): number {
   }
   const content = file.isDeflated ? inflateWhole(packed, file) : packed
   if (content.length !== file.bytes) throw refuseLyingSize(file)
-  writeFully(output, content)
-  return crc32(content)
+  return content
 }
 
 function inflateWhole(packed: Buffer, file: PlannedFile): Buffer {

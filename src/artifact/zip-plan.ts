@@ -11,6 +11,8 @@ import type { Entry, ZipFile } from 'yauzl'
 export interface PlannedFile {
   readonly path: string
   readonly isExecutable: boolean
+  /** A symbolic link: its content is where it leads. */
+  readonly isLink: boolean
   readonly isDeflated: boolean
   readonly dataStart: number
   readonly compressedBytes: number
@@ -39,7 +41,7 @@ export async function planZip(fd: number): Promise<ZipPlan> {
   let bytes = 0
   for await (const entry of entriesOf(zip)) {
     const { path, isFolder } = parseEntryPath(entry.fileNameRaw)
-    const { isExecutable } = parseMode(entry, { path, isFolder })
+    const { isExecutable, isLink } = parseMode(entry, { path, isFolder })
     refuseMethod(entry, path)
     const dataStart = readLocalHeader(fd, entry, path)
     ranges.push({ path, start: entry.relativeOffsetOfLocalHeader, end: dataStart + entry.compressedSize })
@@ -54,6 +56,7 @@ export async function planZip(fd: number): Promise<ZipPlan> {
     files.push({
       path,
       isExecutable,
+      isLink,
       isDeflated: entry.compressionMethod === deflated,
       dataStart,
       compressedBytes: entry.compressedSize,
@@ -141,20 +144,23 @@ const typeFile = 0o100000
 const typeFolder = 0o040000
 const typeLink = 0o120000
 
-/** Of an entry's mode only the executable bit is kept; a link, a device or a socket is refused. */
-function parseMode(entry: Entry, { path, isFolder }: { path: string; isFolder: boolean }): { isExecutable: boolean } {
+interface Mode {
+  readonly isExecutable: boolean
+  readonly isLink: boolean
+}
+
+/** Of an entry's mode the executable bit is kept, and whether it is a link; a device or a socket is refused. */
+function parseMode(entry: Entry, { path, isFolder }: { path: string; isFolder: boolean }): Mode {
   const mode = entry.externalFileAttributes >>> 16
   const type = mode & typeMask
-  if (type === typeLink) {
-    throw refuseEntry(path, 'it is a symbolic link', 'Rebuild the zip with the files themselves (zip without -y).')
-  }
+  const isLink = type === typeLink && !isFolder
   const expected = isFolder ? typeFolder : typeFile
-  if (type !== 0 && type !== expected) {
+  if (type !== 0 && type !== expected && !isLink) {
     const problem =
       type === typeFolder || type === typeFile ? 'it is both a file and a folder' : 'it is a device or socket'
     throw refuseEntry(path, problem, 'Rebuild the zip with plain files and folders.')
   }
-  return { isExecutable: (mode & 0o111) !== 0 }
+  return { isExecutable: !isLink && (mode & 0o111) !== 0, isLink }
 }
 
 const encryptedFlag = 1

@@ -69,11 +69,21 @@ test('openBundle: a .zip is taken as it is', async () => {
   await made.dispose()
 })
 
-test('openBundle: links inside the folder are followed, others refused', async () => {
-  const inside = folderOf({ 'real/x.js': 'x' })
+test('openBundle: a link stays one where what it leads to is in the bundle, else it is followed; others are refused', async () => {
+  const inside = folderOf({ 'real/x.js': 'x', 'left-out/y.js': 'y', '.hearthignore': '/left-out/\n' })
   symlinkSync('real', path.join(inside, 'alias'))
+  symlinkSync('../real/x.js', path.join(inside, 'real/.self'))
+  symlinkSync(path.join(inside, 'real'), path.join(inside, 'absolute'))
+  symlinkSync('left-out', path.join(inside, 'copied'))
   const bundle = await openBundle(inside)
-  assert.deepEqual(Object.keys(await entriesOf(bundle.file)), ['alias/x.js', 'real/x.js'])
+  const [plain, link] = [0o644, 0o777]
+  assert.deepEqual(await entriesOf(bundle.file), {
+    absolute: link,
+    alias: link,
+    'copied/y.js': plain,
+    'real/.self': link,
+    'real/x.js': plain,
+  })
   await bundle.dispose()
   for (const [target, message] of [
     ['/etc/passwd', /^Cannot bundle "link": the link leaves the folder, to \/etc\/passwd\.$/],

@@ -37,7 +37,7 @@ async function wrapZip(file: string, bytes: number): Promise<Bundle> {
   return { file, bytes, sha256: hash.digest('hex'), dispose: async () => {} }
 }
 
-/** The same files give the same bytes: fixed order, fixed times, two modes. So an unchanged folder is never uploaded twice. */
+/** The same files give the same bytes: fixed order, fixed times, two modes and links. So an unchanged folder is never uploaded twice. */
 async function zipFolder(folder: string, progress: Progress): Promise<Bundle> {
   const files = await listCodeFiles(folder)
   if (files.length === 0) throw new CliError(`Cannot use --code "${folder}": the folder has no files.`)
@@ -59,7 +59,9 @@ async function writeZip(
 ): Promise<{ bytes: number; sha256: string }> {
   const zip = new ZipFile()
   const allBytes = files.reduce((sum, { bytes }) => sum + bytes, 0)
-  for (const { name, source, isExecutable } of files) zip.addFile(source, name, entryOptions(isExecutable))
+  for (const { name, source, isExecutable, link } of files)
+    if (link === null) zip.addFile(source, name, entryOptions(isExecutable ? 0o100755 : 0o100644))
+    else zip.addBuffer(Buffer.from(link), name, entryOptions(0o120777))
   zip.end()
   const hash = createHash('sha256')
   let bytes = 0
@@ -78,6 +80,6 @@ async function writeZip(
 }
 
 /** DOS times carry no zone, so local midnight gives the same bytes everywhere. */
-function entryOptions(isExecutable: boolean) {
-  return { mtime: new Date(1980, 0, 1), mode: isExecutable ? 0o100755 : 0o100644, forceDosTimestamp: true }
+function entryOptions(mode: number) {
+  return { mtime: new Date(1980, 0, 1), mode, forceDosTimestamp: true }
 }

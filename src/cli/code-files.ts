@@ -11,9 +11,12 @@ export interface CodeFile {
   readonly source: string
   readonly bytes: number
   readonly isExecutable: boolean
+  /** It is a link, and this is where it leads; null for a file. */
+  readonly link: string | null
 }
 
-/** Every file that a function's folder is made of, in one fixed order. A link is followed when its target lies inside the folder.
+/** Every file that a function's folder is made of, in one fixed order. A link stays one where what it leads to comes along under its own name;
+ *  else it is followed, when its target lies inside the folder.
  *  Throws CliError for one that leaves the folder, leads nowhere or leads into itself. */
 export async function listCodeFiles(folder: string): Promise<readonly CodeFile[]> {
   const top = await realpath(folder)
@@ -37,21 +40,48 @@ interface Walk {
   readonly files: CodeFile[]
 }
 
-async function walk(state: Walk, at: { folder: string; name: string; above: readonly string[] }): Promise<void> {
+interface Place {
+  readonly folder: string
+  /** Of the folder, in the bundle. */
+  readonly name: string
+  readonly above: readonly string[]
+}
+
+async function walk(state: Walk, at: Place): Promise<void> {
   for (const entry of await readdir(at.folder, { withFileTypes: true })) {
     const name = at.name === '' ? entry.name : `${at.name}/${entry.name}`
     if (state.ignores(name, entry.isDirectory())) continue
     const joined = path.join(at.folder, entry.name)
     const source = entry.isSymbolicLink() ? await followLink(state.top, joined, name) : joined
     const facts = await stat(source)
+    if (entry.isSymbolicLink() && facts.isDirectory() && state.ignores(name, true)) continue
+    const link = entry.isSymbolicLink() ? keptLink(state, at, { source, isFolder: facts.isDirectory() }) : null
+    if (link !== null) {
+      state.files.push({ name, source: joined, bytes: link.length, isExecutable: false, link })
+      continue
+    }
     if (facts.isDirectory()) {
-      if (entry.isSymbolicLink() && state.ignores(name, true)) continue
       if (at.above.includes(source)) throw new CliError(`Cannot bundle "${name}": the link leads into itself.`)
       await walk(state, { folder: source, name, above: [...at.above, source] })
     } else if (facts.isFile()) {
-      state.files.push({ name, source, bytes: facts.size, isExecutable: (facts.mode & 0o111) !== 0 })
+      state.files.push({ name, source, bytes: facts.size, isExecutable: (facts.mode & 0o111) !== 0, link: null })
     } else throw new CliError(`Cannot bundle "${name}": it is neither a file nor a folder.`, { hint: ignoreHint })
   }
+}
+
+/** Where a link leads, as it can go into the archive: relative to its folder, to a place that is itself in the bundle. Null where it cannot. */
+function keptLink(
+  { top, ignores }: Walk,
+  at: Place,
+  { source, isFolder }: { source: string; isFolder: boolean },
+): string | null {
+  // Below a link that was followed, names and places differ.
+  if (at.folder !== path.join(top, at.name) || at.above.includes(source)) return null
+  const names = path.relative(top, source).split(path.sep)
+  const isLeftOut = names.some((_, index) =>
+    ignores(names.slice(0, index + 1).join('/'), isFolder || index + 1 < names.length),
+  )
+  return isLeftOut ? null : path.relative(at.folder, source).replaceAll(path.sep, '/')
 }
 
 async function followLink(top: string, link: string, name: string): Promise<string> {
