@@ -12,7 +12,7 @@ exports.handler = awslambda.streamifyResponse(async (event, output) => {
   const say = (message) => output.write(`${JSON.stringify(message)}\n`)
   try {
     mkdirSync(event.outFolder, { recursive: true })
-    cpSync(path.join(__dirname, 'source'), event.workFolder, { recursive: true })
+    cpSync(path.join(__dirname, 'source'), event.workFolder, { recursive: true, verbatimSymlinks: true })
     for (const { title, argv } of event.steps) {
       say({ step: title })
       const ended = await run(argv, event, say)

@@ -1,8 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { ZipFile } from 'yazl'
 import type { ArtifactStore, Digest } from '../domain/artifact.ts'
 import {
@@ -20,6 +19,7 @@ import { goPlan } from './go-plan.ts'
 import { isAsset, outFolder, workFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
 import { missingText, rustPlan } from './rust-plan.ts'
 import type { RunInSandbox } from './sandbox-run.ts'
+import { addEntry, ended, entriesBelow, entryOptions, type SourceEntry } from './zip-entries.ts'
 
 export interface BuilderOptions {
   readonly artifacts: ArtifactStore
@@ -51,8 +51,8 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
     throw invalid('runtime', request.runtime, 'go, go1.N, rust or rust1.N: others need no build here')
   const toolchain = pickToolchain(options.toolchains, language, request.runtime)
   const { folder } = await artifacts.unpack(request.source)
-  const names = await filesBelow(folder)
-  const source = await readSource(folder, names, language)
+  const entries = await entriesBelow(folder)
+  const source = await readSource(folder, entries, language)
   const shim = await readShim(join(shimFolder, language), language)
   const { runtime, handler } = request
   const planned: PlanOptions = {
@@ -67,7 +67,7 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
   const exact =
     plan.env['GOTOOLCHAIN']?.startsWith('go') === true ? plan.env['GOTOOLCHAIN'].slice(2) : toolchain.version
   report(`Building with ${language} ${exact}${plan.isNative ? '' : ', its own main'}.`)
-  const work = await artifacts.put(workZip({ folder, names, plan, runner: join(shimFolder, 'builder/index.js') }))
+  const work = await artifacts.put(workZip({ folder, entries, plan, runner: join(shimFolder, 'builder/index.js') }))
   try {
     const env = { ...plan.env, ...sandboxEnv(toolchain) }
     const event = { workFolder, outFolder, steps: plan.steps, output: plan.output, env }
@@ -82,7 +82,7 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
       program: plan.isNative ? 'hearth-bootstrap' : 'bootstrap',
       arch: request.arch,
     }
-    const assets = names.filter((name) => isAsset(language, name))
+    const assets = entries.filter(({ name }) => isAsset(language, name))
     const artifact = await artifacts.put(bundleZip({ folder, assets, program, provenance }))
     return { artifact, provenance }
   } finally {
@@ -120,19 +120,11 @@ function sandboxEnv(toolchain: Toolchain): Record<string, string> {
   }
 }
 
-async function filesBelow(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  return entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
-    .toSorted((a, b) => (a < b ? -1 : 1))
-}
-
-async function readSource(folder: string, names: readonly string[], language: Language): Promise<Source> {
+async function readSource(folder: string, entries: readonly SourceEntry[], language: Language): Promise<Source> {
   const source = new Map<string, string>()
   let sum = 0
-  for (const name of names) {
-    if (isAsset(language, name) || /(^|\/)(vendor|target)\//.test(name)) continue
+  for (const { name, link } of entries) {
+    if (link !== null || isAsset(language, name) || /(^|\/)(vendor|target)\//.test(name)) continue
     if ((await stat(join(folder, name))).size > textBytesMax)
       throw invalid('code', name, `source files of at most ${textBytesMax} bytes`)
     const text = await readFile(join(folder, name), 'utf8')
@@ -146,7 +138,7 @@ async function readSource(folder: string, names: readonly string[], language: La
 async function readShim(folder: string, language: Language): Promise<Source> {
   const isPart = (name: string): boolean =>
     (language === 'go' ? /^(go\.mod|(?!.*_test\.go$).*\.go)$/ : /^(Cargo\.toml|src\/\w+\.rs)$/).test(name)
-  const names = (await filesBelow(folder)).filter(isPart)
+  const names = (await entriesBelow(folder)).map(({ name }) => name).filter(isPart)
   const texts = await Promise.all(
     names.map(async (name) => [name, await readFile(join(folder, name), 'utf8')] as const),
   )
@@ -154,33 +146,30 @@ async function readShim(folder: string, language: Language): Promise<Source> {
   return new Map(texts)
 }
 
-/** DOS times carry no zone, so local midnight gives the same bytes everywhere. */
-const entry = (mode: number) => ({ mtime: new Date(1980, 0, 1), mode, forceDosTimestamp: true })
-
 function workZip({
   folder,
-  names,
+  entries,
   plan,
   runner,
 }: {
   folder: string
-  names: readonly string[]
+  entries: readonly SourceEntry[]
   plan: Plan
   runner: string
 }): Readable {
   const zip = new ZipFile()
-  zip.addFile(runner, 'index.js', entry(0o100644))
+  zip.addFile(runner, 'index.js', entryOptions(0o100644))
   // Each build owns its archive and removes it: two of the same source must not share one.
-  zip.addBuffer(randomBytes(16), 'build-id', entry(0o100644))
-  for (const name of names)
-    if (!plan.files.has(name)) zip.addFile(join(folder, name), `source/${name}`, entry(0o100644))
-  for (const [name, text] of plan.files) zip.addBuffer(Buffer.from(text), `source/${name}`, entry(0o100644))
+  zip.addBuffer(randomBytes(16), 'build-id', entryOptions(0o100644))
+  for (const entry of entries)
+    if (!plan.files.has(entry.name)) addEntry(zip, folder, { ...entry, as: `source/${entry.name}` })
+  for (const [name, text] of plan.files) zip.addBuffer(Buffer.from(text), `source/${name}`, entryOptions(0o100644))
   return ended(zip)
 }
 
 interface Bundle {
   readonly folder: string
-  readonly assets: readonly string[]
+  readonly assets: readonly SourceEntry[]
   readonly program: Buffer
   readonly provenance: Provenance
 }
@@ -188,18 +177,10 @@ interface Bundle {
 function bundleZip({ folder, assets, program, provenance }: Bundle): Readable {
   const zip = new ZipFile()
   const own = new Set<string>([provenance.program, 'hearth-build.json'])
-  for (const name of assets)
-    if (!own.has(name)) zip.addReadStream(createReadStream(join(folder, name)), name, entry(0o100644))
-  zip.addBuffer(program, provenance.program, entry(0o100755))
-  zip.addBuffer(Buffer.from(`${JSON.stringify(provenance, null, 2)}\n`), 'hearth-build.json', entry(0o100644))
+  for (const asset of assets) if (!own.has(asset.name)) addEntry(zip, folder, { ...asset, as: asset.name })
+  zip.addBuffer(program, provenance.program, entryOptions(0o100755))
+  zip.addBuffer(Buffer.from(`${JSON.stringify(provenance, null, 2)}\n`), 'hearth-build.json', entryOptions(0o100644))
   return ended(zip)
-}
-
-function ended(zip: ZipFile): Readable {
-  zip.end()
-  const bytes = Readable.from(zip.outputStream)
-  zip.on('error', (error: Error) => bytes.destroy(error))
-  return bytes
 }
 
 function digestOf(content: string | Buffer): Digest {

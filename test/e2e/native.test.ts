@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
@@ -58,6 +58,7 @@ const goHandler = (greeting: string): string => `package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 )
 
@@ -65,12 +66,19 @@ type Event struct{ Name string }
 
 func Handler(ctx context.Context, event Event) (map[string]string, error) {
 	asset, err := os.ReadFile("greeting.txt")
+	run, _ := os.Stat("run.sh")
+	if run != nil && run.Mode().Perm() != 0o755 {
+		return nil, fmt.Errorf("run.sh has mode %o", run.Mode().Perm())
+	}
 	return map[string]string{"text": string(asset) + "${greeting} " + event.Name}, err
 }
 `
 
 test('a Go handler without any dependency is built and called; its files are beside it', { skip: go }, async () => {
-  const files = { 'go.mod': goMod, 'main.go': goHandler('hello'), 'greeting.txt': '> ' }
+  const files = { 'go.mod': goMod, 'main.go': goHandler('hello'), 'texts/greeting.txt': '> ', 'run.sh': '#!/bin/sh\n' }
+  const code = source('orders-create-4', files)
+  chmodSync(path.join(code, 'run.sh'), 0o755)
+  symlinkSync('texts/greeting.txt', path.join(code, 'greeting.txt'))
   assert.match(await works(deploy('orders', 'go', files)), /Built hearth-bootstrap \(.* zipped\) with go 1\.\d+/)
   assert.deepEqual(await call('orders', { name: 'you' }), { text: '> hello you' })
 })
@@ -87,7 +95,7 @@ test(
     )
     assert.notEqual(failed.code, 0)
     assert.match(failed.stderr, /go build ended with 1/)
-    assert.match(failed.stderr, /main\.go:11:\d+: undefined: os\.ReedFile/)
+    assert.match(failed.stderr, /main\.go:12:\d+: undefined: os\.ReedFile/)
     assert.deepEqual(await call('orders', { name: 'you' }), { text: '> hello you' })
   },
 )
