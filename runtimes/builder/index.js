@@ -13,9 +13,9 @@ exports.handler = awslambda.streamifyResponse(async (event, output) => {
   try {
     mkdirSync(event.outFolder, { recursive: true })
     cpSync(path.join(__dirname, 'source'), event.workFolder, { recursive: true, verbatimSymlinks: true })
-    for (const { title, argv } of event.steps) {
-      say({ step: title })
-      const ended = await run(argv, event, say)
+    for (const { title, argv, isVersion } of event.steps) {
+      if (!isVersion) say({ step: title })
+      const ended = await run(argv, event, isVersion ? ({ line }) => say({ version: line }) : say)
       if (ended !== 0) throw new Error(`${title} ended with ${ended}`)
     }
     const program = readFileSync(findProgram(event.output))

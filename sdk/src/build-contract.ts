@@ -5,6 +5,7 @@ const buildBody = z.strictObject({
   artifact: digest,
   runtime: z.string().max(64),
   handler: z.string().max(128).optional(),
+  arch: z.string().max(16).optional().describe('`x86_64` or `arm64`; default: that of the nodes.'),
 })
 export const buildEvent = z
   .object({

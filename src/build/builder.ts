@@ -17,8 +17,11 @@ import {
 import { AppError, invalid } from '../domain/error.ts'
 import { goPlan } from './go-plan.ts'
 import { isAsset, outFolder, workFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
-import { missingText, rustPlan } from './rust-plan.ts'
+import { isOfLine, pickToolchain } from './pick-toolchain.ts'
+import { rustPlan } from './rust-plan.ts'
 import type { RunInSandbox } from './sandbox-run.ts'
+import { targets } from './targets.ts'
+import { versionIn } from './toolchains.ts'
 import { addEntry, ended, entriesBelow, entryOptions, type SourceEntry } from './zip-entries.ts'
 
 export interface BuilderOptions {
@@ -34,11 +37,6 @@ const textBytesMax = 4 * 1024 * 1024
 /** All of them are in memory at a time. */
 const sourceBytesMax = 32 * 1024 * 1024
 
-const targets = {
-  x86_64: { goarch: 'amd64', triple: 'x86_64-unknown-linux-gnu' },
-  arm64: { goarch: 'arm64', triple: 'aarch64-unknown-linux-gnu' },
-} as const
-
 /** Builds Go and Rust sources, each in a sandbox of its own. */
 export function createBuilder(options: BuilderOptions): Builder {
   return { build: async (request, watch) => build(options, request, watch) }
@@ -49,7 +47,7 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
   const language = languageOf(request.runtime)
   if (language === null)
     throw invalid('runtime', request.runtime, 'go, go1.N, rust or rust1.N: others need no build here')
-  const toolchain = pickToolchain(options.toolchains, language, request.runtime)
+  const toolchain = pickToolchain(options.toolchains, { language, runtime: request.runtime, arch: request.arch })
   const { folder } = await artifacts.unpack(request.source)
   const entries = await entriesBelow(folder)
   const source = await readSource(folder, entries, language)
@@ -72,11 +70,11 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
     const env = { ...plan.env, ...sandboxEnv(toolchain) }
     const event = { workFolder, outFolder, steps: plan.steps, output: plan.output, env }
     const job = { project: request.project, code: work, event: JSON.stringify(event), signal }
-    const program = await run(job, report)
+    const { program, said } = await run(job, report)
     const lock = source.get(language === 'go' ? 'go.sum' : 'Cargo.lock')
     const provenance: Provenance = {
       source: request.source,
-      toolchain: `${language} ${exact}`,
+      toolchain: `${language} ${checkedVersion(said, { language, runtime })}`,
       lock: lock === undefined ? null : digestOf(lock),
       output: digestOf(program),
       program: plan.isNative ? 'hearth-bootstrap' : 'bootstrap',
@@ -90,22 +88,6 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
   }
 }
 
-function pickToolchain(toolchains: readonly Toolchain[], language: Language, runtime: string): Toolchain {
-  const all = toolchains.filter((each) => each.language === language)
-  const wanted = /1\.\d+$/.exec(runtime)?.[0]
-  const exact =
-    wanted === undefined ? all[0] : all.find(({ version }) => version === wanted || version.startsWith(`${wanted}.`))
-  // Any Go can fetch another one.
-  const found = exact ?? (language === 'go' ? all[0] : undefined)
-  if (found !== undefined) return found
-  const have = all.map(({ version }) => version).join(', ')
-  const fix =
-    language === 'go'
-      ? 'Go is not on this machine. Install it (apt-get install golang-go, or go.dev/dl into /usr/local/go) and start Hearth again.'
-      : missingText(wanted ?? 'stable')
-  throw invalid('runtime', runtime, have === '' ? 'a prebuilt program instead' : `${language} of ${have}`, fix)
-}
-
 function sandboxEnv(toolchain: Toolchain): Record<string, string> {
   return {
     PATH: `${join(toolchain.folder, 'bin')}:/usr/local/bin:/usr/bin:/bin`,
@@ -117,7 +99,17 @@ function sandboxEnv(toolchain: Toolchain): Record<string, string> {
     https_proxy: 'http://127.0.0.1:9010',
     HTTPS_PROXY: 'http://127.0.0.1:9010',
     SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt',
+    // A source's own .cargo/config.toml puts no other compiler in its place.
+    ...(toolchain.language === 'rust' && { RUSTC: join(toolchain.folder, 'bin/rustc'), RUSTC_WRAPPER: '' }),
   }
+}
+
+/** What compiled, in its own words: a program of another line than `runtime` names is not given out under that name. */
+function checkedVersion(said: string, { language, runtime }: { language: Language; runtime: string }): string {
+  const version = versionIn(language, said)
+  const line = /1\.\d+$/.exec(runtime)?.[0]
+  if (version !== null && (line === undefined || isOfLine(version, line))) return version
+  throw new AppError('guest_failed', `Cannot build: ${runtime} was asked for, but what compiled says "${said}".`)
 }
 
 async function readSource(folder: string, entries: readonly SourceEntry[], language: Language): Promise<Source> {

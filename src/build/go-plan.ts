@@ -42,8 +42,10 @@ export function goPlan(options: PlanOptions): Plan {
       what,
     ],
   })
+  // The program itself says what compiled it: go.mod may have asked for another Go than the machine's.
+  const version = { title: 'go version', argv: ['go', 'version', `${outFolder}/program`], isVersion: true }
   const common = { env: goEnv(options, target.goarch), output: `${outFolder}/program` }
-  if (hasMain) return { ...common, files, steps: [build(`./${folder}`)], isNative: false }
+  if (hasMain) return { ...common, files, steps: [build(`./${folder}`), version], isNative: false }
   if (!code.some((text) => new RegExp(`^(func\\s+${name}\\s*[([]|var\\s+${name}\\b)`, 'm').test(text)))
     throw invalid('handler', handler, `a function of package ${packageName}; it has no "func ${name}"`)
   const importsShim = [...source.values()].some((text) => text.includes(`"${shimModule}"`))
@@ -61,7 +63,7 @@ export function goPlan(options: PlanOptions): Plan {
   )
   const edit = ['go', 'mod', 'edit', `-require=${shimModule}@v0.0.0`, `-replace=${shimModule}=./${shimFolder}`]
   const steps = importsShim ? [{ title: 'go mod edit', argv: edit }] : []
-  return { ...common, files, steps: [...steps, build(`./${place}`)], isNative: true }
+  return { ...common, files, steps: [...steps, build(`./${place}`), version], isNative: true }
 }
 
 /** `main.Handler` is in the top folder, `api/hello.Handler` in api/hello. */

@@ -3,8 +3,10 @@ import { test } from 'node:test'
 import { goPlan } from './go-plan.ts'
 import { isAsset, type Plan, type PlanOptions } from './plan.ts'
 import { rustPlan } from './rust-plan.ts'
+import { targets } from './targets.ts'
 
-const target = { goarch: 'amd64', triple: 'x86_64-unknown-linux-gnu' }
+const target = targets.x86_64
+
 const shim = new Map([
   ['go.mod', 'module hearth.dev/runtime\n'],
   ['runtime.go', 'package hearth\n'],
@@ -26,7 +28,10 @@ test('goPlan gives a handler of package main a main, and the shim a place in the
     /hearth "example\.com\/a\/internal\/hearthruntime"[^]*hearth\.Start\(Handler\)/,
   )
   assert.deepEqual([...files.keys()], ['internal/hearthruntime/runtime.go', 'hearth_main.go'])
-  assert.equal(steps.length, 1)
+  assert.deepEqual(
+    steps.map(({ title }) => title),
+    ['go build', 'go version'],
+  )
 })
 
 test('goPlan imports a handler of another package', () => {
@@ -83,7 +88,7 @@ test('rustPlan runs futures on tokio where the crate has it', () => {
 
 test('rustPlan holds to Cargo.lock, and to the version asked for', () => {
   const source = { 'Cargo.toml': manifest, 'Cargo.lock': '', 'src/main.rs': 'fn main() {}' }
-  assert.deepEqual(plan(rustPlan, source).steps[0]?.argv, ['cargo', 'fetch', '--locked'])
+  assert.deepEqual(plan(rustPlan, source).steps[1]?.argv, ['cargo', 'fetch', '--locked'])
   assert.throws(() => plan(rustPlan, source, { runtime: 'rust1.75' }), /Rust 1\.75 is not on this machine/)
   assert.throws(() => plan(rustPlan, { 'Cargo.toml': manifest, 'src/main.rs': '' }), /it has no "fn handler"/)
 })

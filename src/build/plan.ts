@@ -1,9 +1,12 @@
 import type { Language } from '../domain/build.ts'
+import type { Target } from './targets.ts'
 
 /** One program to run in the sandbox. */
 export interface Step {
   readonly title: string
   readonly argv: readonly string[]
+  /** What it prints is the compiler's version, not a line of the build. */
+  readonly isVersion?: boolean
 }
 
 /** What the sandbox is to do with a source. */
@@ -29,7 +32,7 @@ export interface PlanOptions {
   readonly runtime: string
   /** Version of the toolchain on this machine. */
   readonly version: string
-  readonly target: { readonly goarch: string; readonly triple: string }
+  readonly target: Target
 }
 
 /** Where the source lies in the sandbox while it is built. */

@@ -1,5 +1,7 @@
 import { invalid } from '../domain/error.ts'
-import { workFolder, type Plan, type PlanOptions } from './plan.ts'
+import { workFolder, type Plan, type PlanOptions, type Step } from './plan.ts'
+import { isOfLine, missingText } from './pick-toolchain.ts'
+import { targets, thisArch, type Target } from './targets.ts'
 
 const shimFolder = '.hearth-runtime'
 const targetFolder = '/tmp/target'
@@ -8,15 +10,17 @@ const targetFolder = '/tmp/target'
 export function rustPlan(options: PlanOptions): Plan {
   const { source, handler, runtime, version, target } = options
   const wanted = /^rust(1\.\d+)$/.exec(runtime)?.[1]
-  if (wanted !== undefined && !version.startsWith(`${wanted}.`))
+  if (wanted !== undefined && !isOfLine(version, wanted))
     throw invalid('runtime', runtime, `rust${version.split('.').slice(0, 2).join('.')}, or rust`, missingText(wanted))
   const manifest = source.get('Cargo.toml')
   if (manifest === undefined) throw invalid('code', 'the source', 'a folder with Cargo.toml at its top')
   const [, path = '', name = ''] = /^main::((?:\w+::)*)(\w+)$/.exec(handler === '' ? 'main::handler' : handler) ?? []
   if (name === '') throw invalid('handler', handler, 'main::FUNCTION or main::MODULE::FUNCTION, e.g. main::handler')
   const [main, library] = [source.get('src/main.rs'), source.get('src/lib.rs')]
-  const common = { env: rustEnv(target.triple), output: `${targetFolder}/${target.triple}/release` }
-  const fetch = source.has('Cargo.lock') ? [{ title: 'cargo fetch', argv: ['cargo', 'fetch', '--locked'] }] : []
+  const common = { env: rustEnv(target), output: `${targetFolder}/${target.triple}/release` }
+  const rustc: Step = { title: 'rustc', argv: ['rustc', '--version'], isVersion: true }
+  const locked: Step = { title: 'cargo fetch', argv: ['cargo', 'fetch', '--locked'] }
+  const fetch = source.has('Cargo.lock') ? [rustc, locked] : [rustc]
   const build = { title: 'cargo build', argv: ['cargo', 'build', '--release', '--bins', '--target', target.triple] }
   if (main !== undefined && /^\s*(pub\s+)?(async\s+)?fn\s+main\s*\(/m.test(main))
     return { ...common, files: new Map(), steps: [...fetch, build], isNative: false }
@@ -36,10 +40,6 @@ export function rustPlan(options: PlanOptions): Plan {
   else files.set('src/main.rs', `${main}\n${mainText(`${path}${name}`, isAsync)}`)
   const add = { title: 'cargo add', argv: ['cargo', 'add', '--quiet', '--path', shimFolder] }
   return { ...common, files, steps: [...fetch, add, build], isNative: true }
-}
-
-export function missingText(version: string): string {
-  return `Rust ${version} is not on this machine. Install it with "rustup toolchain install ${version}" as the user that starts Hearth, start Hearth again, or take "rust".`
 }
 
 function crateName(manifest: string): string {
@@ -65,8 +65,10 @@ fn main() {
 `
 }
 
-function rustEnv(triple: string): Record<string, string> {
+function rustEnv({ triple, linker }: Target): Record<string, string> {
+  const isForeign = triple !== targets[thisArch].triple
   return {
+    ...(isForeign && { [`CARGO_TARGET_${triple.toUpperCase().replaceAll('-', '_')}_LINKER`]: linker }),
     CARGO_HOME: '/tmp/cargo',
     CARGO_TARGET_DIR: targetFolder,
     CARGO_INCREMENTAL: '0',

@@ -16,8 +16,14 @@ export interface SandboxJob {
   readonly signal: AbortSignal
 }
 
-/** Runs the job; resolves with the program. Throws guest_failed with the last lines of the log in `detail`. */
-export type RunInSandbox = (job: SandboxJob, report: (line: string) => void) => Promise<Buffer>
+export interface SandboxResult {
+  readonly program: Buffer
+  /** By the compiler of its version; empty where it said nothing. */
+  readonly said: string
+}
+
+/** Runs the job. Throws guest_failed with the last lines of the log in `detail`. */
+export type RunInSandbox = (job: SandboxJob, report: (line: string) => void) => Promise<SandboxResult>
 
 export interface SandboxRunOptions {
   readonly agent: Agent
@@ -93,6 +99,7 @@ class Run {
   readonly #lines: string[] = []
   #rest = Buffer.alloc(0)
   #failed: string | null = null
+  #said = ''
   #programBytes = -1
   readonly #program: Buffer[] = []
   #received = 0
@@ -102,14 +109,14 @@ class Run {
     this.#report = report
   }
 
-  async of(version: Version, job: SandboxJob): Promise<Buffer> {
+  async of(version: Version, job: SandboxJob): Promise<SandboxResult> {
     const result = await this.#execute(version, job)
     const why = this.#failed ?? failureOf(result)
     if (why !== null) throw new AppError('guest_failed', `Cannot build: ${why}.`, { detail: this.#lines.join('\n') })
     const program = Buffer.concat(this.#program)
     if (program.length === 0 || program.length !== this.#programBytes)
       throw new AppError('guest_failed', 'Cannot build: no program came out.', { detail: this.#lines.join('\n') })
-    return program
+    return { program, said: this.#said }
   }
 
   async #execute(version: Version, { event, signal }: SandboxJob): Promise<AttemptResult> {
@@ -172,7 +179,8 @@ class Run {
   /** Whatever ran in the sandbox may have written it. */
   #say(text: string): void {
     const message = parse(text)
-    const { step, line, failed, programBytes } = message
+    const { step, line, version, failed, programBytes } = message
+    if (typeof version === 'string') this.#said = version.slice(0, 200)
     if (typeof step === 'string') this.#report(`${step} ...`)
     if (typeof line === 'string') {
       this.#lines.push(line)

@@ -17,6 +17,8 @@ export interface CodeOptions {
   readonly project: string | undefined
   /** What the platform's build makes the program call. */
   readonly handler?: string | undefined
+  /** What it makes the program for; the platform's own when not given. */
+  readonly arch?: string | undefined
 }
 
 /** Brings the code to the platform, unless it is there already; returns its digest. */
@@ -45,13 +47,13 @@ async function isSource(code: string, runtime: string): Promise<boolean> {
 
 async function buildThere(context: Context, code: string, options: CodeOptions): Promise<string> {
   const { output } = context
-  const { runtime, handler, project } = options
+  const { runtime, handler, project, arch } = options
   const artifact = await upload(context, code, project)
   const client = await context.client()
   const startedAt = performance.now()
   const lines: string[] = []
   try {
-    const body = { artifact, runtime, ...(handler !== undefined && { handler }) }
+    const body = { artifact, runtime, ...(handler !== undefined && { handler }), ...(arch !== undefined && { arch }) }
     for await (const { line, built, failed } of client.followBuild({ body })) {
       const seconds = Math.round((performance.now() - startedAt) / 1000)
       if (line !== undefined) {

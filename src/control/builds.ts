@@ -1,6 +1,6 @@
 import type { Builder } from '../domain/build.ts'
 import type { Control } from '../domain/control.ts'
-import { AppError } from '../domain/error.ts'
+import { AppError, invalid } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Blobs } from './blobs.ts'
@@ -12,16 +12,18 @@ const buildsMax = 2
 interface BuildParts {
   readonly builder?: Builder
   readonly blobs: Pick<Blobs, 'holding' | 'uploaded'>
+  /** Of this platform's nodes. */
   readonly arch: Arch
   readonly logger: Logger
 }
 
 /** Who may build, and how many at a time. The bundle is kept for its deploy as an upload is. */
-export function buildsApi({ builder, blobs, arch, logger }: BuildParts): Control['builds'] {
+export function buildsApi({ builder, blobs, arch: own, logger }: BuildParts): Control['builds'] {
   let running = 0
   return {
-    async build(caller, { source, runtime, handler }, watch) {
+    async build(caller, { source, runtime, handler, arch = own }, watch) {
       demand(caller, 'functions:write')
+      if (arch !== 'x86_64' && arch !== 'arm64') throw invalid('arch', arch, 'x86_64 or arm64')
       if (builder === undefined)
         throw new AppError(
           'invalid',

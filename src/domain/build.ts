@@ -10,6 +10,8 @@ export interface Toolchain {
   readonly version: string
   /** Holds `bin/go`, or `bin/cargo` and `bin/rustc`. */
   readonly folder: string
+  /** What it can build for; the arch of this machine among them. */
+  readonly arches: readonly Arch[]
 }
 
 export interface BuildRequest {
@@ -26,6 +28,7 @@ export interface BuildRequest {
 /** Where a bundle came from; kept in it as `hearth-build.json`. */
 export interface Provenance {
   readonly source: Digest
+  /** Language and version, as the compiler itself said in the sandbox. */
   readonly toolchain: string
   /** Of go.sum or Cargo.lock; null where the source has none. */
   readonly lock: Digest | null

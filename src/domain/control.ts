@@ -201,10 +201,10 @@ export interface Control {
     delete(caller: Caller, ref: LayerRef): Promise<void>
   }
   builds: {
-    /** Makes a bundle of an uploaded source; Scope `functions:write`. Throws as `Builder`. */
+    /** Makes a bundle of an uploaded source, for the platform's own arch unless another is given; Scope `functions:write`. Throws as `Builder`. */
     build(
       caller: Caller,
-      input: { source: Digest; runtime: string; handler: string },
+      input: { source: Digest; runtime: string; handler: string; arch?: string | undefined },
       watch: BuildWatch,
     ): Promise<Built>
   }

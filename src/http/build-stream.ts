@@ -10,12 +10,13 @@ interface BuildBody {
   readonly artifact: string
   readonly runtime: string
   readonly handler?: string
+  readonly arch?: string
 }
 
 /** Answers with server-sent events: a line each as the compiler prints them, then `built` or `failed`. */
 export async function streamBuild(builds: Control['builds'], call: Call): Promise<typeof streamed> {
   const { response } = call.raw
-  const { artifact, runtime, handler = '' } = call.body as BuildBody
+  const { artifact, runtime, handler = '', arch } = call.body as BuildBody
   const source = artifactOf(artifact)
   let hasBegun = false
   const send = (event: unknown): void => {
@@ -28,7 +29,7 @@ export async function streamBuild(builds: Control['builds'], call: Call): Promis
   const watch = { report: (line: string) => send({ line }), signal: watching.signal }
   const heartbeat = setInterval(() => hasBegun && response.write(': still here\n\n'), heartbeatMs)
   try {
-    const built = await builds.build(call.caller, { source, runtime, handler }, watch)
+    const built = await builds.build(call.caller, { source, runtime, handler, arch }, watch)
     send({ built: { artifact: built.artifact.digest, bytes: built.artifact.bytes, provenance: built.provenance } })
   } catch (thrown) {
     // What is refused before it began still has a status.

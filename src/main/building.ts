@@ -24,8 +24,14 @@ interface BuildingOptions {
   readonly logger: Logger
 }
 
+/** Folders that a sandbox has of its own: what lies below them here cannot be seen there. Twin: `binds` in guest/src/request/fields.rs. */
+const hidden = ['/proc', '/dev', '/tmp', '/etc', '/opt', '/var/task', '/var/cache', '/var/opt']
+
 /** Builds run on the newest Node, with the toolchains of this machine to be seen in their sandboxes. */
-export function openBuilding({ runtimes, toolchains, logger }: BuildingOptions): Building {
+export function openBuilding({ runtimes, toolchains: found, logger }: BuildingOptions): Building {
+  const toolchains = found.filter(({ folder }) => !hidden.some((own) => folder.startsWith(`${own}/`)))
+  for (const { language, version, folder } of found.filter((each) => !toolchains.includes(each)))
+    logger.warn('build.toolchain.hidden', { language, version, folder, allowed: `outside of ${hidden.join(', ')}` })
   const mounts = [...new Set(toolchains.map(({ folder }) => folder))].filter((folder) => !folder.startsWith('/usr/'))
   const running = new Set<string>()
   const runtime = (): RuntimeBuild | null => {

@@ -95,7 +95,7 @@ function becomeLauncher(serve: readonly string[], options: ServeOptions): never 
 /** Run as root it also sees those in root's home, as for interpreters. */
 async function toolchainsOf(env: ConfigSources['env']): Promise<readonly Toolchain[]> {
   const folders = (env['PATH'] ?? '').split(path.delimiter).filter((folder) => path.isAbsolute(folder))
-  return findToolchains({ path: folders, home: env['HOME'] ?? '/nonexistent' })
+  return findToolchains({ path: folders, home: env['HOME'] ?? '/nonexistent', rustupHome: env['RUSTUP_HOME'] })
 }
 
 /** What the launcher may show to sandboxes besides the kept folders: a platform that was broken into cannot ask for more. */

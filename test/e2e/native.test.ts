@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
+import { buffer } from 'node:stream/consumers'
+import { openPromise } from 'yauzl'
 import { toolMissing } from '../../runtimes/support/native.ts'
+import { call as request, upload, zipOf } from '../support/functions.ts'
 import { startPlatform, type CliResult, type Platform } from '../support/platform.ts'
 
 /* Go and Rust from source: built by the platform in a sandbox, called through it. */
@@ -100,6 +104,35 @@ test(
   },
 )
 
+test(
+  'a Go source is built for another processor too, and then placed nowhere but on nodes of it',
+  { skip: go },
+  async () => {
+    const [foreign, here, machine] = process.arch === 'arm64' ? ['x86_64', 'arm64', 62] : ['arm64', 'x86_64', 183]
+    const artifact = await upload(platform, await zipOf({ 'go.mod': goMod, 'main.go': goHandler('hello') }))
+    const built = await request(platform, 'POST', '/v1/builds', { artifact, runtime: 'go', arch: foreign })
+    const [, bundle = ''] = /"artifact":"(sha256:[0-9a-f]{64})"/.exec(built.body.toString()) ?? []
+    assert.notEqual(bundle, '', built.body.toString())
+    assert.equal((await entryOf(bundle, 'hearth-bootstrap')).readUInt16LE(18), machine)
+    const args = { name: 'foreign', runtime: 'go', arch: foreign, code: { artifact: bundle } }
+    const refused = await request(platform, 'POST', '/v1/functions', args)
+    assert.equal(refused.status, 400)
+    assert.match(
+      refused.body.toString(),
+      new RegExp(`Invalid arch \\\\"${foreign}\\\\": must be ${here}, the only architecture of this platform's nodes`),
+    )
+  },
+)
+
+/** One file of a bundle that the platform holds. */
+async function entryOf(digest: string, name: string): Promise<Buffer> {
+  const hex = digest.slice('sha256:'.length)
+  const zip = await openPromise(path.join(platform.data, 'blobs/sha256', hex.slice(0, 2), hex))
+  for await (const entry of zip.eachEntry())
+    if (entry.fileName === name) return buffer(await zip.openReadStreamPromise(entry))
+  throw new Error(`There is no ${name} in ${digest}.`)
+}
+
 test('a Go source with a handler that is not there is refused by name', { skip: go }, async () => {
   const failed = await deploy('absent', 'go', { 'go.mod': goMod, 'main.go': 'package main\n\nfunc Other() {}\n' })
   assert.match(failed.stderr, /it has no "func Handler"/)
@@ -181,9 +214,54 @@ test('a Cargo.lock that does not fit Cargo.toml is refused, naming it', { skip: 
   )
 })
 
-test('rust1.75 without such a toolchain says how to get it', { skip: rust }, async () => {
-  const failed = await deploy('old', 'rust1.75', { 'Cargo.toml': cargo, 'src/main.rs': rustHandler })
-  assert.match(failed.stderr, /Rust 1\.75 is not on this machine\. Install it with "rustup toolchain install 1\.75"/)
+const rustup = path.join(os.homedir(), '.rustup/toolchains')
+const rust175 = existsSync(rustup) && readdirSync(rustup).some((name) => name.startsWith('1.75'))
+
+test(
+  'rust1.75 without such a toolchain says how to get it',
+  { skip: rust || (rust175 && 'Rust 1.75 is on this machine') },
+  async () => {
+    const failed = await deploy('old', 'rust1.75', { 'Cargo.toml': cargo, 'src/main.rs': rustHandler })
+    assert.match(failed.stderr, /Rust 1\.75 is not on this machine\. Install it with "rustup toolchain install 1\.75"/)
+  },
+)
+
+const tooLong = process.env['HEARTH_TEST_TIER'] === 'torture' ? false : 'downloads compilers: `npm run torture` runs it'
+
+test('a line of Go that is named is what compiles, whatever go.mod would take', { skip: go || tooLong }, async () => {
+  const main = `package main\n\nimport "runtime"\n\nfunc Handler() (string, error) { return runtime.Version(), nil }\n`
+  const files = { 'go.mod': goMod, 'main.go': main }
+  assert.match(await works(deploy('go122', 'go1.22', files)), /with go 1\.22\.12 in/)
+  assert.equal(await call('go122', {}), 'go1.22.12')
+  const mod = 'module example.com/orders\n\ngo 1.25\n'
+  assert.match(
+    (await deploy('go122', 'go1.22', { 'go.mod': mod, 'main.go': main }, 'update')).stderr,
+    /go\.mod requires go >= 1\.25/,
+  )
+  assert.equal(await call('go122', {}), 'go1.22.12')
+})
+
+test('rust1.75 is built with Rust 1.75, once rustup has it', { skip: rust || tooLong }, async () => {
+  // Sandboxes have a /tmp of their own.
+  const rustupHome = mkdtempSync(path.join(os.homedir(), '.hearth-test-rustup-'))
+  const env = { ...process.env, RUSTUP_HOME: rustupHome }
+  const install = ['toolchain', 'install', '1.75', '--profile', 'minimal', '--no-self-update']
+  execFileSync('rustup', install, { env, stdio: 'ignore' })
+  const own = await startPlatform({ env: { RUSTUP_HOME: rustupHome } })
+  try {
+    const code = source('old', {
+      'Cargo.toml': cargo,
+      'src/main.rs': rustHandler,
+    })
+    const made = await own.cli(['function', 'create', '--name', 'old', '--runtime', 'rust1.75', '--code', code])
+    assert.equal(made.code, 0, made.stderr)
+    assert.match(made.stderr, /with rust 1\.75\.0 in/)
+    const { stdout } = await own.cli(['function', 'invoke', 'old', '--data', '{"name":"you"}'])
+    assert.deepEqual(JSON.parse(stdout), { text: 'hello you', function: 'old' })
+  } finally {
+    await own.stop()
+    rmSync(rustupHome, { recursive: true, force: true })
+  }
 })
 
 test('the same source gives the same bundle, by hearth init and without naming its runtime', { skip: go }, async () => {

@@ -64,7 +64,14 @@ export default defineCommand({
     const startedAt = performance.now()
     const { name } = flags
     const { runtime, handler } = await runtimeOf(context, flags)
-    const options = { code: flags.code, isBuilt: flags.build, runtime, handler, project: context.project }
+    const options = {
+      code: flags.code,
+      isBuilt: flags.build,
+      runtime,
+      handler,
+      arch: flags.arch,
+      project: context.project,
+    }
     const code = await codeSource(context, options, flags)
     output.status(`deploying ${flags.name} ...`)
     const client = await context.client()

@@ -54,7 +54,14 @@ export default defineCommand({
       const current = flags.runtime === undefined ? await client.getFunction({ name: args.name }) : null
       const runtime = flags.runtime ?? current?.runtime ?? ''
       const handler = flags.handler ?? current?.handler
-      const options = { code: flags.code ?? '', isBuilt: flags.build, runtime, handler, project: context.project }
+      const options = {
+        code: flags.code ?? '',
+        isBuilt: flags.build,
+        runtime,
+        handler,
+        arch: flags.arch,
+        project: context.project,
+      }
       return codeSource(context, options, flags)
     }
   },
