@@ -15,6 +15,7 @@ import {
   type Toolchain,
 } from '../domain/build.ts'
 import { AppError, invalid } from '../domain/error.ts'
+import { oldestNative, runtimeIdOf } from '../domain/runtime.ts'
 import { goPlan } from './go-plan.ts'
 import { isAsset, outFolder, workFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
 import { isOfLine, pickToolchain } from './pick-toolchain.ts'
@@ -47,6 +48,9 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
   const language = languageOf(request.runtime)
   if (language === null)
     throw invalid('runtime', request.runtime, 'go, go1.N, rust or rust1.N: others need no build here')
+  // Before anybody installs a compiler for it: a Version with it would be refused.
+  if (runtimeIdOf(request.runtime) === null)
+    throw invalid('runtime', request.runtime, `${language}, or ${language}1.${oldestNative[language]} or newer`)
   const toolchain = pickToolchain(options.toolchains, { language, runtime: request.runtime, arch: request.arch })
   const { folder } = await artifacts.unpack(request.source)
   const entries = await entriesBelow(folder)

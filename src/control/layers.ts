@@ -4,7 +4,7 @@ import { AppError, invalid } from '../domain/error.ts'
 import type { FunctionConfig } from '../domain/function.ts'
 import { layerText, parseLayerRef, type LayerVersion, type PinnedLayer } from '../domain/layer.ts'
 import { namePattern } from '../domain/limits.ts'
-import { runtimeFamilies, runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
+import { runtimeFamilies, runtimeIdOf, runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
 import type { Store } from '../domain/store.ts'
 import type { Blobs } from './blobs.ts'
 import type { CodeSources } from './code-sources.ts'
@@ -27,9 +27,10 @@ export function layersApi({ store, artifacts, blobs, sources }: LayerParts): Con
       if (!namePattern.test(name)) throw invalid('name', name, '1 to 64 letters, digits, "-" or "_"')
       if (description.length > descriptionCharsMax || description.includes('\0'))
         throw invalid('description', description, `a text of at most ${descriptionCharsMax} characters`)
-      const known: readonly string[] = [...runtimeIds, ...runtimeFamilies]
-      const unknown = runtimes.find((runtime) => !known.includes(runtime))
-      if (unknown !== undefined) throw invalid('runtimes', unknown, `one of ${known.join(', ')}`)
+      const isFamily = (runtime: string): boolean => runtimeFamilies.some((family) => family === runtime)
+      const unknown = runtimes.find((runtime) => runtimeIdOf(runtime) === null && !isFamily(runtime))
+      if (unknown !== undefined)
+        throw invalid('runtimes', unknown, `one of ${[...runtimeIds, ...runtimeFamilies].join(', ')}`)
       return sources.using(caller, code, async ({ digest, origin }) => {
         const stored = await artifacts.stat(digest)
         if (stored === null)

@@ -30,8 +30,24 @@ export const runtimeIds = [
   'rust1.85',
   'rust1.90',
   'rust1.95',
+  'rust1.96',
 ] as const
-export type RuntimeId = (typeof runtimeIds)[number]
+/** A line of Go or Rust: those that are in no list yet are as good as those that are. */
+type NativeId = `go1.${number}` | `rust1.${number}`
+export type RuntimeId = (typeof runtimeIds)[number] | NativeId
+
+/** The oldest lines of Go and Rust that a source may name. */
+export const oldestNative = { go: 21, rust: 75 } as const
+
+/** `name` as an id; null where it is none, as with a line that is too old. */
+export function runtimeIdOf(name: string): RuntimeId | null {
+  return isNativeId(name) ? name : (runtimeIds.find((id) => id === name) ?? null)
+}
+
+function isNativeId(name: string): name is NativeId {
+  const [, language, line] = /^(go|rust)1\.([1-9]\d{0,2})$/.exec(name) ?? []
+  return line !== undefined && Number(line) >= (language === 'go' ? oldestNative.go : oldestNative.rust)
+}
 
 /** One interpreter found or installed on a node: exactly what a Version is pinned to. */
 export interface RuntimeBuild {

@@ -1,5 +1,5 @@
 import { parseDigest, type Digest } from '../domain/artifact.ts'
-import { bundleName, familyOf, runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
+import { bundleName, familyOf, runtimeIdOf, type RuntimeBuild } from '../domain/runtime.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
@@ -128,9 +128,9 @@ function readRuntime(value: unknown): RuntimeBuild | null {
     const field = fields.get(name)
     return typeof field === 'string' ? field : ''
   }
-  const id = runtimeIds.find((each) => each === fields.get('id'))
+  const id = runtimeIdOf(text('id'))
   const digest = parseDigest(text('digest'))
-  if (id === undefined || digest === undefined) return null
+  if (id === null || digest === undefined) return null
   const family = familyOf(id)
   const isBridged = family === 'provided'
   const [version, executable, prefix] = [text('version'), text('executable'), text('prefix')]

@@ -37,9 +37,54 @@ test('resolve: a known runtime that is missing names the command and what is the
     code: 'invalid',
     field: 'runtime',
     message:
-      'Runtime "node22" is not installed on this node. Install it with `hearth runtime install node22`. Installed: node26, node20.',
+      'Runtime "node22" is not installed on this node. Install it with `hearth runtime install node22`, or take "node20". Installed: node26, node20.',
   })
-  assert.throws(() => catalog.resolve('python3.12'), /package, pyenv or uv/)
+  assert.throws(
+    () => catalog.resolve('python3.12'),
+    /\(package, pyenv or uv\) and start Hearth again, or take "python3\.13"/,
+  )
+})
+
+const digest9 = `sha256:${'9'.repeat(64)}` as const
+const provided = {
+  ...build('provided', '1'),
+  family: 'provided',
+  digest: digest9,
+  image: digest9,
+  isBridged: true,
+} as const
+const all = runtimeCatalog([...builds, provided])
+
+test('resolve: names that have ended, are too old, or of no language here say what to take', () => {
+  for (const [name, words] of [
+    ['nodejs16.x', ': node18 to node26 are known. The nearest here is "node20".'],
+    ['nodejs30.x', ': node18 to node26 are known. The nearest here is "node26".'],
+    ['python3.8', ': python3.11 to python3.13 are known. The nearest here is "python3.11".'],
+    ['python2.7', ': python3.11 to python3.13 are known. The nearest here is "python3.11".'],
+    ['go1.x', ': it has ended on AWS. Take "go" for a source, or "provided.al2023" for a program that is built.'],
+    ['go1.19', ': go1.21 is the oldest that is known. Take it, or "go" for the newest of this machine.'],
+    ['rust1.60', ': rust1.75 is the oldest that is known. Take it, or "rust" for the newest of this machine.'],
+    [
+      'java21',
+      ': Hearth has none of its own for this language. Take "provided.al2023" with a bootstrap, or "http" with a server, that brings its own.',
+    ],
+    ['provided.al2032', '. Did you mean "provided.al2023"?'],
+    [
+      'golang',
+      '. Here are node, python, provided, node26, node20, python3.13, python3.11, provided.al2, provided.al2023, http, go, rust.',
+    ],
+    ['rst', '. Did you mean "rust"?'],
+  ] as const)
+    assert.throws(() => all.resolve(name), {
+      code: 'invalid',
+      field: 'runtime',
+      message: `Unknown runtime "${name}"${words}`,
+    })
+})
+
+test('resolve: lines of Go and Rust that are in no list yet are taken by their names', () => {
+  for (const name of ['go', 'rust', 'go1.22', 'go1.99', 'rust1.75', 'rust1.120'])
+    assert.equal(all.resolve(name).id, name)
 })
 
 test('resolve: an unknown name gets the nearest that works', () => {
@@ -87,11 +132,8 @@ test('discoverRuntimes: runs what it finds, believes nothing else, and remembers
 })
 
 test('resolve: provided and http are one environment under several names; other contracts run an interpreter through the bridge', () => {
-  const digest = `sha256:${'9'.repeat(64)}` as const
-  const provided = { ...build('provided', '1'), family: 'provided', digest, image: digest, isBridged: true } as const
-  const all = runtimeCatalog([...builds, provided])
   for (const name of ['provided', 'provided.al2', 'provided.al2023', 'http'])
-    assert.deepEqual([all.resolve(name).id, all.resolve(name).digest], [name, digest])
+    assert.deepEqual([all.resolve(name).id, all.resolve(name).digest], [name, digest9])
   const plain = all.resolve('node26')
   const bridged = all.resolve('node26', 'http')
   assert.deepEqual([plain.isBridged, bridged.isBridged, bridged.image], [false, true, plain.digest])

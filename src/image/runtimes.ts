@@ -1,8 +1,9 @@
 import type { Digest } from '../domain/artifact.ts'
 import { AppError } from '../domain/error.ts'
-import { defaultContract, isProvided, runtimeFamilies, runtimeIds } from '../domain/runtime.ts'
+import { defaultContract, isProvided, runtimeFamilies, runtimeIdOf } from '../domain/runtime.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { RuntimeCandidate } from './runtime-candidates.ts'
+import { ownName, refusalOf } from './runtime-names.ts'
 import { probeRuntime, type ProbedRuntime } from './runtime-probe.ts'
 import { createHash } from 'node:crypto'
 import { readdir, readFile, realpath, rename, stat, writeFile } from 'node:fs/promises'
@@ -90,50 +91,15 @@ async function providedBuild(shimFolder: string): Promise<RuntimeBuild | null> {
 }
 
 function resolve(name: string, list: readonly RuntimeBuild[]): RuntimeBuild {
-  const wanted = name.replace(/^nodejs(\d+)\.x$/, 'node$1')
+  const wanted = ownName(name)
   const build = list.find(({ id, family }) => id === wanted || family === wanted)
   if (build !== undefined) return build
-  const id = runtimeIds.find((known) => known === wanted)
+  const id = runtimeIdOf(wanted)
   const provided = list.find(({ family }) => family === 'provided')
   // One environment under several names, AWS's among them.
-  if (id !== undefined && isProvided(id) && provided !== undefined) return { ...provided, id }
-  const allowed = [...runtimeFamilies, ...list.map(({ id }) => id)].join(', ')
-  const isKnown = [...runtimeFamilies, ...runtimeIds].some((id) => id === wanted)
-  const message = isKnown ? notInstalled(wanted, list) : unknown(name, list)
-  throw new AppError('invalid', message, { field: 'runtime', value: name, allowed })
-}
-
-function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
-  if (isProvided(id)) return `Runtime "${id}" needs the sandbox program, which is not built here: run "npm run setup".`
-  const family = id.startsWith('node') ? 'node' : 'python'
-  const near = list.filter((build) => build.family === family).map((build) => build.id)
-  const instead = near.length === 0 ? '' : ` Installed: ${near.join(', ')}.`
-  const how =
-    family === 'node'
-      ? `Install it with \`hearth runtime install ${id}\`.`
-      : `Install ${id} on this machine (package, pyenv or uv) and start Hearth again.`
-  return `Runtime "${id}" is not installed on this node. ${how}${instead}`
-}
-
-function unknown(name: string, list: readonly RuntimeBuild[]): string {
-  const names = [...runtimeFamilies, ...list.map(({ id }) => id)]
-  const [nearest = ''] = names.toSorted((a, b) => distance(name, a) - distance(name, b))
-  const isClose = distance(name, nearest) <= Math.max(2, Math.floor(name.length / 3))
-  return `Unknown runtime "${name}". ${isClose ? `Did you mean "${nearest}"?` : `Here are ${names.join(', ')}.`}`
-}
-
-/** Levenshtein. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, n) => n)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
+  if (id !== null && isProvided(id) && provided !== undefined) return { ...provided, id }
+  const allowed = [...runtimeFamilies, ...list.map((each) => each.id)].join(', ')
+  throw new AppError('invalid', refusalOf(name, list), { field: 'runtime', value: name, allowed })
 }
 
 async function buildOf(probed: ProbedRuntime, shimDigest: string): Promise<RuntimeBuild> {

@@ -1,0 +1,88 @@
+import {
+  isProvided,
+  oldestNative,
+  runtimeFamilies,
+  runtimeIdOf,
+  runtimeIds,
+  type RuntimeBuild,
+} from '../domain/runtime.ts'
+
+/* What a user calls a runtime, and what to say where the name means none. */
+
+/** AWS's `nodejs24.x` in Hearth's words; every other name as it is. */
+export function ownName(name: string): string {
+  return name.replace(/^nodejs(\d+)(\.x)?$/, 'node$1')
+}
+
+/** Why `name` means nothing on a node that has `list`: what to do about it, and the nearest name that works. */
+export function refusalOf(name: string, list: readonly RuntimeBuild[]): string {
+  const wanted = ownName(name)
+  const isKnown = runtimeIdOf(wanted) !== null || runtimeFamilies.some((family) => family === wanted)
+  return isKnown ? notInstalled(wanted, list) : `Unknown runtime "${name}"${hint(wanted, list)}`
+}
+
+function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
+  if (isProvided(id)) return `Runtime "${id}" needs the sandbox program, which is not built here: run "npm run setup".`
+  const family = id.startsWith('node') ? 'node' : 'python'
+  const near = list.filter((build) => build.family === family).map((build) => build.id)
+  const how =
+    family === 'node'
+      ? `Install it with \`hearth runtime install ${id}\``
+      : `Install ${id} on this machine (package, pyenv or uv) and start Hearth again`
+  const instead = near.length === 0 ? '' : `, or take "${nearestNumber(id, near)}". Installed: ${near.join(', ')}`
+  return `Runtime "${id}" is not installed on this node. ${how}${instead}.`
+}
+
+/** The end of "Unknown runtime X", from its first punctuation on. */
+function hint(name: string, list: readonly RuntimeBuild[]): string {
+  const [, language] = /^(node|python|go|rust)\d/.exec(name) ?? []
+  if (name === 'go1.x')
+    return ': it has ended on AWS. Take "go" for a source, or "provided.al2023" for a program that is built.'
+  if (language === 'go' || language === 'rust') {
+    const oldest = `${language}1.${oldestNative[language]}`
+    return `: ${oldest} is the oldest that is known. Take it, or "${language}" for the newest of this machine.`
+  }
+  if (language !== undefined) {
+    const known = runtimeIds.filter((id) => id.startsWith(language))
+    const here = list.map(({ id }) => id).filter((id) => id.startsWith(language))
+    const instead = here.length === 0 ? '' : ` The nearest here is "${nearestNumber(name, here)}".`
+    return `: ${known[0]} to ${known.at(-1)} are known.${instead}`
+  }
+  if (/^(java|dotnet|ruby|php)/.test(name))
+    return ': Hearth has none of its own for this language. Take "provided.al2023" with a bootstrap, or "http" with a server, that brings its own.'
+  return nearestText(name, list)
+}
+
+function nearestText(name: string, list: readonly RuntimeBuild[]): string {
+  const hasProvided = list.some(({ family }) => family === 'provided')
+  const others = hasProvided ? runtimeIds.filter((id) => isProvided(id) && !/\d\./.test(id)) : []
+  const names = [...new Set([...runtimeFamilies, ...list.map(({ id }) => id), ...others])]
+  const [nearest = ''] = names.toSorted((a, b) => distance(name, a) - distance(name, b))
+  const isClose = distance(name, nearest) <= Math.max(2, Math.floor(name.length / 3))
+  return isClose ? `. Did you mean "${nearest}"?` : `. Here are ${names.join(', ')}.`
+}
+
+/** Of `ids` of one family the one whose version is nearest; of two that are equally far the newer. */
+function nearestNumber(name: string, ids: readonly string[]): string {
+  const number = (id: string): number => {
+    const [major = 0, minor = 0] = (/\d+(\.\d+)?/.exec(id)?.[0] ?? '').split('.').map(Number)
+    return major * 1_000 + minor
+  }
+  const wanted = number(name)
+  const far = (id: string): number => Math.abs(number(id) - wanted) - (number(id) > wanted ? 0.5 : 0)
+  return ids.toSorted((a, b) => far(a) - far(b))[0] ?? ''
+}
+
+/** Levenshtein. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, n) => n)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
