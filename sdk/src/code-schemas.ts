@@ -3,7 +3,7 @@ import { digest } from './digest.ts'
 
 /* Shapes of where code comes from. */
 
-/** One of `artifact`, `s3` and `https`; the platform says which fields go together. */
+/** One of `artifact`, `s3`, `https` and `image`; the platform says which fields go together. */
 export const codeSource = z
   .strictObject({
     artifact: digest.optional().describe('Uploaded before by `PUT /v1/artifacts/{sha256}`.'),
@@ -12,6 +12,10 @@ export const codeSource = z
       .optional()
       .describe('`s3://BUCKET/KEY[?versionId=ID]`: built-in storage, or the S3 endpoint that is set.'),
     https: z.string().optional().describe('Address of a zip; needs `sha256`.'),
+    image: z
+      .string()
+      .optional()
+      .describe('`[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]`, an image in a registry; with runtime `image`.'),
     sha256: z.string().optional().describe('Hex digest that the bytes must have; with `s3` or `https`.'),
     endpoint: z
       .string()
@@ -21,14 +25,16 @@ export const codeSource = z
     secret: z
       .string()
       .optional()
-      .describe('With `s3`: name of a secret that holds `accessKeyId:secretAccessKey[:sessionToken]`.'),
+      .describe(
+        'Name of a secret; with `s3` it holds `accessKeyId:secretAccessKey[:sessionToken]`, with `image` `user:password`.',
+      ),
   })
   .meta({ id: 'CodeSource' })
 
 export const codeOrigin = z
   .object({
-    kind: z.enum(['storage', 's3', 'https']),
-    source: z.string(),
+    kind: z.enum(['storage', 's3', 'https', 'registry']),
+    source: z.string().describe('Of an image: in full, with the digest of its manifest.'),
     endpoint: z.string().nullable(),
     etag: z.string().nullable(),
     versionId: z.string().nullable(),

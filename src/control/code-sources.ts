@@ -1,6 +1,8 @@
-import type { Artifact, Digest } from '../domain/artifact.ts'
+import { parseDigest, type Artifact, type Digest } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { CodeOrigin, CodeSource, OriginAddress, Origins, S3Credentials } from '../domain/code-source.ts'
+import type { Arch } from '../domain/function.ts'
+import { imageText, parseImageReference } from '../domain/image-reference.ts'
 import type { Caller } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
@@ -23,10 +25,16 @@ interface SourceParts {
   readonly vault: Vault
   readonly blobs: Blobs
   readonly origins: Origins
+  /** What images are wanted for. */
+  readonly arch: Arch
   readonly clock: Clock
   readonly logger: Logger
 }
 
+/** What the bytes are to be: archives of code, or container images, which may be larger. */
+export type SourceKind = 'code' | 'image'
+
+type ImageSource = Extract<CodeSource, { image: string }>
 type S3Source = Extract<CodeSource, { s3: string }>
 
 /** Turns the source of a deploy into bytes under a digest: fetched by the platform, once for all who ask for the same at the same time. */
@@ -40,23 +48,39 @@ export class CodeSources {
 
   /** Does `work` with the code, whose bytes stay meanwhile: until a row names them. Throws invalid (naming the field of the source),
    *  forbidden (`storage:read` is missing), not_found (built-in storage), conflict (it changed while it was read), capacity (origin or disk). */
-  async using<T>(caller: Caller, source: CodeSource, work: (code: PinnedCode) => Promise<T>): Promise<T> {
-    const code = await this.#pin(caller, source)
+  async using<T>(
+    caller: Caller,
+    { source, kind }: { source: CodeSource; kind: SourceKind },
+    work: (code: PinnedCode) => Promise<T>,
+  ): Promise<T> {
+    const code = await this.#pin(caller, source, kind)
     return this.#parts.blobs.holding([code.digest], async () => work(code))
   }
 
-  async #pin(caller: Caller, source: CodeSource): Promise<PinnedCode> {
+  async #pin(caller: Caller, source: CodeSource, kind: SourceKind): Promise<PinnedCode> {
     if ('artifact' in source) return { digest: source.artifact, origin: null }
+    const bytesMax = kind === 'image' ? limits.image.bytesMax : limits.archive.bytesMax
+    if ('image' in source) {
+      if (kind !== 'image')
+        throw invalid('code.image', source.image, 'left out, unless it is a function with runtime "image"')
+      const address = await this.#imageAddress(caller, source)
+      return this.#fetch(address, { caller, sha256: null, secret: source.secret ?? null, bytesMax })
+    }
     const sha256 = source.sha256 === undefined ? null : parseHex(source.sha256)
-    if ('https' in source) return this.#fetch(parseHttps(source.https), { caller, sha256, secret: null })
+    if ('https' in source) return this.#fetch(parseHttps(source.https), { caller, sha256, secret: null, bytesMax })
     const { s3 } = this.#parts.origins
-    if (source.endpoint === undefined && s3.endpoint === null) return this.#fromStorage(caller, source, sha256)
+    if (source.endpoint === undefined && s3.endpoint === null)
+      return this.#fromStorage(caller, source, { sha256, bytesMax })
     const secret = source.secret ?? (source.endpoint === undefined ? s3.secret : null)
     const address = await this.#s3Address(caller, source, secret)
-    return this.#fetch(address, { caller, sha256, secret })
+    return this.#fetch(address, { caller, sha256, secret, bytesMax })
   }
 
-  async #fromStorage(caller: Caller, source: S3Source, sha256: Digest | null): Promise<PinnedCode> {
+  async #fromStorage(
+    caller: Caller,
+    source: S3Source,
+    { sha256, bytesMax }: { sha256: Digest | null; bytesMax: number },
+  ): Promise<PinnedCode> {
     for (const field of ['region', 'secret'] as const)
       if (source[field] !== undefined)
         throw invalid(
@@ -66,7 +90,6 @@ export class CodeSources {
         )
     const object = await findObject(this.#parts.store, caller, parseS3Url(source.s3, 'code.s3'))
     const { digest, bytes, etag, versionId } = object
-    const { bytesMax } = limits.archive
     if (bytes > bytesMax)
       throw invalid('code.s3', `${source.s3} (${bytes} bytes)`, `an object of at most ${bytesMax} bytes`)
     if (sha256 !== null && sha256 !== digest)
@@ -94,50 +117,78 @@ export class CodeSources {
     }
   }
 
-  async #credentials({ project }: Caller, secret: string): Promise<S3Credentials> {
+  async #imageAddress(caller: Caller, { image, secret }: ImageSource): Promise<OriginAddress> {
+    const reference = parseImageReference(image, 'code.image')
+    const { arch } = this.#parts
+    const address = { kind: 'registry', source: imageText(reference), reference, arch } as const
+    if (secret === undefined) return { ...address, credentials: null }
+    // Passwords may hold colons: tokens of clouds do.
+    const [, user, password] = /^([^:]+):(.+)$/s.exec((await this.#secretValue(caller, secret)).trim()) ?? []
+    if (user === undefined || password === undefined)
+      throw invalid('code.secret', secret, 'a secret that holds user:password')
+    return { ...address, credentials: { user, password } }
+  }
+
+  async #secretValue({ project }: Caller, secret: string): Promise<string> {
     const sealed = (await this.#parts.store.secrets.sealed(project, [secret])).get(secret)
     if (sealed === undefined)
       throw invalid('code.secret', secret, 'the name of a secret of this project; make it with "hearth secret set"')
-    const [accessKeyId = '', secretAccessKey = '', ...token] = this.#parts.vault
-      .open(project, secret, sealed)
-      .trim()
-      .split(':')
+    return this.#parts.vault.open(project, secret, sealed)
+  }
+
+  async #credentials(caller: Caller, secret: string): Promise<S3Credentials> {
+    const value = await this.#secretValue(caller, secret)
+    const [accessKeyId = '', secretAccessKey = '', ...token] = value.trim().split(':')
     if (accessKeyId === '' || secretAccessKey === '')
       throw invalid('code.secret', secret, 'a secret that holds accessKeyId:secretAccessKey[:sessionToken]')
     return { accessKeyId, secretAccessKey, ...(token.length > 0 && { sessionToken: token.join(':') }) }
   }
 
-  async #fetch(
-    address: OriginAddress,
-    { caller, sha256, secret }: { caller: Caller; sha256: Digest | null; secret: string | null },
-  ): Promise<PinnedCode> {
+  async #fetch(address: OriginAddress, wanted: Wanted): Promise<PinnedCode> {
+    const { caller, secret, sha256, bytesMax } = wanted
     const { credentials: _credentials, ...what } = { credentials: null, ...address }
-    const key = JSON.stringify([caller.project, what, secret, sha256])
-    return this.#fetching.run(key, async () => this.#fetchOnce(address, sha256))
+    const key = JSON.stringify([caller.project, what, secret, sha256, bytesMax])
+    return this.#fetching.run(key, async () => this.#fetchOnce(address, wanted))
   }
 
-  async #fetchOnce(address: OriginAddress, sha256: Digest | null): Promise<PinnedCode> {
+  async #fetchOnce(address: OriginAddress, { caller, sha256, bytesMax }: Wanted): Promise<PinnedCode> {
     const { blobs, origins, clock, logger } = this.#parts
     const startedMs = clock.monotonicMs()
     const { content, bytes, etag, versionId } = await origins.open(address)
+    const { kind, source } = pinnedSource(address, etag)
+    const endpoint = address.kind === 's3' ? address.endpoint : null
+    const found = { kind, source, endpoint, etag, versionId }
     try {
-      const options = { ...(bytes !== null && { bytesExpected: bytes }), ...(sha256 !== null && { expect: sha256 }) }
-      const { digest, bytes: received } = await blobs.put(content, options, async (artifact): Promise<Artifact> => {
+      const expected = { ...(bytes !== null && { bytesExpected: bytes }), ...(sha256 !== null && { expect: sha256 }) }
+      const use = async (artifact: Artifact): Promise<Artifact> => {
         // All who wait for this flight come to hold it only when it has landed.
         blobs.uploaded(artifact.digest)
         return artifact
-      })
-      const { kind, source } = address
-      const fetchMs = clock.monotonicMs() - startedMs
-      logger.info('code.fetch.done', { source, digest, bytes: received, fetchMs })
-      const endpoint = address.kind === 's3' ? address.endpoint : null
-      return { digest, origin: { kind, source, endpoint, etag, versionId, fetchedAt: clock.nowMs() } }
+      }
+      const { digest, bytes: received } = await blobs.put(content, { ...expected, bytesMax }, use)
+      logger.info('code.fetch.done', { source, digest, bytes: received, fetchMs: clock.monotonicMs() - startedMs })
+      return { digest, origin: { ...found, fetchedAt: clock.nowMs() } }
     } catch (error) {
       throw sha256 === null ? error : explainDigest(error, { source: address.source, sha256 })
     } finally {
       content.destroy()
     }
   }
+}
+
+interface Wanted {
+  readonly caller: Caller
+  /** Of the credentials; null = none, or the platform's own. */
+  readonly secret: string | null
+  readonly sha256: Digest | null
+  readonly bytesMax: number
+}
+
+/** As views show it: an image by the manifest that its tag meant. */
+function pinnedSource(address: OriginAddress, etag: string | null): Pick<CodeOrigin, 'kind' | 'source'> {
+  const { kind, source } = address
+  if (kind !== 'registry') return { kind, source }
+  return { kind, source: imageText({ ...address.reference, digest: parseDigest(etag ?? '') ?? null }) }
 }
 
 /** Bytes of another digest were not uploaded: they are what the source has. */

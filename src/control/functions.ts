@@ -13,7 +13,7 @@ import { Turns } from '../domain/turns.ts'
 import type { Admission } from './admission.ts'
 import type { Blobs } from './blobs.ts'
 import { summaryOf, withDraft } from './draft.ts'
-import type { CodeSources, PinnedCode } from './code-sources.ts'
+import type { CodeSources, PinnedCode, SourceKind } from './code-sources.ts'
 import { parseConfig, type ConfigContext } from './function-config.ts'
 import { activeBefore, forgetLeft, forgetUnnamed } from './kept-files.ts'
 import type { Preparations } from './preparations.ts'
@@ -80,7 +80,7 @@ export class Functions {
     // Before anything is fetched, and outside the turn: it may take minutes, and a delete or a rollback is not to wait for it.
     await this.#refuseTaken(caller.project, name)
     const config = parseConfig(input, null, await this.#context(caller, input.isolation))
-    return this.#options.sources.using(caller, code, async (pinned) =>
+    return this.#options.sources.using(caller, { source: code, kind: kindOf(config) }, async (pinned) =>
       this.#inTurn(caller.project, name, async () =>
         this.#createPinned(caller, { name, config, code: pinned }, options),
       ),
@@ -127,8 +127,8 @@ export class Functions {
         this.#updatePinned(caller, { name, input, code: null }, options),
       )
     // As in create: what can be refused at once is, and the rest of the function waits for nobody's origin.
-    await this.#merged(caller, input, await this.#newest(await this.#current(caller.project, name)))
-    return this.#options.sources.using(caller, code, async (pinned) =>
+    const config = await this.#merged(caller, input, await this.#newest(await this.#current(caller.project, name)))
+    return this.#options.sources.using(caller, { source: code, kind: kindOf(config) }, async (pinned) =>
       this.#inTurn(caller.project, name, async () =>
         this.#updatePinned(caller, { name, input, code: pinned }, options),
       ),
@@ -306,4 +306,8 @@ export class Functions {
   async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {
     return this.#turns.run(`${project}/${name}`, work)
   }
+}
+
+function kindOf({ runtime }: FunctionConfig): SourceKind {
+  return runtime === 'image' ? 'image' : 'code'
 }

@@ -31,7 +31,7 @@ export function layersApi({ store, artifacts, blobs, sources }: LayerParts): Con
       const unknown = runtimes.find((runtime) => runtimeIdOf(runtime) === null && !isFamily(runtime))
       if (unknown !== undefined)
         throw invalid('runtimes', unknown, `one of ${[...runtimeIds, ...runtimeFamilies].join(', ')}`)
-      return sources.using(caller, code, async ({ digest, origin }) => {
+      return sources.using(caller, { source: code, kind: 'code' }, async ({ digest, origin }) => {
         const stored = await artifacts.stat(digest)
         if (stored === null)
           throw invalid('code.artifact', digest, 'a digest uploaded before by PUT /v1/artifacts/{sha256}')

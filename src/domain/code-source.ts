@@ -1,7 +1,9 @@
 import type { Digest } from './artifact.ts'
+import type { Arch } from './function.ts'
+import type { ImageReference } from './image-reference.ts'
 import type { Readable } from 'node:stream'
 
-/** Where the code of a new Version is: bytes already uploaded, an object of a bucket, or a file on the web. */
+/** Where the code of a new Version is: bytes already uploaded, an object of a bucket, a file on the web, or an image in a registry. */
 export type CodeSource =
   | { readonly artifact: Digest }
   | {
@@ -16,14 +18,21 @@ export type CodeSource =
       readonly sha256?: string
     }
   | { readonly https: string; readonly sha256: string }
+  | {
+      /** `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]`, as docker has it. */
+      readonly image: string
+      /** Secret of the project that holds `user:password`. */
+      readonly secret?: string
+    }
 
 /** Where the code of a Version came from, as it was then: nothing is looked up there again. */
 export interface CodeOrigin {
-  /** `storage`: the platform's own buckets. */
-  readonly kind: 'storage' | 's3' | 'https'
-  /** Without what could be a credential: an https address loses its query. */
+  /** `storage`: the platform's own buckets; `registry`: an image. */
+  readonly kind: 'storage' | 's3' | 'https' | 'registry'
+  /** Without what could be a credential: an https address loses its query. Of an image: in full, with the digest of its manifest. */
   readonly source: string
   readonly endpoint: string | null
+  /** Of an image: the digest of its manifest. */
   readonly etag: string | null
   readonly versionId: string | null
   readonly fetchedAt: number
@@ -33,6 +42,11 @@ export interface S3Credentials {
   readonly accessKeyId: string
   readonly secretAccessKey: string
   readonly sessionToken?: string
+}
+
+export interface RegistryCredentials {
+  readonly user: string
+  readonly password: string
 }
 
 /** What to fetch, parsed. */
@@ -52,6 +66,14 @@ export type OriginAddress =
       readonly isForeign: boolean
     }
   | { readonly kind: 'https'; readonly source: string; readonly url: string }
+  | {
+      readonly kind: 'registry'
+      readonly source: string
+      readonly reference: ImageReference
+      /** What an image of several platforms is wanted for. */
+      readonly arch: Arch
+      readonly credentials: RegistryCredentials | null
+    }
 
 /** Content on its way. `content` fails with the AppErrors that `open` throws. */
 export interface OriginContent {

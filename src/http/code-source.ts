@@ -7,6 +7,7 @@ export interface CodeSourceBody {
   readonly artifact?: string | undefined
   readonly s3?: string | undefined
   readonly https?: string | undefined
+  readonly image?: string | undefined
   readonly sha256?: string | undefined
   readonly endpoint?: string | undefined
   readonly region?: string | undefined
@@ -18,19 +19,20 @@ const beside = {
   artifact: [],
   s3: ['sha256', 'endpoint', 'region', 'secret'],
   https: ['sha256'],
+  image: ['secret'],
 } as const
 
-/** One of the three kinds. Throws invalid, naming the field that does not go with the others. */
+/** One of the kinds. Throws invalid, naming the field that does not go with the others. */
 export function codeSourceOf(body: CodeSourceBody): CodeSource {
-  const kinds = (['artifact', 's3', 'https'] as const).filter((kind) => body[kind] !== undefined)
+  const kinds = (['artifact', 's3', 'https', 'image'] as const).filter((kind) => body[kind] !== undefined)
   const [kind] = kinds
   if (kind === undefined || kinds.length > 1)
-    throw invalid('code', kinds.join(', '), 'exactly one of artifact, s3 and https')
+    throw invalid('code', kinds.join(', '), 'exactly one of artifact, s3, https and image')
   const others: readonly string[] = beside[kind]
   for (const field of ['sha256', 'endpoint', 'region', 'secret'] as const)
     if (body[field] !== undefined && !others.includes(field))
-      throw invalid(`code.${field}`, body[field], `left out with ${kind}`)
-  const { artifact = '', s3 = '', https = '', sha256, endpoint, region, secret } = body
+      throw invalid(`code.${field}`, body[field], leftOut(kind, field))
+  const { artifact = '', s3 = '', https = '', image = '', sha256, endpoint, region, secret } = body
   if (kind === 'artifact') return { artifact: artifactOf(artifact) }
   if (kind === 's3')
     return {
@@ -40,8 +42,14 @@ export function codeSourceOf(body: CodeSourceBody): CodeSource {
       ...(region !== undefined && { region }),
       ...(secret !== undefined && { secret }),
     }
+  if (kind === 'image') return { image, ...(secret !== undefined && { secret }) }
   if (sha256 === undefined) throw invalid('code.sha256', undefined, 'the hex SHA-256 of what the address serves')
   return { https, sha256 }
+}
+
+function leftOut(kind: string, field: string): string {
+  if (kind === 'image' && field === 'sha256') return 'left out with image: pin it as REPOSITORY@sha256:DIGEST'
+  return `left out with ${kind}`
 }
 
 export function artifactOf(text: string): Digest {

@@ -185,6 +185,7 @@ function configFlags(): Flags {
   const entries = Object.entries(configKeys).map(([name, key]: [string, ConfigKey]): [string, Flags[string]] => {
     const about = `${key.about.slice(0, 1).toLowerCase()}${key.about.slice(1).replace(/\.$/, '')}${defaultNote(key)}`
     if (key.type === 'boolean') return [flagOf(name), { type: 'boolean', about }]
+    if (key.type === 'list') return [flagOf(name), { type: 'list', value: key.value, about }]
     const value = key.type === 'integer' ? 'N' : key.type === 'choice' ? key.allowed.join('|') : key.value
     return [flagOf(name), { type: 'text', value, about, ...(key.type === 'path' && { completes: 'file' as const }) }]
   })
@@ -193,7 +194,7 @@ function configFlags(): Flags {
 
 function defaultNote(key: ConfigKey): string {
   const text = 'defaultText' in key ? key.defaultText : undefined
-  const shown = text ?? String(key.default)
+  const shown = text ?? key.default.toString()
   return key.type === 'boolean' || shown === ''
     ? ''
     : ` (default: ${shown}${key.type === 'integer' ? ` ${key.unit}` : ''})`

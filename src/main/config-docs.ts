@@ -28,18 +28,25 @@ export function sampleFile(): string {
     .filter(([, key]: [string, ConfigKey]) => key.isPerStart !== true)
     .map(([name, key]: [string, ConfigKey]) => {
       const unit = unitOf(key)
-      return `# ${key.about}${unit === '' ? '' : ` (${unit})`}\n# ${name}: ${String(key.default) === '' ? "''" : String(key.default)}\n`
+      return `# ${key.about}${unit === '' ? '' : ` (${unit})`}\n# ${name}: ${sampleOf(key)}\n`
     })
     .join('\n')
 }
 
+function sampleOf({ type, default: value }: ConfigKey): string {
+  if (type === 'list') return '[]'
+  return value === '' ? "''" : String(value)
+}
+
 function defaultOf(key: ConfigKey): string {
   if ('defaultText' in key && key.defaultText !== undefined) return key.defaultText.replaceAll(/<|>/g, '`')
-  return String(key.default) === '' ? 'none' : `\`${String(key.default)}\``
+  const text = key.default.toString()
+  return text === '' ? 'none' : `\`${text}\``
 }
 
 function unitOf(key: ConfigKey): string {
   if (key.type === 'integer') return `${key.unit}, ${key.min}-${key.max}`
   if (key.type === 'choice') return key.allowed.join(', ')
+  if (key.type === 'list') return `list of ${key.value}, with commas in the environment`
   return key.type === 'boolean' ? 'true, false' : ''
 }

@@ -18,6 +18,8 @@ export type ConfigKey = {
     }
   | { readonly type: 'boolean'; readonly default: boolean }
   | { readonly type: 'choice'; readonly default: string; readonly allowed: readonly string[] }
+  /** The flag may be given several times; in the environment, commas between. */
+  | { readonly type: 'list'; readonly default: readonly string[]; readonly value: string }
   | { readonly type: 'text'; readonly default: string; readonly value: string; readonly defaultText?: string }
   /** Relative paths are taken from the current folder; in hearth.yaml, from the file's own. Empty = not set. */
   | { readonly type: 'path'; readonly default: string; readonly value: string; readonly defaultText?: string }
@@ -204,7 +206,14 @@ export const configKeys = {
     type: 'boolean',
     default: false,
     about:
-      'Fetch code that callers name by https, or from an S3 endpoint of theirs, from private, loopback and link-local addresses too.',
+      'Fetch code and images that callers name by https, or from an S3 endpoint of theirs, from private, loopback and link-local addresses too.',
+  },
+  insecureRegistry: {
+    type: 'list',
+    value: 'HOST:PORT',
+    default: [],
+    about:
+      'Registry of images that is asked by plain http, wherever it is: credentials and images then cross the network readable.',
   },
   sourceRetryMs: {
     type: 'integer',

@@ -9,9 +9,11 @@ type ValueOf<K extends ConfigKey> = K extends { type: 'integer' }
   ? number
   : K extends { type: 'boolean' }
     ? boolean
-    : K extends { type: 'choice'; allowed: readonly (infer A)[] }
-      ? A
-      : string
+    : K extends { type: 'list' }
+      ? readonly string[]
+      : K extends { type: 'choice'; allowed: readonly (infer A)[] }
+        ? A
+        : string
 
 /** Every setting, parsed, checked and frozen; paths are absolute, '' where not set. */
 export type Config = { readonly [N in ConfigName]: ValueOf<(typeof configKeys)[N]> }
@@ -42,7 +44,7 @@ export function readConfig({ flags, env, cwd, file }: ConfigSources): Config {
     const key: ConfigKey = configKeys[name]
     const flag = flags[flagOf(name)]
     const variable = env[envOf(name)]
-    if (flag !== undefined && flag !== false) values[name] = check(`--${flagOf(name)}`, key, { value: flag, base: cwd })
+    if (isGiven(flag)) values[name] = check(`--${flagOf(name)}`, key, { value: flag, base: cwd })
     else if (variable !== undefined) values[name] = check(envOf(name), key, { value: variable, base: cwd })
     else if (name in fromFile.values)
       values[name] = check(`${name} in ${fromFile.file}`, key, {
@@ -52,6 +54,11 @@ export function readConfig({ flags, env, cwd, file }: ConfigSources): Config {
     else values[name] = check(name, key, { value: key.default, base: cwd })
   }
   return Object.freeze(checkTogether(values as Config))
+}
+
+/** A list flag that was not given is empty. */
+function isGiven(flag: unknown): boolean {
+  return flag !== undefined && flag !== false && !(Array.isArray(flag) && flag.length === 0)
 }
 
 function readFile(file: string, isNamed: boolean): { file: string; values: Readonly<Record<string, unknown>> } {
@@ -104,6 +111,11 @@ function check(origin: string, key: ConfigKey, { value, base }: { value: unknown
     case 'choice':
       if (typeof value === 'string' && key.allowed.includes(value)) return value
       throw invalid(origin, value, `one of ${key.allowed.join(', ')}`)
+    case 'list': {
+      const list: unknown = typeof value === 'string' ? value.split(',').filter((item) => item !== '') : value
+      if (Array.isArray(list) && list.every((item) => typeof item === 'string' && item !== '')) return list
+      throw invalid(origin, value, 'a list of texts')
+    }
     case 'text':
       if (typeof value === 'string' && (value !== '' || key.default === '')) return value
       throw invalid(origin, value, 'a text')

@@ -1,17 +1,20 @@
 import { invalid } from '../domain/error.ts'
+import { parseImageReference } from '../domain/image-reference.ts'
 import type { OriginsOptions } from '../origin/origins.ts'
 import type { Config } from './config.ts'
 
 type Settings = Pick<
   Config,
-  's3Endpoint' | 's3Region' | 's3Secret' | 'multiTenant' | 'allowPrivateSources' | 'sourceRetryMs'
+  's3Endpoint' | 's3Region' | 's3Secret' | 'multiTenant' | 'allowPrivateSources' | 'insecureRegistry' | 'sourceRetryMs'
 >
 
 /** A client waits 300 s for the beginning of an answer, and a deploy has work left after its code is there. */
 const totalMs = 240_000
+/** 2 GiB at 20 Mbit/s; the CLI waits for as long. */
+const imageTotalMs = 900_000
 
 /** Throws invalid. */
-export function originSettings(config: Settings): Pick<OriginsOptions, 's3' | 'allowsPrivate' | 'patience'> {
+export function originSettings(config: Settings): Omit<OriginsOptions, 'clock' | 'logger'> {
   const { s3Endpoint, s3Region, s3Secret, multiTenant, allowPrivateSources, sourceRetryMs } = config
   if (s3Endpoint !== '' && !/^https?:$/.test(URL.parse(s3Endpoint)?.protocol ?? ''))
     throw invalid('s3Endpoint', s3Endpoint, 'the address of an S3 server, e.g. https://s3.example.com')
@@ -23,6 +26,16 @@ export function originSettings(config: Settings): Pick<OriginsOptions, 's3' | 'a
       mustHaveSecret: multiTenant,
     },
     allowsPrivate: allowPrivateSources,
+    insecureRegistries: config.insecureRegistry.map(checkRegistry),
+    imageTotalMs,
     patience: { retryMs: sourceRetryMs, stallMs: Math.max(1_000, Math.min(20_000, sourceRetryMs)), totalMs },
   }
+}
+
+/** Throws invalid. */
+function checkRegistry(text: string): string {
+  const { registry } = parseImageReference(`${text}/x`, 'insecureRegistry')
+  if (registry !== text.toLowerCase())
+    throw invalid('insecureRegistry', text, 'HOST or HOST:PORT, e.g. registry.lan:5000')
+  return registry
 }

@@ -6,10 +6,15 @@ export class Trouble extends Error {
   override readonly name = 'Trouble'
 }
 
+/** What cannot be done, and with what. */
+function failing({ kind, source }: OriginAddress): string {
+  return kind === 'registry' ? `Cannot fetch the image ${source}` : `Cannot fetch the code from ${source}`
+}
+
 /** The origin's own refusal of `address`, in the field the caller wrote it in. */
 export function refuse(address: OriginAddress, problem: string, fix: string): AppError {
-  return new AppError('invalid', `Cannot fetch the code from ${address.source}: ${problem}. ${fix}`, {
-    field: `code.${address.kind}`,
+  return new AppError('invalid', `${failing(address)}: ${problem}. ${fix}`, {
+    field: address.kind === 'registry' ? 'code.image' : `code.${address.kind}`,
     value: address.source,
     allowed: fix,
   })
@@ -18,7 +23,7 @@ export function refuse(address: OriginAddress, problem: string, fix: string): Ap
 export function changedMeanwhile(address: OriginAddress): AppError {
   return new AppError(
     'conflict',
-    `Cannot fetch the code from ${address.source}: it changed while it was read. Deploy again to take what is there now.`,
+    `${failing(address)}: it changed while it was read. Deploy again to take what is there now.`,
     { retryable: true },
   )
 }
@@ -26,7 +31,7 @@ export function changedMeanwhile(address: OriginAddress): AppError {
 export function isDown(address: OriginAddress, problem: string): AppError {
   return new AppError(
     'capacity',
-    `Cannot fetch the code from ${address.source}: ${problem}. Versions that are deployed run on: their code is kept here. Try again later.`,
+    `${failing(address)}: ${problem}. Versions that are deployed run on: their code is kept here. Try again later.`,
     { retryAfterMs: 30_000 },
   )
 }

@@ -133,6 +133,8 @@ async function assemble<A extends Agent>(
   const real = openOrigins({
     s3: { endpoint: null, region: 'us-east-1', secret: null, mustHaveSecret: false },
     allowsPrivate: false,
+    insecureRegistries: [],
+    imageTotalMs: 10_000,
     patience: { retryMs: 1_000, stallMs: 1_000, totalMs: 10_000 },
     ...common,
   })
