@@ -132,3 +132,11 @@ test('CodeSources: more than code may have is refused before it is read', async 
     origins.open = large
   }
 })
+
+test('CodeSources: images are for functions with runtime image; what goes beside them is named', async () => {
+  const image = 'registry.example/team/app:v1'
+  await refused({ image }, 'code.image', /must be left out, unless it is a function with runtime "image"/)
+  const layer = { code: { image }, description: '', runtimes: [] }
+  await assert.rejects(api.control.layers.publish(admin, 'tools', layer), { code: 'invalid', field: 'code.image' })
+  assert.deepEqual(asked, [])
+})

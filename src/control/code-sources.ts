@@ -1,4 +1,4 @@
-import { parseDigest, type Artifact, type Digest } from '../domain/artifact.ts'
+import { parseDigest, type Artifact, type ArtifactStore, type Digest } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { CodeOrigin, CodeSource, OriginAddress, Origins, S3Credentials } from '../domain/code-source.ts'
 import type { Arch } from '../domain/function.ts'
@@ -11,6 +11,7 @@ import { SingleFlight } from '../domain/single-flight.ts'
 import { parseS3Url, s3Url } from '../domain/storage.ts'
 import type { Store } from '../domain/store.ts'
 import type { Blobs } from './blobs.ts'
+import { parseEndpoint, parseHex, parseHttps, parseRegion } from './code-addresses.ts'
 import { findObject } from './storage.ts'
 import type { Vault } from './vault.ts'
 
@@ -24,6 +25,7 @@ interface SourceParts {
   readonly store: Store
   readonly vault: Vault
   readonly blobs: Blobs
+  readonly artifacts: ArtifactStore
   readonly origins: Origins
   /** What images are wanted for. */
   readonly arch: Arch
@@ -34,6 +36,8 @@ interface SourceParts {
 /** What the bytes are to be: archives of code, or container images, which may be larger. */
 export type SourceKind = 'code' | 'image'
 
+const imagesMax = 1_000
+
 type ImageSource = Extract<CodeSource, { image: string }>
 type S3Source = Extract<CodeSource, { s3: string }>
 
@@ -41,6 +45,8 @@ type S3Source = Extract<CodeSource, { s3: string }>
 export class CodeSources {
   readonly #parts: SourceParts
   readonly #fetching = new SingleFlight<PinnedCode>()
+  /** What images of which manifest became, oldest first. By project: who knows a manifest's digest need not have been let to its layers. */
+  readonly #images = new Map<string, Digest>()
 
   constructor(parts: SourceParts) {
     this.#parts = parts
@@ -157,8 +163,11 @@ export class CodeSources {
     const { content, bytes, etag, versionId } = await origins.open(address)
     const { kind, source } = pinnedSource(address, etag)
     const endpoint = address.kind === 's3' ? address.endpoint : null
-    const found = { kind, source, endpoint, etag, versionId }
+    const origin = { kind, source, endpoint, etag, versionId, fetchedAt: clock.nowMs() }
+    const image = kind === 'registry' ? JSON.stringify([caller.project, etag]) : null
     try {
+      const known = await this.#knownImage(image)
+      if (known !== null) return { digest: known, origin }
       const expected = { ...(bytes !== null && { bytesExpected: bytes }), ...(sha256 !== null && { expect: sha256 }) }
       const use = async (artifact: Artifact): Promise<Artifact> => {
         // All who wait for this flight come to hold it only when it has landed.
@@ -167,12 +176,28 @@ export class CodeSources {
       }
       const { digest, bytes: received } = await blobs.put(content, { ...expected, bytesMax }, use)
       logger.info('code.fetch.done', { source, digest, bytes: received, fetchMs: clock.monotonicMs() - startedMs })
-      return { digest, origin: { ...found, fetchedAt: clock.nowMs() } }
+      this.#rememberImage(image, digest)
+      return { digest, origin: { ...origin, fetchedAt: clock.nowMs() } }
     } catch (error) {
       throw sha256 === null ? error : explainDigest(error, { source: address.source, sha256 })
     } finally {
       content.destroy()
     }
+  }
+
+  /** The bytes of an image whose manifest was fetched before, as long as they are here. */
+  async #knownImage(image: string | null): Promise<Digest | null> {
+    const digest = image === null ? undefined : this.#images.get(image)
+    if (digest === undefined) return null
+    this.#parts.blobs.uploaded(digest)
+    return (await this.#parts.artifacts.stat(digest)) === null ? null : digest
+  }
+
+  #rememberImage(image: string | null, digest: Digest): void {
+    if (image === null) return
+    this.#images.set(image, digest)
+    const [oldest] = this.#images.keys()
+    if (this.#images.size > imagesMax && oldest !== undefined) this.#images.delete(oldest)
   }
 }
 
@@ -196,36 +221,4 @@ function explainDigest(error: unknown, { source, sha256 }: { source: string; sha
   if (!(error instanceof AppError) || error.field !== 'digest') return error
   const message = `Cannot take the code from ${source}: its bytes have digest "${String(error.value)}", not "${sha256}". Check the address, or the hash.`
   return new AppError('invalid', message, { field: 'code.sha256', value: error.value, allowed: sha256 })
-}
-
-function parseHex(text: string): Digest {
-  const hex = text.toLowerCase()
-  if (!/^[0-9a-f]{64}$/.test(hex)) throw invalid('code.sha256', text, '64 hex digits')
-  return `sha256:${hex}`
-}
-
-/** The query may be a signature: it goes to the server, and nowhere else. */
-function parseHttps(text: string): OriginAddress {
-  const shown = text.split(/[?#]/)[0]?.slice(0, 300) ?? ''
-  const allowed = 'an https:// address without a user name or password'
-  if (text.length > 4_096 || !URL.canParse(text)) throw invalid('code.https', shown, allowed)
-  const url = new URL(text)
-  if (url.protocol !== 'https:' || url.username !== '' || url.password !== '')
-    throw invalid('code.https', shown.replace(/\/\/[^/@]*@/, '//...@'), allowed)
-  return { kind: 'https', source: `${url.origin}${url.pathname}`, url: url.href }
-}
-
-function parseEndpoint(text: string): string {
-  const allowed = 'the address of an S3 endpoint, e.g. https://s3.example.com'
-  if (text.length > 256 || !URL.canParse(text)) throw invalid('code.endpoint', text.slice(0, 256), allowed)
-  const url = new URL(text)
-  const isPlain = url.username === '' && url.password === '' && url.search === '' && url.hash === ''
-  if (!/^https?:$/.test(url.protocol) || !isPlain)
-    throw invalid('code.endpoint', `${url.origin}${url.pathname}`, allowed)
-  return url.href.replace(/\/$/, '')
-}
-
-function parseRegion(text: string): string {
-  if (!/^[a-z0-9-]{1,64}$/.test(text)) throw invalid('code.region', text, 'a region, e.g. eu-central-1')
-  return text
 }

@@ -7,6 +7,7 @@ import { parse } from 'yaml'
 import { readConfig, type ConfigSources } from './config.ts'
 import { sampleFile } from './config-docs.ts'
 import { configKeys } from './config-keys.ts'
+import { originSettings } from './origin-settings.ts'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-config-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
@@ -46,12 +47,37 @@ test('readConfig: relative paths are taken from where they were written', () => 
   assert.equal(config.readyFile, '/elsewhere/r')
 })
 
+test('readConfig: lists are flags given several times, commas in the environment, lists in the file', () => {
+  const file = yamlFile('insecureRegistry: [a.lan]\n')
+  const read = (flags: readonly string[], variable?: string): readonly string[] => {
+    const env = variable === undefined ? {} : { HEARTH_INSECURE_REGISTRY: variable }
+    return readConfig({ ...nothing, file, flags: { 'insecure-registry': flags }, env }).insecureRegistry
+  }
+  assert.deepEqual(read([]), ['a.lan'])
+  assert.deepEqual(read([], 'b.lan:5000,c.lan'), ['b.lan:5000', 'c.lan'])
+  assert.deepEqual(read(['d.lan', 'e.lan'], 'b.lan'), ['d.lan', 'e.lan'])
+  assert.deepEqual(readConfig(nothing).insecureRegistry, [])
+})
+
+test('originSettings: a registry is HOST or HOST:PORT', () => {
+  const settings = (registry: string): readonly string[] =>
+    originSettings({ ...readConfig(nothing), insecureRegistry: [registry] }).insecureRegistries
+  assert.deepEqual(settings('Registry.lan:5000'), ['registry.lan:5000'])
+  for (const bad of ['http://registry.lan', 'registry', 'registry.lan/team', 'a b.lan', ''])
+    assert.throws(() => settings(bad), /Invalid insecureRegistry ".*": must be HOST or HOST:PORT/, bad)
+})
+
 const refusals: readonly [string, Partial<ConfigSources>, RegExp][] = [
   ['unknown key', { file: yamlFile('prot: 1\n') }, /^Unknown key "prot" in .*: did you mean port\?$/],
   [
     'unknown variable',
     { env: { HEARTH_POOLSIZE: '1' } },
     /^Unknown environment variable HEARTH_POOLSIZE: did you mean HEARTH_POOL_SIZE\?$/,
+  ],
+  [
+    'no list',
+    { file: yamlFile('insecureRegistry: [1]\n') },
+    /^Invalid insecureRegistry in .*: must be a list of texts/,
   ],
   [
     'out of range',

@@ -1,4 +1,4 @@
-import { invalid } from '../domain/error.ts'
+import { AppError, invalid } from '../domain/error.ts'
 import { parseImageReference } from '../domain/image-reference.ts'
 import type { OriginsOptions } from '../origin/origins.ts'
 import type { Config } from './config.ts'
@@ -34,8 +34,11 @@ export function originSettings(config: Settings): Omit<OriginsOptions, 'clock' |
 
 /** Throws invalid. */
 function checkRegistry(text: string): string {
-  const { registry } = parseImageReference(`${text}/x`, 'insecureRegistry')
-  if (registry !== text.toLowerCase())
-    throw invalid('insecureRegistry', text, 'HOST or HOST:PORT, e.g. registry.lan:5000')
-  return registry
+  try {
+    const { registry } = parseImageReference(`${text}/x`, 'insecureRegistry')
+    if (registry === text.toLowerCase()) return registry
+  } catch (cause) {
+    if (!(cause instanceof AppError)) throw cause
+  }
+  throw invalid('insecureRegistry', text, 'HOST or HOST:PORT, e.g. registry.lan:5000')
 }

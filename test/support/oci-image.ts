@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
+import { tarEnd, tarHeader, tarPadding } from '../../src/domain/tar.ts'
+
+/** A blob, and how a manifest names it. */
+export interface Blob {
+  readonly content: Buffer
+  readonly descriptor: { readonly mediaType: string; readonly digest: string; readonly size: number }
+}
+
+export interface TestImage {
+  readonly manifest: Blob
+  readonly config: Blob
+  readonly layers: readonly Blob[]
+}
+
+export const mediaTypes = {
+  manifest: 'application/vnd.oci.image.manifest.v1+json',
+  index: 'application/vnd.oci.image.index.v1+json',
+  config: 'application/vnd.oci.image.config.v1+json',
+  layer: 'application/vnd.oci.image.layer.v1.tar+gzip',
+} as const
+
+export const sha256 = (content: Uint8Array): string => `sha256:${createHash('sha256').update(content).digest('hex')}`
+
+export function blobOf(content: Buffer | object, mediaType: string): Blob {
+  const bytes = Buffer.isBuffer(content) ? content : Buffer.from(JSON.stringify(content))
+  return { content: bytes, descriptor: { mediaType, digest: sha256(bytes), size: bytes.length } }
+}
+
+/** One plain file a name, with mode 0644. */
+export function tarOf(files: Readonly<Record<string, string | Buffer>>): Buffer {
+  const parts = Object.entries(files).flatMap(([name, text]) => {
+    const content = Buffer.from(text)
+    return [tarHeader(name, content.length), content, tarPadding(content.length)]
+  })
+  return Buffer.concat([...parts, tarEnd])
+}
+
+/** An image whose layers are gzipped tars of `layers`; `config` goes over what it would have of itself. */
+export function imageOf(
+  layers: readonly Readonly<Record<string, string | Buffer>>[],
+  { config = {}, architecture = 'amd64' }: { config?: object; architecture?: string } = {},
+): TestImage {
+  const tars = layers.map(tarOf)
+  const blobs = tars.map((tar) => blobOf(gzipSync(tar), mediaTypes.layer))
+  const rootfs = { type: 'layers', diff_ids: tars.map(sha256) }
+  const configBlob = blobOf({ architecture, os: 'linux', config, rootfs }, mediaTypes.config)
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: mediaTypes.manifest,
+    config: configBlob.descriptor,
+    layers: blobs.map(({ descriptor }) => descriptor),
+  }
+  return { manifest: blobOf(manifest, mediaTypes.manifest), config: configBlob, layers: blobs }
+}
+
+/** An index of `entries`, each for its platform. */
+export function indexOf(entries: readonly { blob: Blob; platform?: object }[]): Blob {
+  const manifests = entries.map(({ blob, platform }) => ({ ...blob.descriptor, ...(platform && { platform }) }))
+  return blobOf({ schemaVersion: 2, mediaType: mediaTypes.index, manifests }, mediaTypes.index)
+}
+
+/** What a push needs to know. */
+export interface Repository {
+  /** `http://HOST:PORT/v2/NAME`. */
+  readonly url: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Pushes blobs, then the manifest under `tag`. */
+export async function pushImage(to: Repository, tag: string, image: TestImage): Promise<void> {
+  for (const blob of [image.config, ...image.layers]) await pushBlob(to, blob)
+  await pushManifest(to, tag, image.manifest)
+}
+
+export async function pushBlob({ url, headers }: Repository, { content, descriptor }: Blob): Promise<void> {
+  const begun = await fetch(`${url}/blobs/uploads/`, { method: 'POST', ...(headers && { headers }) })
+  assert.equal(begun.status, 202, await begun.text())
+  const target = new URL(begun.headers.get('location') ?? '', url)
+  target.searchParams.set('digest', descriptor.digest)
+  const body = new Uint8Array(content)
+  const type = { 'content-type': 'application/octet-stream' }
+  const put = await fetch(target, { method: 'PUT', headers: { ...headers, ...type }, body })
+  assert.equal(put.status, 201, await put.text())
+}
+
+export async function pushManifest(
+  { url, headers }: Repository,
+  tag: string,
+  { content, descriptor }: Blob,
+): Promise<void> {
+  const put = await fetch(`${url}/manifests/${tag}`, {
+    method: 'PUT',
+    headers: { ...headers, 'content-type': descriptor.mediaType },
+    body: new Uint8Array(content),
+  })
+  assert.equal(put.status, 201, await put.text())
+}
