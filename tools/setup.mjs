@@ -229,7 +229,7 @@ function filesBelow(folder) {
       const file = path.join(folder, entry.name)
       return entry.isDirectory() ? filesBelow(file) : [file]
     })
-    .sort()
+    .sort((a, b) => (a < b ? -1 : 1))
 }
 
 function hashOf(files) {

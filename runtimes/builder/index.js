@@ -3,8 +3,9 @@
  * JSON; the last line says how many bytes of the program follow it. Has no secret and reaches nothing but package registries. */
 
 const { spawn } = require('node:child_process')
-const { cpSync, mkdirSync, readdirSync, readFileSync, statSync } = require('node:fs')
+const { cpSync, createReadStream, mkdirSync, readdirSync, statSync } = require('node:fs')
 const path = require('node:path')
+const { pipeline } = require('node:stream/promises')
 
 const lineCharsMax = 2000
 
@@ -18,9 +19,9 @@ exports.handler = awslambda.streamifyResponse(async (event, output) => {
       const ended = await run(argv, event, isVersion ? ({ line }) => say({ version: line }) : say)
       if (ended !== 0) throw new Error(`${title} ended with ${ended}`)
     }
-    const program = readFileSync(findProgram(event.output))
-    say({ programBytes: program.length })
-    output.write(program)
+    const program = event.pack === undefined ? findProgram(event.output) : await require('./pack.js').pack(event.pack)
+    say({ programBytes: statSync(program).size })
+    await pipeline(createReadStream(program), output, { end: false })
   } catch (error) {
     say({ failed: error.message })
   } finally {
@@ -28,7 +29,9 @@ exports.handler = awslambda.streamifyResponse(async (event, output) => {
   }
 })
 
-function run(argv, { workFolder, env }, say) {
+function run(argv, { workFolder, env: declared }, say) {
+  // What runs this knows where its Node lies, and nobody outside does.
+  const env = { ...declared, PATH: declared.PATH.replace('{runner}', path.dirname(process.execPath)) }
   return new Promise((resolve) => {
     const child = spawn(argv[0], argv.slice(1), { cwd: workFolder, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let rest = ''

@@ -19,7 +19,7 @@ export const buildEvent = z
           toolchain: z.string(),
           lock: z.string().nullable(),
           output: z.string(),
-          program: z.string(),
+          program: z.string().nullable(),
           arch: z.string(),
         }),
       })
@@ -38,6 +38,6 @@ export const buildRoutes = {
     status: 200,
     scope: 'functions:write',
     summary:
-      'Build an uploaded source for a Go or Rust runtime; always a stream of `text/event-stream`: lines of the build, then its bundle or what failed.',
+      'Build an uploaded source for a Go or Rust runtime, or install the packages that one for Node or Python names; always a stream of `text/event-stream`: lines of the build, then its bundle or what failed.',
   },
 } as const

@@ -3,9 +3,10 @@ import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { ZipFile } from 'yazl'
-import type { ArtifactStore, Digest } from '../domain/artifact.ts'
+import type { Digest } from '../domain/artifact.ts'
 import {
   languageOf,
+  packageToolOf,
   type Built,
   type Builder,
   type BuildRequest,
@@ -18,19 +19,17 @@ import { AppError, invalid } from '../domain/error.ts'
 import { oldestNative, runtimeIdOf } from '../domain/runtime.ts'
 import { goPlan } from './go-plan.ts'
 import { isAsset, outFolder, workFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
+import { buildPackages, type PackageBuilderOptions } from './package-builder.ts'
 import { isOfLine, pickToolchain } from './pick-toolchain.ts'
 import { rustPlan } from './rust-plan.ts'
-import type { RunInSandbox } from './sandbox-run.ts'
 import { targets } from './targets.ts'
 import { versionIn } from './toolchains.ts'
 import { addEntry, ended, entriesBelow, entryOptions, type SourceEntry } from './zip-entries.ts'
 
-export interface BuilderOptions {
-  readonly artifacts: ArtifactStore
+export interface BuilderOptions extends PackageBuilderOptions {
   readonly toolchains: readonly Toolchain[]
   /** Holds `go/`, `rust/` and `builder/`. */
   readonly shimFolder: string
-  readonly run: RunInSandbox
 }
 
 /** What the plans read of a source; assets of any size are only passed on. */
@@ -38,16 +37,21 @@ const textBytesMax = 4 * 1024 * 1024
 /** All of them are in memory at a time. */
 const sourceBytesMax = 32 * 1024 * 1024
 
-/** Builds Go and Rust sources, each in a sandbox of its own. */
+/** Builds Go and Rust sources and installs packages of Node and Python, each in a sandbox of its own. */
 export function createBuilder(options: BuilderOptions): Builder {
-  return { build: async (request, watch) => build(options, request, watch) }
+  return {
+    async build(request, watch) {
+      const tool = packageToolOf(request.runtime)
+      return tool === null ? build(options, request, watch) : buildPackages(options, tool, { request, watch })
+    },
+  }
 }
 
 async function build(options: BuilderOptions, request: BuildRequest, { report, signal }: BuildWatch): Promise<Built> {
   const { artifacts, shimFolder, run } = options
   const language = languageOf(request.runtime)
   if (language === null)
-    throw invalid('runtime', request.runtime, 'go, go1.N, rust or rust1.N: others need no build here')
+    throw invalid('runtime', request.runtime, 'go, rust, node or python, or one version of them: others need no build')
   // Before anybody installs a compiler for it: a Version with it would be refused.
   if (runtimeIdOf(request.runtime) === null)
     throw invalid('runtime', request.runtime, `${language}, or ${language}1.${oldestNative[language]} or newer`)
@@ -76,7 +80,7 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
     const job = { project: request.project, code: work, event: JSON.stringify(event), signal }
     const { program, said } = await run(job, report)
     const lock = source.get(language === 'go' ? 'go.sum' : 'Cargo.lock')
-    const provenance: Provenance = {
+    const provenance: ProgramProvenance = {
       source: request.source,
       toolchain: `${language} ${checkedVersion(said, { language, runtime })}`,
       lock: lock === undefined ? null : digestOf(lock),
@@ -163,11 +167,13 @@ function workZip({
   return ended(zip)
 }
 
+type ProgramProvenance = Provenance & { readonly program: string }
+
 interface Bundle {
   readonly folder: string
   readonly assets: readonly SourceEntry[]
   readonly program: Buffer
-  readonly provenance: Provenance
+  readonly provenance: ProgramProvenance
 }
 
 function bundleZip({ folder, assets, program, provenance }: Bundle): Readable {

@@ -1,13 +1,16 @@
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 
-/** Where compilers fetch packages from; nothing else can be reached from a build. */
+/** Where compilers and installers fetch packages from; nothing else can be reached from a build. */
 export const registryHosts: readonly string[] = [
   'proxy.golang.org',
   'sum.golang.org',
   'index.crates.io',
   'static.crates.io',
   'crates.io',
+  'registry.npmjs.org',
+  'pypi.org',
+  'files.pythonhosted.org',
 ]
 const headBytesMax = 8_192
 const idleMs = 60_000

@@ -5,6 +5,7 @@ import { defaultConfig } from '../domain/default-config.ts'
 import type { Clock } from '../domain/clock.ts'
 import { AppError } from '../domain/error.ts'
 import type { Arch, Version } from '../domain/function.ts'
+import { limits } from '../domain/limits.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 
 export interface SandboxJob {
@@ -14,6 +15,8 @@ export interface SandboxJob {
   readonly event: string
   /** Ends it before its time: nobody waits for it. */
   readonly signal: AbortSignal
+  /** Takes what came out, piece by piece, in place of `program` of the result: the next piece is sent when it resolves. */
+  readonly sink?: (piece: Buffer) => Promise<void>
 }
 
 export interface SandboxResult {
@@ -39,7 +42,7 @@ const buildMsMax = 600_000
 const memoryMib = 3_072
 /** Caches, sources and output of a build; in memory, as all of /tmp. */
 const tmpMib = 4_096
-const programBytesMax = 200 * 1024 * 1024
+const programBytesMax = limits.archive.bytesMax
 /** The program and what the build printed before it. */
 const replyBytesMax = programBytesMax + 16 * 1024 * 1024
 const detailLinesMax = 60
@@ -67,14 +70,14 @@ export function sandboxRun(options: SandboxRunOptions): RunInSandbox {
 
 function versionOf({ project, code }: SandboxJob, { runtime, clock, arch }: SandboxRunOptions): Version {
   const build = runtime()
-  const limits = { memoryMib, ephemeralMib: tmpMib, timeoutMs: buildMsMax, initTimeoutMs: 60_000, concurrency: 1 }
+  const sizes = { memoryMib, ephemeralMib: tmpMib, timeoutMs: buildMsMax, initTimeoutMs: 60_000, concurrency: 1 }
   return {
     project,
     functionName: `build-${randomUUID()}`,
     number: 1,
     config: {
       ...defaultConfig(arch),
-      ...limits,
+      ...sizes,
       runtime: build.id,
       handler: 'index.handler',
       reuse: 'never',
@@ -114,12 +117,12 @@ class Run {
     const why = this.#failed ?? failureOf(result)
     if (why !== null) throw new AppError('guest_failed', `Cannot build: ${why}.`, { detail: this.#lines.join('\n') })
     const program = Buffer.concat(this.#program)
-    if (program.length === 0 || program.length !== this.#programBytes)
+    if (this.#received === 0 || this.#received !== this.#programBytes)
       throw new AppError('guest_failed', 'Cannot build: no program came out.', { detail: this.#lines.join('\n') })
     return { program, said: this.#said }
   }
 
-  async #execute(version: Version, { event, signal }: SandboxJob): Promise<AttemptResult> {
+  async #execute(version: Version, { event, signal, sink }: SandboxJob): Promise<AttemptResult> {
     const { agent, clock } = this.#options
     const acceptedAt = clock.nowMs()
     return new Promise((resolve) => {
@@ -147,9 +150,14 @@ class Run {
         (frame) => {
           if (frame.type === 'result') return resolve(frame.result)
           if (frame.type !== 'data') return
-          this.#take(Buffer.from(frame.chunk))
+          const program = this.#take(Buffer.from(frame.chunk))
           owedBytes += frame.chunk.length
-          credit()
+          if (program === null || sink === undefined) {
+            if (program !== null) this.#program.push(program)
+            return credit()
+          }
+          // Who takes the pieces knows what failed, and aborts.
+          void sink(program).then(credit, () => undefined)
         },
       )
       call.send({ type: 'data', chunk: Buffer.from(event), last: true })
@@ -158,7 +166,8 @@ class Run {
     })
   }
 
-  #take(chunk: Buffer): void {
+  /** What of the chunk belongs to the program; null while there are lines before it. */
+  #take(chunk: Buffer): Buffer | null {
     if (this.#programBytes >= 0) return this.#takeProgram(chunk)
     this.#rest = Buffer.concat([this.#rest, chunk])
     for (let at = this.#rest.indexOf(10); at >= 0 && this.#programBytes < 0; at = this.#rest.indexOf(10)) {
@@ -169,11 +178,12 @@ class Run {
     if (this.#programBytes >= 0) return this.#takeProgram(this.#rest)
     // No line of a compiler is as long: what is left of it is not kept.
     if (this.#rest.length > lineBytesMax) this.#rest = this.#rest.subarray(-lineBytesMax)
+    return null
   }
 
-  #takeProgram(chunk: Buffer): void {
+  #takeProgram(chunk: Buffer): Buffer | null {
     this.#received += chunk.length
-    if (this.#received <= this.#programBytes) this.#program.push(Buffer.from(chunk))
+    return this.#received <= this.#programBytes ? chunk : null
   }
 
   /** Whatever ran in the sandbox may have written it. */

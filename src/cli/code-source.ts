@@ -29,7 +29,8 @@ export async function codeSource(
   const { code } = options
   const { 'code-sha256': sha256, 'code-secret': secret, 'code-endpoint': endpoint, 'code-region': region } = flags
   const kind = code.startsWith('s3://') ? 's3' : /^https?:\/\//.test(code) ? 'https' : 'here'
-  if (kind !== 'here' && options.isBuilt) throw new CliError('Cannot build: --build needs --code to be a folder here.')
+  if (kind !== 'here' && options.build === true)
+    throw new CliError('Cannot build: --build needs --code to be a folder here.')
   if (kind !== 's3' && (secret ?? endpoint ?? region) !== undefined)
     throw new CliError('--code-secret, --code-endpoint and --code-region go with --code s3://BUCKET/KEY only.')
   if (kind === 'https') {

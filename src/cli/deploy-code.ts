@@ -1,18 +1,18 @@
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { buildFolder } from './build.ts'
 import { openBundle } from './bundle.ts'
 import { CliError } from './cli-error.ts'
 import { connect } from './connect.ts'
 import type { Context } from './context.ts'
-import { exitCodes } from './exit-codes.ts'
+import { exitCodeOf, exitCodes } from './exit-codes.ts'
+import { missingPackages } from './missing-packages.ts'
 import { formatBytes } from './output.ts'
 
 export interface CodeOptions {
   /** `--code`. */
   readonly code: string
-  readonly isBuilt: boolean
-  /** Runtime that `--build` installs packages for. */
+  /** `--build`, `--no-build`; without either, by what the folder holds. */
+  readonly build: boolean | undefined
   readonly runtime: string
   readonly project: string | undefined
   /** What the platform's build makes the program call. */
@@ -24,21 +24,18 @@ export interface CodeOptions {
 /** Brings the code to the platform, unless it is there already; returns its digest. */
 export async function deployCode(context: Context, options: CodeOptions): Promise<string> {
   const code = path.resolve(context.cwd, options.code)
-  if (await isSource(code, options.runtime)) return buildThere(context, code, options)
-  if (!options.isBuilt) return upload(context, code, options.project)
-  if (/\.zip$/i.test(code)) throw new CliError('Cannot build a .zip: --build needs --code to be a folder.')
-  const client = await context.client()
-  const { items: runtimes } = await client.listRuntimes({})
-  const { output, env } = context
-  const built = await buildFolder({ folder: code, runtime: options.runtime, runtimes, env, status: output.status })
-  try {
-    return await upload(context, built.folder, options.project)
-  } finally {
-    await built.dispose()
-  }
+  const isWanted = options.build ?? (await needsBuild(context, code, options.runtime))
+  return isWanted ? buildThere(context, code, options) : upload(context, code, options.project)
 }
 
-/** Go and Rust are built by the platform, in a sandbox: a folder that has their source needs no --build. */
+/** The platform builds, in a sandbox: source of Go and Rust, and packages that a folder names and does not hold. */
+async function needsBuild({ output }: Context, code: string, runtime: string): Promise<boolean> {
+  if (await isSource(code, runtime)) return true
+  const file = await missingPackages(code, runtime)
+  if (file !== null) output.note(`Installing what ${file} names (--no-build leaves it out).`)
+  return file !== null
+}
+
 async function isSource(code: string, runtime: string): Promise<boolean> {
   if (!/^(go|rust)(1\.\d+)?$/.test(runtime)) return false
   const names: readonly string[] = await readdir(code).catch(() => [])
@@ -61,17 +58,27 @@ async function buildThere(context: Context, code: string, options: CodeOptions):
         output.status(`building (${seconds} s): ${line.slice(0, 100)}`)
       }
       if (failed !== undefined)
-        throw new CliError(`${failed.message}\n${lines.join('\n')}`, { exitCode: exitCodes.failed })
+        throw new CliError([failed.message, ...tellingLines(lines)].join('\n'), {
+          exitCode: exitCodeOf(failed.code),
+        })
       if (built === undefined) continue
       const { toolchain, program } = built.provenance
       output.status('')
-      output.note(`Built ${program} (${formatBytes(built.bytes)} zipped) with ${toolchain} in ${seconds} s.`)
+      const what = program === null ? 'Installed packages' : `Built ${program}`
+      output.note(`${what} (${formatBytes(built.bytes)} zipped) with ${toolchain} in ${seconds} s.`)
       return built.artifact
     }
   } finally {
     output.status('')
   }
   throw new CliError('Cannot build: the platform went away meanwhile.', { exitCode: exitCodes.failed })
+}
+
+/** Without what says nothing of the failure: npm's line for each package that came, its manual page, and a log in a sandbox that is gone. */
+function tellingLines(lines: readonly string[]): string[] {
+  const usage = lines.indexOf('npm error Usage:')
+  const told = usage === -1 ? lines : lines.slice(0, usage)
+  return told.filter((line) => !/^npm (http (fetch|cache) .*\b[23]\d\d\b|error A complete log of this run)/.test(line))
 }
 
 async function upload(context: Context, code: string, project: string | undefined): Promise<string> {

@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
+import { createRequire } from 'node:module'
 import { createBuilder } from '../build/builder.ts'
+import type { Interpreter } from '../build/package-plan.ts'
 import { serveRegistryProxy } from '../build/registry-proxy.ts'
 import { sandboxRun, type SandboxRunOptions } from '../build/sandbox-run.ts'
 import type { HostServices } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
-import type { Builder, Toolchain } from '../domain/build.ts'
+import type { Builder, PackageTool, Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
+import { outermost } from './outermost.ts'
 import { shimFolder } from './runtimes.ts'
 
 export interface Building {
@@ -21,22 +24,33 @@ export interface Building {
 interface BuildingOptions {
   readonly runtimes: RuntimeCatalog
   readonly toolchains: readonly Toolchain[]
+  readonly packageTools: readonly PackageTool[]
   readonly logger: Logger
 }
 
 /** Folders that a sandbox has of its own: what lies below them here cannot be seen there. Twin: `binds` in guest/src/request/fields.rs. */
 const hidden = ['/proc', '/dev', '/tmp', '/etc', '/opt', '/var/task', '/var/cache', '/var/opt']
 
-/** Builds run on the newest Node, with the toolchains of this machine to be seen in their sandboxes. */
-export function openBuilding({ runtimes, toolchains: found, logger }: BuildingOptions): Building {
-  const toolchains = found.filter(({ folder }) => !hidden.some((own) => folder.startsWith(`${own}/`)))
-  for (const { language, version, folder } of found.filter((each) => !toolchains.includes(each)))
+const isHidden = (folder: string): boolean => hidden.some((own) => folder.startsWith(`${own}/`))
+
+/** Builds run on the newest Node, with the toolchains and interpreters of this machine to be seen in their sandboxes. */
+export function openBuilding({ runtimes, logger, ...found }: BuildingOptions): Building {
+  const toolchains = found.toolchains.filter(({ folder }) => !isHidden(folder))
+  for (const { language, version, folder } of found.toolchains.filter((each) => !toolchains.includes(each)))
     logger.warn('build.toolchain.hidden', { language, version, folder, allowed: `outside of ${hidden.join(', ')}` })
-  const mounts = [...new Set(toolchains.map(({ folder }) => folder))].filter((folder) => !folder.startsWith('/usr/'))
+  const packageTools = found.packageTools.filter(({ folder }) => !isHidden(folder))
+  const places = (): readonly string[] => {
+    const interpreters = runtimes.list().map(({ prefix }) => prefix)
+    const folders = [...toolchains, ...packageTools].map(({ folder }) => folder)
+    return outermost(
+      [...folders, ...interpreters].filter((folder) => folder !== '' && !isHidden(folder) && !isSystem(folder)),
+    )
+  }
   const running = new Set<string>()
   const runtime = (): RuntimeBuild | null => {
     const node = runtimes.list().find(({ family }) => family === 'node')
     if (node === undefined) return null
+    const mounts = places()
     const digest = createHash('sha256')
       .update(`${node.digest} build ${mounts.join(' ')}`)
       .digest('hex')
@@ -65,6 +79,28 @@ export function openBuilding({ runtimes, toolchains: found, logger }: BuildingOp
       },
     }),
     builder: ({ artifacts, ...options }) =>
-      createBuilder({ artifacts, toolchains, shimFolder, run: sandboxRun({ ...options, runtime: needed, running }) }),
+      createBuilder({
+        artifacts,
+        toolchains,
+        packageTools,
+        shimFolder,
+        zipModules,
+        run: sandboxRun({ ...options, runtime: needed, running }),
+        interpreterOf: (name) => asInterpreter(runtimes.resolve(name, 'handler')),
+        runner: () => asInterpreter(needed()),
+      }),
   }
 }
+
+const isSystem = (folder: string): boolean => folder.startsWith('/usr/')
+
+function asInterpreter({ version, executable, prefix }: RuntimeBuild): Interpreter {
+  return { version, executable, prefix, isSeen: !isHidden(executable) }
+}
+
+/** The zip writer and what it is made of, as files for a sandbox. */
+const yazl = createRequire(import.meta.url).resolve('yazl')
+const zipModules = new Map([
+  ['yazl', yazl],
+  ['buffer-crc32', createRequire(yazl).resolve('buffer-crc32')],
+])

@@ -156,7 +156,7 @@ async function probeIn(
   const user = process.getuid?.() === 0 ? findServiceUser() : null
   if (user !== null) chownSync(data, user.uid, user.gid)
   if (user !== null) makeVerdictFolder(config, user)
-  const options = { config, user, runtimes, toolchains: [], vmms: findVmmPrograms(config, env) }
+  const options = { config, user, runtimes, toolchains: [], packageTools: [], vmms: findVmmPrograms(config, env) }
   const script = path.join(appRoot, 'src/main/doctor-probe.ts')
   const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
   const args = launcherArguments(options, command)

@@ -1,4 +1,4 @@
-import type { Toolchain } from '../domain/build.ts'
+import type { PackageTool, Toolchain } from '../domain/build.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import type { Config } from './config.ts'
 import type { ServiceUser } from './service-user.ts'
@@ -15,6 +15,8 @@ export interface ServeOptions {
   readonly vmms: VmmPrograms
   /** Compilers of this machine, those of the user who started the platform among them. */
   readonly toolchains: readonly Toolchain[]
+  /** npm and pip, the same way. */
+  readonly packageTools: readonly PackageTool[]
 }
 
 /** The service user cannot read root's key file: certificate and key go by the environment, which only the process itself and root can read. */

@@ -39,7 +39,14 @@ import { tlsVariables, type ServeOptions } from './serve-options.ts'
 
 /* hearth up, second stage: the platform itself, without privileges. All wiring is on this page, in the order things depend on each other. */
 
-const { config, user, runtimes: builds, vmms, toolchains } = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
+const {
+  config,
+  user,
+  runtimes: builds,
+  vmms,
+  toolchains,
+  packageTools,
+} = JSON.parse(process.argv[2] ?? '{}') as ServeOptions
 const hasColors = process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === ''
 const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : config.logFormat
 const logger = createLogger({ level: config.logLevel, format, hasColors, write: (line) => process.stderr.write(line) })
@@ -81,7 +88,7 @@ async function start(undo: Undo): Promise<void> {
 
   // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.
   let hostServices: HostServices = { open: () => false }
-  const building = openBuilding({ runtimes, toolchains, logger })
+  const building = openBuilding({ runtimes, toolchains, packageTools, logger })
   const agent = createLocalAgent({
     node: os.hostname(),
     arch,

@@ -1,14 +1,16 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
+import { findPackageTools } from '../build/package-tools.ts'
 import { findToolchains } from '../build/toolchains.ts'
-import type { Toolchain } from '../domain/build.ts'
+import type { PackageTool, Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, guestProgram } from './app.ts'
 import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
 import { makeCacheFolder, makeVerdictFolder } from './images.ts'
+import { outermost } from './outermost.ts'
 import { findRuntimes } from './runtimes.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
 import { ensureServiceUser, type ServiceUser } from './service-user.ts'
@@ -30,17 +32,17 @@ export async function up(options: UpOptions): Promise<number> {
   const config = { ...given, cache: makeCacheFolder(given, options.env) }
   if (user !== null) makeVerdictFolder(config, user)
   takeLock(config.data)
-  const [runtimes, toolchains] = await Promise.all([findRuntimes(options.env), toolchainsOf(options.env)])
+  const [runtimes, { toolchains, packageTools }] = await Promise.all([findRuntimes(options.env), toolsOf(options.env)])
   const vmms = findVmmPrograms(config, options.env)
   if (options.isFirstRun) startFirstRun(config)
-  const serve = serveCommand({ config, user, runtimes, vmms, toolchains })
+  const serve = serveCommand({ config, user, runtimes, vmms, toolchains, packageTools })
   if (process.platform !== 'linux') return runPlain(serve, config)
   if (!existsSync(guestProgram))
     throw new AppError(
       'internal',
       'Cannot start: the sandbox program is not built. Run "npm run setup" in the application folder.',
     )
-  return becomeLauncher(serve, { config, user, runtimes, vmms, toolchains })
+  return becomeLauncher(serve, { config, user, runtimes, vmms, toolchains, packageTools })
 }
 
 /** V8 lets the space of young objects grow to three times 16 MiB, which a burst of calls or one deploy leaves behind; with 4 MiB the
@@ -58,7 +60,7 @@ function serveCommand(options: ServeOptions): readonly string[] {
 
 /** What `hearth-guest` is started with, for COMMAND to be its platform. */
 export function launcherArguments(
-  { config, user, runtimes, vmms, toolchains }: ServeOptions,
+  { config, user, runtimes, vmms, toolchains, packageTools }: ServeOptions,
   command: readonly string[],
 ): string[] {
   const keep = [appRoot, config.data, config.cache, path.dirname(process.execPath)]
@@ -73,7 +75,7 @@ export function launcherArguments(
     ...(user === null ? [] : ['--uid', String(user.uid), '--gid', String(user.gid)]),
     ...['--state', config.data],
     ...outermost(keep).flatMap((folder) => ['--keep', folder]),
-    ...runtimeFolders(runtimes, toolchains).flatMap((folder) => ['--source', folder]),
+    ...runtimeFolders(runtimes, [...toolchains, ...packageTools]).flatMap((folder) => ['--source', folder]),
     ...(config.readyFile === '' ? [] : ['--ready', config.readyFile]),
     ...Object.values(vmms).flatMap((program) => (program === '' ? [] : ['--vmm', program])),
     '--',
@@ -93,17 +95,24 @@ function becomeLauncher(serve: readonly string[], options: ServeOptions): never 
 }
 
 /** Run as root it also sees those in root's home, as for interpreters. */
-async function toolchainsOf(env: ConfigSources['env']): Promise<readonly Toolchain[]> {
+async function toolsOf(
+  env: ConfigSources['env'],
+): Promise<{ toolchains: readonly Toolchain[]; packageTools: readonly PackageTool[] }> {
   const folders = (env['PATH'] ?? '').split(path.delimiter).filter((folder) => path.isAbsolute(folder))
-  return findToolchains({ path: folders, home: env['HOME'] ?? '/nonexistent', rustupHome: env['RUSTUP_HOME'] })
+  const places = { path: folders, home: env['HOME'] ?? '/nonexistent' }
+  const [toolchains, packageTools] = await Promise.all([
+    findToolchains({ ...places, rustupHome: env['RUSTUP_HOME'] }),
+    findPackageTools(places),
+  ])
+  return { toolchains, packageTools }
 }
 
 /** What the launcher may show to sandboxes besides the kept folders: a platform that was broken into cannot ask for more. */
-function runtimeFolders(runtimes: readonly RuntimeBuild[], toolchains: readonly Toolchain[]): readonly string[] {
+function runtimeFolders(runtimes: readonly RuntimeBuild[], tools: readonly { folder: string }[]): readonly string[] {
   const folders = runtimes.flatMap(({ prefix, executable }) =>
     prefix === '' ? [path.dirname(executable)] : [prefix, path.dirname(executable)],
   )
-  return outermost(['/usr', ...folders, ...toolchains.map(({ folder }) => folder)])
+  return outermost(['/usr', ...folders, ...tools.map(({ folder }) => folder)])
 }
 
 /** No launcher on this system: the platform is a plain child, and so are its functions. */
@@ -112,12 +121,6 @@ async function runPlain(serve: readonly string[], config: Config): Promise<numbe
   const child = spawn(program, args, { stdio: 'inherit', env: childEnv(config, null) })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 9)))
-}
-
-/** Folders that lie in no other of them. */
-function outermost(folders: readonly string[]): readonly string[] {
-  const unique = [...new Set(folders)]
-  return unique.filter((folder) => !unique.some((other) => other !== folder && folder.startsWith(`${other}/`)))
 }
 
 /** The settings are read already; a stray one must not reach the second stage. */

@@ -86,7 +86,7 @@ async function deployAndReport(context: Context, client: HearthClient, target: T
 
 async function deploy(context: Context, client: HearthClient, target: Target): Promise<FunctionView> {
   const { name, folder, runtime, handler } = target
-  const artifact = await deployCode(context, { code: folder, isBuilt: false, runtime, project: context.project })
+  const artifact = await deployCode(context, { code: folder, build: undefined, runtime, project: context.project })
   const current = await client.getFunction({ name }).catch((error: Error & { code?: string }) => {
     if (error.code === 'not_found') return null
     throw error

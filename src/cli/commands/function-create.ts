@@ -2,7 +2,7 @@ import { defineCommand } from '../command.ts'
 import type { Context } from '../context.ts'
 import { inferRuntime } from '../infer.ts'
 import { codeFlagAbout, codeSource, codeSourceFlags } from '../code-source.ts'
-import { declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
+import { buildChoice, declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
 /** What `--no-wait` says of a version that is on its way. */
 export function acceptedText(name: string, version: number): string {
@@ -66,7 +66,7 @@ export default defineCommand({
     const { runtime, handler } = await runtimeOf(context, flags)
     const options = {
       code: flags.code,
-      isBuilt: flags.build,
+      build: buildChoice(flags),
       runtime,
       handler,
       arch: flags.arch,

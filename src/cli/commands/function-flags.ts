@@ -62,8 +62,10 @@ export const functionFlags = {
 export const deployFlags = {
   build: {
     type: 'boolean',
-    about: 'install what requirements.txt or package.json names into the bundle first, on this machine',
+    about:
+      'build, also where it does not look necessary; by itself: source of Go and Rust, and packages that package.json or requirements.txt names and the folder does not hold',
   },
+  'no-build': { type: 'boolean', about: 'deploy the folder as it is' },
   check: {
     type: 'boolean',
     about: 'start the code once before it goes live; refuse it, with its error, when it does not load',
@@ -73,6 +75,11 @@ export const deployFlags = {
     about: 'return once the version is accepted; it is prepared afterwards, the one before serves until then',
   },
 } as const satisfies Flags
+
+/** Undefined where the folder is to decide. */
+export function buildChoice(flags: { readonly build: boolean; readonly 'no-build': boolean }): boolean | undefined {
+  return flags['no-build'] ? false : flags.build ? true : undefined
+}
 
 /** The same as query parameters of the API. */
 export function deployQuery(flags: { readonly check: boolean; readonly 'no-wait': boolean }) {

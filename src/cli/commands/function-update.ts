@@ -2,7 +2,7 @@ import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
 import { codeFlagAbout, codeSource, codeSourceFlags } from '../code-source.ts'
 import { acceptedText } from './function-create.ts'
-import { declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
+import { buildChoice, declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
 export default defineCommand({
   name: 'function update',
@@ -56,7 +56,7 @@ export default defineCommand({
       const handler = flags.handler ?? current?.handler
       const options = {
         code: flags.code ?? '',
-        isBuilt: flags.build,
+        build: buildChoice(flags),
         runtime,
         handler,
         arch: flags.arch,

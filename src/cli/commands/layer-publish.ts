@@ -18,7 +18,7 @@ export default defineCommand({
   examples: ['hearth layer publish tools --code ./tools --runtimes node'],
   async run(context, { args, flags }) {
     const { output } = context
-    const options = { code: flags.code, isBuilt: false, runtime: '', project: context.project }
+    const options = { code: flags.code, build: false, runtime: '', project: context.project }
     const code = await codeSource(context, options, flags)
     const runtimes = flags.runtimes?.split(',').map((text) => text.trim())
     const { description } = flags
