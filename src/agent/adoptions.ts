@@ -248,7 +248,14 @@ export class Adoptions {
       const files = await instance.sandbox.bind(bindSpec(version, code))
       instance.bindTo(version, log)
       instance.secretsStamp = handle.secretsStamp
-      const message = { instance: instance.id, files, secretEnv, names, purpose: 'serve' } as const
+      const message = {
+        instance: instance.id,
+        files,
+        secretEnv,
+        names,
+        purpose: 'serve',
+        container: code.container,
+      } as const
       await loaded(instance, () => instance.link.bind(bindMessage(version, message)))
     } finally {
       timer.cancel()

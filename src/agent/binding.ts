@@ -1,3 +1,4 @@
+import type { ContainerFacts } from '../domain/container-image.ts'
 import type { BindSpec, BoundFiles } from '../domain/driver.ts'
 import { versionKey, type Version } from '../domain/function.ts'
 import type { BindMessage } from '../wire/messages.ts'
@@ -21,6 +22,7 @@ export function bindSpec(version: Version, code: Code): BindSpec {
     codeImage: code.image,
     cacheFolder: code.cacheFolder,
     layerFolders: code.layerFolders,
+    ...(code.container !== null && { isRoot: true }),
     memoryMib,
     cpuShare: Math.max(64, Math.round((memoryMib / mibPerCpu) * 1024)),
     network,
@@ -37,9 +39,11 @@ export function bindMessage(
     secretEnv: Readonly<Record<string, string>> | null
     names: PlaceNames
     purpose: 'serve' | 'compile'
+    container: ContainerFacts | null
   },
 ): BindMessage {
   const { config, functionName, project } = version
+  const { container } = of
   const day = new Date().toISOString().slice(0, 10).replaceAll('-', '/')
   return {
     function: functionName,
@@ -48,14 +52,15 @@ export function bindMessage(
     handler: config.handler,
     memoryMib: config.memoryMib,
     timeoutMs: config.timeoutMs,
-    env: of.purpose === 'compile' ? {} : { ...config.env, ...of.secretEnv },
+    env: of.purpose === 'compile' ? {} : { ...container?.env, ...config.env, ...of.secretEnv },
     ...of.files,
+    ...(container !== null && { taskRoot: container.workdir }),
     ...of.names,
     logGroup: `/hearth/${versionKey(version).split(':')[0]}`,
     logStream: `${day}/[${version.number}]${of.instance}`,
     purpose: of.purpose,
     contract: config.contract,
-    command: config.command,
+    command: config.command.length > 0 || container === null ? config.command : container.command,
     port: config.port,
   }
 }

@@ -62,8 +62,8 @@ export class CodeCache {
   }
 
   async #find(version: Version): Promise<Code> {
-    const { folder, layerFolders } = await unpackTrees(this.#artifacts, version)
-    const trees = { folder, layerFolders, cacheFolder: await this.#existingCache(version) }
+    const { folder, layerFolders, container } = await unpackTrees(this.#artifacts, version)
+    const trees = { folder, layerFolders, container, cacheFolder: await this.#existingCache(version) }
     return { ...trees, image: await this.#imageOf(version, trees) }
   }
 

@@ -1,4 +1,5 @@
 import type { Digest } from '../domain/artifact.ts'
+import { defaultConfig } from '../domain/default-config.ts'
 import { AppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import { unpackTrees } from './code-trees.ts'
@@ -13,14 +14,19 @@ const artifactsOf = (bytes: Readonly<Record<string, number>>) => ({
     const digit = digest.at(-1) ?? ''
     return { folder: `/trees/${digit}`, bytes: bytes[digit] ?? 0, entries: 1 }
   },
+  unpackImage: async () => {
+    throw new Error('It is no image.')
+  },
 })
 const version = {
+  runtimeId: 'node26',
+  config: defaultConfig('x86_64'),
   codeDigest: digestOf('0'),
   layers: [
     { name: 'one', number: 1, digest: digestOf('1') },
     { name: 'two', number: 3, digest: digestOf('2') },
   ],
-}
+} as const
 
 test('unpackTrees: code and layers in their order, up to the limit of all together', async () => {
   const { unpackedBytesMax } = limits.archive
@@ -28,6 +34,7 @@ test('unpackTrees: code and layers in their order, up to the limit of all togeth
     folder: '/trees/0',
     cacheFolder: null,
     layerFolders: ['/trees/1', '/trees/2'],
+    container: null,
     bytes: unpackedBytesMax,
     entries: 3,
   })

@@ -82,7 +82,14 @@ async function compile(options: CompileOptions): Promise<PackedFile[]> {
     const files = await instance.sandbox.bind({ ...bindSpec(version, code), network: 'none' })
     instance.state = 'binding'
     instance.link.bind(
-      bindMessage(version, { instance: instance.id, files, secretEnv: null, names, purpose: 'compile' }),
+      bindMessage(version, {
+        instance: instance.id,
+        files,
+        secretEnv: null,
+        names,
+        purpose: 'compile',
+        container: null,
+      }),
     )
     return parseFilePack(await receivePack(instance, clock))
   } finally {

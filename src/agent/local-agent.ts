@@ -317,10 +317,11 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   }
 
   /** For drivers that take code as an image; null for those that take the folder. */
-  async #codeImage(version: Version, { folder, ...rest }: Trees): Promise<string | null> {
+  async #codeImage(version: Version, { folder, container, ...rest }: Trees): Promise<string | null> {
     const { images } = this.#options
     if (images === null || this.#sources.placeOf(version).driver.capabilities.codeForm !== 'image') return null
-    return (await images.codeImage({ codeFolder: folder, ...rest }, versionKey(version))).path
+    const trees = { codeFolder: folder, ...rest, ...(container !== null && { isRoot: true }) }
+    return (await images.codeImage(trees, versionKey(version))).path
   }
 
   #refuseStale(execution: Execution, epoch: number): void {

@@ -52,7 +52,9 @@ export async function bindVersion(
   { names, clock }: Binding,
 ): Promise<void> {
   const files = await instance.sandbox.bind(bindSpec(version, code))
-  const message = bindMessage(version, { instance: instance.id, files, secretEnv: null, names, purpose: 'serve' })
+  const { container } = code
+  const of = { instance: instance.id, files, secretEnv: null, names, purpose: 'serve', container } as const
+  const message = bindMessage(version, of)
   await ready(instance, clock, () => instance.link.bind(message))
 }
 

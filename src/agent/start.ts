@@ -183,7 +183,14 @@ export class Start implements InstanceOwner {
     // 4. BIND.
     instance.bindTo(version, log)
     instance.secretsStamp = secrets?.stamp ?? ''
-    const message = { instance: instance.id, files, secretEnv: secrets?.env ?? null, names, purpose: 'serve' } as const
+    const message = {
+      instance: instance.id,
+      files,
+      secretEnv: secrets?.env ?? null,
+      names,
+      purpose: 'serve',
+      container: code.container,
+    } as const
     instance.link.bind(bindMessage(version, message))
     this.#bindSentMs = clock.monotonicMs()
     const { initTimeoutMs } = version.config

@@ -1,5 +1,7 @@
 import type { Artifact, ArtifactStore, Digest, PutOptions } from '../domain/artifact.ts'
+import type { ContainerRoot } from '../domain/container-image.ts'
 import { AppError } from '../domain/error.ts'
+import type { Arch } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { explainDiskError, fsyncFolder, isMissing, refuseFullDisk } from './durable.ts'
@@ -7,6 +9,7 @@ import { hashing, sliced } from './streams.ts'
 import { refuseTooLarge } from './refusal.ts'
 import { SingleFlight } from '../domain/single-flight.ts'
 import { Turns } from '../domain/turns.ts'
+import type { Flattened } from './oci/flatten.ts'
 import type { Unpacked } from './unpack.ts'
 import { WorkerPool } from './worker-pool.ts'
 import { createHash, randomUUID } from 'node:crypto'
@@ -46,6 +49,7 @@ class FolderArtifactStore implements ArtifactStore {
   readonly #logger: Logger
   readonly #pool = new WorkerPool(threadsMax)
   readonly #unpacking = new SingleFlight<{ folder: string } & Unpacked>()
+  readonly #flattening = new SingleFlight<ContainerRoot>()
   readonly #deriving = new SingleFlight<string>()
   readonly #locks = new Turns()
 
@@ -111,7 +115,21 @@ class FolderArtifactStore implements ArtifactStore {
   }
 
   unpack(digest: Digest): Promise<{ folder: string } & Unpacked> {
-    return this.#unpacking.run(digest, () => this.#unpackOnce(digest))
+    return this.#unpacking.run(digest, () =>
+      this.#treeOnce(digest, {
+        read: unpackedOf,
+        make: (archive, target) => this.#pool.run('unpack', { archive, target }),
+      }),
+    )
+  }
+
+  unpackImage(digest: Digest, arch: Arch): Promise<ContainerRoot> {
+    return this.#flattening.run(digest, () =>
+      this.#treeOnce(digest, {
+        read: flattenedOf,
+        make: (archive, target) => this.#pool.run('flatten', { archive, target, draft: `${target}.parts`, arch }),
+      }),
+    )
   }
 
   derived(key: string, fill: (folder: string) => Promise<void>): Promise<string> {
@@ -148,6 +166,7 @@ class FolderArtifactStore implements ArtifactStore {
 
   async delete(digest: Digest, isNeeded: () => Promise<boolean> = async () => false): Promise<void> {
     await this.#unpacking.settled(digest)
+    await this.#flattening.settled(digest)
     await this.#locks.run(digest, async () => {
       if (!(await isNeeded())) await this.#remove(digest)
     })
@@ -186,9 +205,14 @@ class FolderArtifactStore implements ArtifactStore {
     return { digest: `sha256:${hash.digest('hex')}`, bytes }
   }
 
-  async #unpackOnce(digest: Digest): Promise<{ folder: string } & Unpacked> {
+  /** The tree of `digest` with what its sidecar says of it; made when it is not there, or not of this kind. */
+  async #treeOnce<T extends Unpacked>(
+    digest: Digest,
+    kind: { read: (sidecar: Sidecar) => T | undefined; make: (archive: string, target: string) => Promise<T> },
+  ): Promise<{ folder: string } & T> {
     const folder = this.#tree(digest)
-    const known = await this.#readSidecar(digest)
+    const sidecar = await this.#readSidecar(digest)
+    const known = sidecar === undefined ? undefined : kind.read(sidecar)
     if (known !== undefined && (await exists(folder))) return { folder, ...known }
     if ((await this.stat(digest)) === null) throw notFound(digest)
     const archive = this.#blob(digest)
@@ -196,12 +220,13 @@ class FolderArtifactStore implements ArtifactStore {
     if ((await this.#pool.run('hash', { file: archive })) !== hexOf(digest)) throw damagedError(digest)
     const draft = join(this.#temporary(), randomUUID())
     try {
-      const unpacked = await this.#pool.run('unpack', { archive, target: draft })
-      await writeFile(`${draft}.json`, JSON.stringify(unpacked), { flush: true })
+      const made = await kind.make(archive, draft)
+      await writeFile(`${draft}.json`, JSON.stringify(made), { flush: true })
       await this.#publish(`${draft}.json`, this.#sidecar(digest))
       await this.#publish(draft, folder)
-      this.#logger.info('artifact.unpack.done', { digest, ...unpacked, unpackMs: performance.now() - startedMs })
-      return { folder, ...unpacked }
+      const { bytes, entries } = made
+      this.#logger.info('artifact.unpack.done', { digest, bytes, entries, unpackMs: performance.now() - startedMs })
+      return { folder, ...made }
     } catch (error) {
       await rm(draft, { recursive: true, force: true })
       await rm(`${draft}.json`, { force: true })
@@ -228,10 +253,10 @@ class FolderArtifactStore implements ArtifactStore {
     )
   }
 
-  async #readSidecar(digest: Digest): Promise<Unpacked | undefined> {
+  async #readSidecar(digest: Digest): Promise<Sidecar | undefined> {
     try {
-      const { bytes, entries }: Unpacked = JSON.parse(await readFile(this.#sidecar(digest), 'utf8'))
-      return { bytes, entries }
+      const sidecar: Sidecar = JSON.parse(await readFile(this.#sidecar(digest), 'utf8'))
+      return sidecar
     } catch (error) {
       if (isMissing(error) || error instanceof SyntaxError) return undefined
       throw error
@@ -264,6 +289,15 @@ class FolderArtifactStore implements ArtifactStore {
     return join(this.#folder, 'tmp')
   }
 }
+
+/** Written by this store beside a tree; `facts` beside one that was an image. */
+type Sidecar = Unpacked & Partial<Pick<Flattened, 'facts'>>
+
+const unpackedOf = ({ bytes, entries, facts }: Sidecar): Unpacked | undefined =>
+  facts === undefined ? { bytes, entries } : undefined
+
+const flattenedOf = ({ bytes, entries, facts }: Sidecar): Flattened | undefined =>
+  facts === undefined ? undefined : { bytes, entries, facts }
 
 function hexOf(digest: Digest): string {
   return digest.slice('sha256:'.length)

@@ -2,6 +2,7 @@ import { stepBack } from '../domain/background.ts'
 import { toPlainError } from '../domain/plain-error.ts'
 import type { PlainError } from '../domain/plain-error.ts'
 import { explainDiskError, fsyncFolder } from './durable.ts'
+import { flattenImage, type Flattened } from './oci/flatten.ts'
 import { unpackZip } from './unpack.ts'
 import type { Unpacked } from './unpack.ts'
 import { createHash } from 'node:crypto'
@@ -14,6 +15,7 @@ import { parentPort } from 'node:worker_threads'
 const jobs = {
   hash: async ({ file }: { file: string }): Promise<string> => hashFile(file),
   unpack: ({ archive, target }: { archive: string; target: string }): Promise<Unpacked> => unpackZip(archive, target),
+  flatten: (input: Parameters<typeof flattenImage>[0]): Promise<Flattened> => flattenImage(input),
   measure: ({ folder }: { folder: string }): Promise<Unpacked> => measureTree(folder),
   sync: ({ folder }: { folder: string }): Promise<void> => syncTree(folder),
 } as const

@@ -70,7 +70,7 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
     reuse: oneOf('reuse', merged.reuse, ['sequential', 'never']),
     snapshot: parseSnapshot(merged.snapshot, contract),
     arch: parseArch(merged.arch, context),
-    layers: checkLayers(merged.layers),
+    layers: parseLayers(merged),
     permissions:
       input.permissions === undefined
         ? merged.permissions
@@ -237,6 +237,13 @@ function parseIsolation(value: unknown, { hasVm, vmDetail, demand }: ConfigConte
       { field: 'isolation', value, allowed: 'auto or process', detail: vmDetail },
     )
   return isolation
+}
+
+/** Layers lie below /opt, which is the image's own where there is one. */
+function parseLayers({ layers, runtime }: Pick<FunctionConfig, 'layers' | 'runtime'>): readonly string[] {
+  if (runtime === 'image' && layers.length > 0)
+    throw invalid('layers', layers.join(', '), 'none with runtime image: put the files into the image')
+  return checkLayers(layers)
 }
 
 function parseArch(value: unknown, context: ConfigContext): Arch {

@@ -1,3 +1,5 @@
+import type { ContainerRoot } from './container-image.ts'
+import type { Arch } from './function.ts'
 import type { Readable } from 'node:stream'
 
 /** `sha256:` and 64 hex digits. */
@@ -39,6 +41,9 @@ export interface ArtifactStore {
   /** Folder with the unpacked zip, read-only, made once (single flight).
    *  Throws invalid (naming the entry and the limit: path escape, link, device, duplicate, case clash, bomb, broken zip), not_found. */
   unpack(digest: Digest): Promise<{ folder: string; bytes: number; entries: number }>
+  /** The root file system of the image whose archive this is (OCI layout or docker-archive, as tar), read-only, made once (single flight).
+   *  Throws invalid (naming what is wrong with which part of it: not an image for `arch`, damaged, a bomb, a way out), not_found. */
+  unpackImage(digest: Digest, arch: Arch): Promise<ContainerRoot>
   /** Folder for files derived from `key` (bytecode caches), filled once by `fill` into a temporary folder, then renamed. */
   derived(key: string, fill: (folder: string) => Promise<void>): Promise<string>
   /** Every stored digest whose content no longer matches, or whose file is missing parts. */

@@ -18,6 +18,7 @@ export const runtimeIds = [
   'provided.al2',
   'provided.al2023',
   'http',
+  'image',
   'go',
   'go1.21',
   'go1.22',
@@ -77,13 +78,13 @@ export type Contract = (typeof contracts)[number]
 
 /** What a runtime, as a user names it, is spoken to by when nothing else is said. */
 export function defaultContract(runtime: string): Contract {
-  if (runtime === 'http') return 'http'
+  if (runtime === 'http' || runtime === 'image') return 'http'
   return isProvided(runtime) ? 'runtime-api' : 'handler'
 }
 
 /** It has no shim of its own: `handler` is no contract of it. */
 export function isProvided(runtime: string): boolean {
-  return runtime === 'http' || /^provided(\.|$)|^(go|rust)(1\.\d+)?$/.test(runtime)
+  return runtime === 'http' || runtime === 'image' || /^provided(\.|$)|^(go|rust)(1\.\d+)?$/.test(runtime)
 }
 
 export function familyOf(id: RuntimeId): RuntimeFamily {

@@ -75,13 +75,13 @@ export const imageJobs = {
 /** Most functions are smaller: each of their files is opened once. */
 const keptBytesMax = 16 * 1024 * 1024
 
-/** `task/`, `cache/` and `opt/`. Unpacked code has neither links nor devices: here they are errors. */
+/** `task/`, `cache/` and `opt/`. Unpacked code has neither links nor devices: here they are errors; a container's root may have links. */
 function codeTree(code: CodeTrees | null): Tree {
   const tree = new Tree()
   for (const folder of ['task', 'cache', 'opt']) tree.folder(folder)
   if (code === null) return tree
   const keeping = { bytesLeft: keptBytesMax }
-  addFolder(tree, { source: code.codeFolder, target: 'task', keeping })
+  addFolder(tree, { source: code.codeFolder, target: 'task', keeping, isRoot: code.isRoot === true })
   if (code.cacheFolder !== null) addFolder(tree, { source: code.cacheFolder, target: 'cache', keeping })
   for (const layer of code.layerFolders) addFolder(tree, { source: layer, target: 'opt', keeping })
   return tree

@@ -14,6 +14,8 @@ export interface WalkOptions {
   readonly wants?: (relative: string, entry: Dirent) => boolean
   /** Called with what cannot be in an image (devices, sockets, links that lead out of `source`), and why. Without it such things are errors. */
   readonly skipped?: (what: string) => void
+  /** `source` is a whole file system: its links may lead anywhere. */
+  readonly isRoot?: boolean
   /** Small files are kept in memory between being hashed and being written while this lasts; default: none are. */
   readonly keeping?: KeepBudget
 }
@@ -36,7 +38,7 @@ function walk(tree: Tree, options: WalkOptions, below: string): void {
     const relative = below === '' ? entry.name : `${below}/${entry.name}`
     if (options.wants?.(relative, entry) === false) continue
     const [source, target] = [`${folder}/${entry.name}`, inside === '' ? entry.name : `${inside}/${entry.name}`]
-    const problem = problemOf(options.source, relative, entry)
+    const problem = problemOf(options, relative, entry)
     if (problem !== null) refuse(problem, source, options.skipped)
     else if (entry.isDirectory()) {
       tree.folder(target)
@@ -56,11 +58,12 @@ function entriesOf(folder: string): Dirent[] {
 }
 
 /** Why the entry cannot be in an image, or null. */
-function problemOf(source: string, relative: string, entry: Dirent): string | null {
+function problemOf({ source, isRoot = false }: WalkOptions, relative: string, entry: Dirent): string | null {
   // Names are decoded as UTF-8: what is none has lost bytes, and cannot be opened by that name.
   if (entry.name.includes('\ufffd')) return 'its name is not UTF-8'
   if (entry.isFile() || entry.isDirectory()) return null
   if (!entry.isSymbolicLink()) return 'it is a device, socket or pipe'
+  if (isRoot) return null
   const target = readlinkSync(path.join(source, relative))
   const lands = path.posix.join(path.posix.dirname(relative), target)
   const isInside = !path.isAbsolute(target) && lands !== '..' && !lands.startsWith('../')

@@ -33,6 +33,8 @@ export interface GuestNetwork {
 export interface InitBind {
   /** Whether the second drive holds a code image; else nothing is mounted. */
   readonly hasCode: boolean
+  /** The code image is a whole file system, and becomes the root. */
+  readonly isRoot?: boolean
   readonly memoryMib: number
   readonly tmpMib: number
   readonly pidsMax: number

@@ -72,6 +72,7 @@ export function foldersAsArtifacts(folders: ReadonlyMap<string, string>, scratch
     stat: missing,
     open: missing,
     unpack: async (digest) => ({ folder: folders.get(digest) ?? scratch, bytes: 0, entries: 0 }),
+    unpackImage: missing,
     derived: async (key, fill) => {
       const known = made.get(key)
       if (known !== undefined) return known

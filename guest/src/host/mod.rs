@@ -131,6 +131,15 @@ impl Host {
         read_only_tree(source.as_raw_fd(), "", target).at("binds", || format!("bind \"{path}\""))
     }
 
+    /// Does `work` in another mount namespace, seen from its root.
+    pub fn within<T>(&self, namespace: &OwnedFd, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let base = self.spawn_base.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+        sys::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS)?;
+        let done = work();
+        go_back(base);
+        done
+    }
+
     /// Forks a process into new namespaces; None in the child, which sees an empty mount namespace of its own.
     pub fn fork_sandbox(&self, cgroup: Option<RawFd>) -> Result<Option<(sys::Pid, OwnedFd)>, Error> {
         let Some(base) = &self.spawn_base else {
@@ -146,11 +155,7 @@ impl Host {
         if matches!(forked, Ok(None)) {
             return Ok(None);
         }
-        if let Err(error) = base.leave() {
-            // Without its own mounts the launcher can neither serve nor clean up; the kernel does the latter when it ends.
-            eprintln!("hearth-guest: cannot return to the own mount namespace: {error}");
-            sys::exit(1);
-        }
+        go_back(base);
         forked.at("fork", || "fork the sandbox".to_string())
     }
 }
@@ -202,6 +207,14 @@ pub fn read_only_tree(dir: RawFd, path: &str, target: &str) -> io::Result<Tree> 
     sys::mount_setattr(mount.as_raw_fd(), sys::READ_ONLY, 0, true)?;
     let is_dir = sys::is_dir(mount.as_raw_fd())?;
     Ok(Tree { target: target.trim_start_matches('/').to_string(), mount, is_dir })
+}
+
+/// Without its own mounts the launcher can neither serve nor clean up; the kernel does the latter when it ends.
+fn go_back(base: &SpawnBase) {
+    if let Err(error) = base.leave() {
+        eprintln!("hearth-guest: cannot return to the own mount namespace: {error}");
+        sys::exit(1);
+    }
 }
 
 /// How this host keeps /bin, /lib and the like: as links into /usr or as folders.

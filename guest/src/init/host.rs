@@ -141,7 +141,7 @@ impl Vm {
     fn place(&mut self, message: &Bind) -> Result<(), Error> {
         // A snapshot of a loaded function has its code mounted.
         if message.has_code && !self.has_code {
-            mounts::mount_code()?;
+            mounts::mount_code(message.is_root)?;
             self.has_code = true;
         }
         mounts::resize_tmp(message.tmp_mib)?;

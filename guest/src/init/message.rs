@@ -19,6 +19,8 @@ pub struct Configure {
 
 pub struct Bind {
     pub has_code: bool,
+    /// Its code is a whole file system, and becomes the root.
+    pub is_root: bool,
     pub memory_mib: u64,
     pub tmp_mib: u64,
     pub pids_max: u64,
@@ -64,6 +66,7 @@ impl Bind {
         let fields = Fields::parse(payload)?;
         Ok(Bind {
             has_code: fields.flag("hasCode")?,
+            is_root: fields.flag("isRoot").unwrap_or(false),
             memory_mib: fields.number("memoryMib")?,
             tmp_mib: fields.number("tmpMib")?,
             pids_max: fields.number("pidsMax")?,

@@ -1,5 +1,6 @@
 //! File systems of a VM: the table that init mounts at its start, and what BIND adds.
 
+use super::network::RESOLV_CONF;
 use crate::error::{Context, Error};
 use crate::instance::tmp;
 use crate::sys;
@@ -69,8 +70,8 @@ pub fn mount_table() -> Result<(), Error> {
 }
 
 /// Mounts the code image and shows its folders where the runtime looks. Nothing else may have read the drive: a snapshot may have been taken
-/// with another image of the same size in its place.
-pub fn mount_code() -> Result<(), Error> {
+/// with another image of the same size in its place. One that is a whole file system becomes the root.
+pub fn mount_code(is_root: bool) -> Result<(), Error> {
     const STEP: &str = "init.code";
     let device =
         sys::openat(libc::AT_FDCWD, CODE_DEVICE, libc::O_RDONLY, 0).at(STEP, || format!("open \"{CODE_DEVICE}\""))?;
@@ -78,6 +79,9 @@ pub fn mount_code() -> Result<(), Error> {
     drop(device);
     sys::mount(CODE_DEVICE, CODE_POINT, "erofs", libc::MS_RDONLY | NOSUID | NODEV, "")
         .at(STEP, || format!("mount \"{CODE_DEVICE}\" at \"{CODE_POINT}\""))?;
+    if is_root {
+        return replace_root().at(STEP, || "replace the root".to_string());
+    }
     for (folder, target) in CODE_FOLDERS {
         match sys::mount(folder, target, "", libc::MS_BIND, "") {
             // No bytecode, or no layers.
@@ -86,6 +90,20 @@ pub fn mount_code() -> Result<(), Error> {
         }
     }
     sys::unmount(CODE_POINT).at(STEP, || format!("unmount \"{CODE_POINT}\""))
+}
+
+/// Takes along every process whose root is the old one: the runtime, which runs already, and this.
+fn replace_root() -> io::Result<()> {
+    let new = CODE_FOLDERS[0].0;
+    sys::mount(new, new, "", libc::MS_BIND, "")?;
+    for own in ["/proc", "/sys", "/dev", "/run", "/tmp"] {
+        sys::mount(own, &format!("{new}{own}"), "", libc::MS_MOVE, "")?;
+    }
+    sys::pivot_root(new, &format!("{new}{CODE_POINT}"))?;
+    sys::unmount(CODE_POINT)?;
+    // The resolver is known later, and written in place.
+    fs::File::options().create(true).append(true).open(RESOLV_CONF)?;
+    sys::mount(RESOLV_CONF, "/etc/resolv.conf", "", libc::MS_BIND, "")
 }
 
 fn drop_cached_blocks(device: &OwnedFd) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 const STEP: &str = "init.network";
 /// The root image's /etc/resolv.conf leads here.
-const RESOLV_CONF: &str = "/run/resolv.conf";
+pub const RESOLV_CONF: &str = "/run/resolv.conf";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {

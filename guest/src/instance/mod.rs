@@ -3,6 +3,7 @@
 
 mod channels;
 mod folder;
+mod root;
 pub mod tmp;
 mod trees;
 
@@ -207,6 +208,9 @@ impl Instance {
             let tree = host.tree(field, path, target)?;
             self.folder.attach(&tree)
         };
+        if request.is_root {
+            return root::replace(host, self.pid, &request.code);
+        }
         at("code", &request.code, "task")?;
         if let Some(cache) = &request.cache {
             at("cache", cache, "cache/hearth")?;

@@ -3,11 +3,11 @@
 mod fields;
 mod vm;
 
-pub use fields::{check_path, is_instance};
+pub use fields::{check_path, is_instance, rule};
 pub use vm::{Access, JailFile, Memory, VmBase, VmFile, VmJail, VmNetwork, VmSpawn, VmVerb};
 
 use crate::error::Error;
-use fields::{rule, Fields};
+use fields::Fields;
 use serde_json::Value;
 
 pub const LINE_BYTES_MAX: usize = 65_536;
@@ -37,6 +37,8 @@ pub struct Spawn {
 pub struct BindCode {
     pub instance: String,
     pub code: String,
+    /// The code is a whole file system, and becomes the sandbox's root.
+    pub is_root: bool,
     pub cache: Option<String>,
     pub layers: Vec<String>,
     pub memory_mib: u64,
@@ -132,6 +134,7 @@ fn bind(fields: &Fields) -> Result<BindCode, Error> {
     Ok(BindCode {
         instance: fields.instance()?,
         code: fields.path("code")?,
+        is_root: fields.claim("isRoot")?,
         cache: fields.optional_path("cache")?,
         layers: fields.paths("layers")?,
         memory_mib: fields.number("memoryMib", 4, 1_048_576)?,

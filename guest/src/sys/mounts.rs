@@ -44,7 +44,15 @@ struct MountAttr {
 
 /// Sets flags and, when `propagation` is not 0, the kind of propagation of a mount.
 pub fn mount_setattr(mount: RawFd, set: u64, propagation: u64, recursive: bool) -> io::Result<()> {
-    let attr = MountAttr { set, propagation, ..MountAttr::default() };
+    change(mount, MountAttr { set, propagation, ..MountAttr::default() }, recursive)
+}
+
+/// Makes one mount writable, not those below it.
+pub fn make_writable(mount: RawFd) -> io::Result<()> {
+    change(mount, MountAttr { clear: MOUNT_ATTR_RDONLY, ..MountAttr::default() }, false)
+}
+
+fn change(mount: RawFd, attr: MountAttr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH as u32 | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: `attr` lives over the call and the size is its size.
     check(unsafe {

@@ -1,0 +1,101 @@
+import { limits } from '../../domain/limits.ts'
+import type { Layer } from './image-parts.ts'
+import { explainTar, writeFully } from './members.ts'
+import { buildAgain, refuseImage } from './refusal.ts'
+import type { RootTree } from './root-tree.ts'
+import { openUnpacked } from './unpacked.ts'
+import { createHash } from 'node:crypto'
+import { closeSync, fchmodSync, openSync } from 'node:fs'
+import { posix } from 'node:path'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { extract, type Headers } from 'tar-stream'
+
+/** How much more may come, over all layers. */
+export interface Budget {
+  bytesLeft: number
+  entriesLeft: number
+}
+
+const hidden = '.wh.'
+const opaque = '.wh..wh..opq'
+
+/** Lays one layer over `root`. Owners, times, set-uid bits and devices are not kept; what its owner may read, all may.
+ *  Throws invalid, naming layer and entry: damaged, not what `diffId` says, too much, or leading out of the image. */
+export async function applyLayer(root: RootTree, layer: Layer, of: { diffId: string; budget: Budget }): Promise<void> {
+  const { diffId, budget } = of
+  const hash = createHash('sha256')
+  const where = `layer ${layer.name}`
+  const tar = extract()
+  const source = openUnpacked(layer.file, {
+    where,
+    // Headers and padding count too.
+    bytesMax: limits.image.unpackedBytesMax + limits.image.entriesMax * 1_024,
+    see: (bytes) => void hash.update(bytes),
+  })
+  const reading = pipeline(source, tar)
+  // The loop meets the same error, and whoever gives up in the loop ends the pipeline.
+  reading.catch(() => {})
+  root.beginLayer()
+  try {
+    for await (const entry of tar) {
+      charge(budget, where, entry.header)
+      await place(root, entry, { header: entry.header, where })
+    }
+    await reading
+  } catch (error) {
+    throw explainTar(where, error)
+  }
+  // tar-stream stops at the end of the archive; the digest is over what follows it too.
+  const actual = `sha256:${hash.digest('hex')}`
+  if (actual !== diffId)
+    throw refuseImage(where, `it unpacks to ${actual}, the configuration says ${diffId}`, buildAgain)
+}
+
+function charge(budget: Budget, where: string, { name, size = 0 }: Headers): void {
+  budget.entriesLeft--
+  budget.bytesLeft -= size
+  const fix = 'Leave out what the program does not need.'
+  const { unpackedBytesMax, entriesMax } = limits.image
+  if (budget.entriesLeft < 0) throw refuseImage(where, `with it there are more than ${entriesMax} entries`, fix)
+  if (budget.bytesLeft < 0)
+    throw refuseImage(`${where}: ${name}`, `with it the image has more than ${unpackedBytesMax} bytes`, fix)
+}
+
+async function place(root: RootTree, content: Readable, of: { header: Headers; where: string }): Promise<void> {
+  const { name, type, mode = 0, size = 0, linkname } = of.header
+  const base = posix.basename(name)
+  try {
+    if (base === opaque) root.hideAllIn(posix.dirname(name))
+    else if (base.startsWith(hidden)) {
+      // Names that begin so otherwise are another tool's notes.
+      if (!base.startsWith('.wh..wh.')) root.hide(posix.join(posix.dirname(name), base.slice(hidden.length)))
+    } else if (type === 'directory') root.folder(name)
+    else if (type === 'symlink') root.link(name, linkname ?? '')
+    else if (type === 'link') root.hardLink(name, linkname ?? '')
+    else if (type === 'file' || type === 'contiguous-file')
+      return await write(root.file(name, size), content, (mode & 0o111) !== 0)
+  } catch (error) {
+    throw inLayer(of.where, error)
+  }
+  // Devices and pipes: a sandbox has its own.
+  content.resume()
+}
+
+async function write(file: string, content: Readable, isExecutable: boolean): Promise<void> {
+  const fd = openSync(file, 'wx', 0o600)
+  try {
+    for await (const piece of content) writeFully(fd, piece)
+    // Not by `open`, whose mode is cut by the umask.
+    fchmodSync(fd, isExecutable ? 0o755 : 0o644)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** An error about an entry, which now says of which layer. */
+function inLayer(where: string, error: unknown): unknown {
+  if (error instanceof Error && 'code' in error && error.code === 'invalid')
+    error.message = error.message.replace('Cannot take the image: ', `Cannot take the image: ${where}: `)
+  return error
+}

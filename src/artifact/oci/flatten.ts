@@ -1,0 +1,69 @@
+import type { ContainerFacts } from '../../domain/container-image.ts'
+import type { Arch } from '../../domain/function.ts'
+import { limits } from '../../domain/limits.ts'
+import { applyLayer, type Budget } from './apply-layer.ts'
+import { parseImageConfig } from './image-config.ts'
+import { imageParts } from './image-parts.ts'
+import { Members } from './members.ts'
+import { refuseImage } from './refusal.ts'
+import { RootTree } from './root-tree.ts'
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+
+export interface Flattened {
+  readonly bytes: number
+  readonly entries: number
+  readonly facts: ContainerFacts
+}
+
+/** What a sandbox mounts over, or adds to: real folders and files, whatever the image has there. */
+const mountPoints = ['dev', 'proc', 'sys', 'run', 'tmp', 'mnt', 'etc']
+const etcFiles: Readonly<Record<string, string>> = {
+  'etc/resolv.conf': '',
+  'etc/hosts': '127.0.0.1 localhost hearth\n::1 localhost\n',
+  'etc/hostname': 'hearth\n',
+}
+
+/** Lays the layers of the image in `archive` over one another in the new folder `target`; all of it is on disk when it resolves. `draft` is a name
+ *  for a folder beside it, which is gone afterwards. Runs in a worker thread. The caller removes `target` when it throws: invalid, naming what is
+ *  wrong with the image. */
+export async function flattenImage(of: {
+  archive: string
+  target: string
+  draft: string
+  arch: Arch
+}): Promise<Flattened> {
+  const { archive, target, draft, arch } = of
+  mkdirSync(draft, { mode: 0o700 })
+  try {
+    const { manifest, config, layers } = await imageParts(await Members.of(archive, draft), arch)
+    const { facts, diffIds } = parseImageConfig(config, arch)
+    if (diffIds.length !== layers.length) {
+      const problem = `it names ${diffIds.length} layers, the manifest ${layers.length}`
+      throw refuseImage('the configuration', problem, 'Build or save the image again.')
+    }
+    mkdirSync(target)
+    chmodSync(target, 0o755)
+    const root = new RootTree(target)
+    const budget: Budget = { bytesLeft: limits.image.unpackedBytesMax, entriesLeft: limits.image.entriesMax }
+    for (const [at, layer] of layers.entries()) await applyLayer(root, layer, { diffId: diffIds[at] ?? '', budget })
+    furnish(root)
+    await promisify(execFile)('sync', ['-f', target])
+    return { ...root.count(), facts: { manifest, ...facts } }
+  } finally {
+    rmSync(draft, { recursive: true, force: true })
+  }
+}
+
+function furnish(root: RootTree): void {
+  root.beginLayer()
+  for (const folder of mountPoints) root.ownFolder(folder)
+  for (const [name, content] of Object.entries(etcFiles))
+    writeReadable(root.file(name, Buffer.byteLength(content)), content)
+}
+
+function writeReadable(file: string, content: string): void {
+  writeFileSync(file, content, { flag: 'wx' })
+  chmodSync(file, 0o644)
+}

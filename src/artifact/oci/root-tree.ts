@@ -1,0 +1,192 @@
+import { refuseImage } from './refusal.ts'
+import { chmodSync, linkSync, mkdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+
+export type Node =
+  | { readonly kind: 'folder'; readonly children: Map<string, Node>; layer: number; seen: number }
+  | { readonly kind: 'file'; readonly bytes: number; layer: number }
+  | { readonly kind: 'link'; readonly target: string; layer: number }
+
+type Folder = Extract<Node, { kind: 'folder' }>
+
+/** Where something comes: a folder that is one, all the way down, and a name in it. */
+interface Spot {
+  readonly folder: Folder
+  /** Of `folder`, on disk. */
+  readonly path: string
+  readonly name: string
+}
+
+/** As Linux follows. */
+const hopsMax = 40
+const depthMax = 64
+
+/** A root file system in the making: what is on disk, and the same in memory, by which every path is followed. The disk is never asked,
+ *  so no link in an image leads a write out of it. */
+export class RootTree {
+  readonly #disk: string
+  readonly #root: Folder = { kind: 'folder', children: new Map(), layer: 0, seen: 0 }
+  #layer = 0
+
+  /** `folder` is there and empty. */
+  constructor(folder: string) {
+    this.#disk = folder
+  }
+
+  /** What comes from here on lies over what is there. */
+  beginLayer(): void {
+    this.#layer++
+  }
+
+  /** Files, folders and links below the root, and the bytes of all files. */
+  count(): { entries: number; bytes: number } {
+    const sum = { entries: -1, bytes: 0 }
+    const visit = (node: Node): void => {
+      sum.entries++
+      if (node.kind === 'file') sum.bytes += node.bytes
+      if (node.kind === 'folder') node.children.forEach(visit)
+    }
+    visit(this.#root)
+    return sum
+  }
+
+  folder(path: string): void {
+    this.#enter(partsOf(path), path)
+  }
+
+  /** Makes room at `path` and gives the place on disk, where nothing is; the caller writes `bytes` there. */
+  file(path: string, bytes: number): string {
+    const spot = this.#clear(path)
+    spot.folder.children.set(spot.name, { kind: 'file', bytes, layer: this.#layer })
+    return join(spot.path, spot.name)
+  }
+
+  link(path: string, target: string): void {
+    if (target === '' || target.includes('\0') || Buffer.byteLength(target) > 4_095)
+      throw refuseImage(path, `its target "${target.slice(0, 80)}" is no path`, 'Remove the link.')
+    const spot = this.#clear(path)
+    symlinkSync(target, join(spot.path, spot.name))
+    spot.folder.children.set(spot.name, { kind: 'link', target, layer: this.#layer })
+  }
+
+  /** A second name of the file at `target`. */
+  hardLink(path: string, target: string): void {
+    const from = this.#spot(target)
+    const source = from.folder.children.get(from.name)
+    if (source?.kind !== 'file')
+      throw refuseImage(
+        path,
+        `it is a hard link to "${target}", which is no file of the image`,
+        'Build the image again.',
+      )
+    const spot = this.#spot(path)
+    if (spot.folder.children.get(spot.name) === source) return
+    this.#remove(spot)
+    linkSync(join(from.path, from.name), join(spot.path, spot.name))
+    spot.folder.children.set(spot.name, { ...source, layer: this.#layer })
+  }
+
+  /** A whiteout: what lower layers have there is gone. */
+  hide(path: string): void {
+    const spot = this.#spot(path)
+    const node = spot.folder.children.get(spot.name)
+    if (node === undefined) return
+    if (node.kind === 'folder' && node.seen === this.#layer) this.#hideLower(node, join(spot.path, spot.name))
+    else if (node.layer !== this.#layer) this.#remove(spot)
+  }
+
+  /** An opaque whiteout: of the folder only what this layer brings. */
+  hideAllIn(path: string): void {
+    const { folder, path: onDisk } = this.#enter(partsOf(path), path)
+    this.#hideLower(folder, onDisk)
+  }
+
+  /** A folder that is one on all levels, whatever was there before. */
+  ownFolder(path: string): void {
+    let [at, onDisk] = [this.#root, this.#disk]
+    for (const name of partsOf(path)) {
+      if (at.children.get(name)?.kind !== 'folder') this.#remove({ folder: at, path: onDisk, name })
+      at = this.#child({ folder: at, path: onDisk, name })
+      onDisk = join(onDisk, name)
+    }
+  }
+
+  #hideLower(folder: Folder, onDisk: string): void {
+    for (const [name, node] of folder.children) {
+      if (node.kind === 'folder' && node.seen === this.#layer) this.#hideLower(node, join(onDisk, name))
+      else if (node.layer !== this.#layer) this.#remove({ folder, path: onDisk, name })
+    }
+  }
+
+  #clear(path: string): Spot {
+    const spot = this.#spot(path)
+    this.#remove(spot)
+    return spot
+  }
+
+  #remove({ folder, path, name }: Spot): void {
+    const node = folder.children.get(name)
+    if (node === undefined) return
+    if (node.kind === 'folder') rmSync(join(path, name), { recursive: true })
+    else unlinkSync(join(path, name))
+    folder.children.delete(name)
+  }
+
+  #spot(path: string): Spot {
+    const parts = partsOf(path)
+    const name = parts.pop()
+    if (name === undefined) throw refuseImage(path, 'it is the root itself', 'Build the image again.')
+    return { ...this.#enter(parts, path), name }
+  }
+
+  /** The folder that `parts` lead to, links followed as from inside the image; what is not there is made. */
+  #enter(parts: readonly string[], path: string): { folder: Folder; path: string } {
+    const way: { folder: Folder; path: string }[] = [{ folder: this.#root, path: this.#disk }]
+    const rest = [...parts]
+    let hops = 0
+    for (let name = rest.shift(); name !== undefined; name = rest.shift()) {
+      const { folder, path: onDisk } = way.at(-1) ?? { folder: this.#root, path: this.#disk }
+      if (name === '..') {
+        if (way.length === 1) throw refuseImage(path, 'it leads out of the image through a link', 'Remove that link.')
+        way.pop()
+        continue
+      }
+      const node = folder.children.get(name)
+      if (node?.kind === 'link') {
+        if (++hops > hopsMax) throw refuseImage(path, `it goes through more than ${hopsMax} links`, 'Remove some.')
+        if (node.target.startsWith('/')) way.length = 1
+        rest.unshift(...node.target.split('/').filter((part) => part !== '' && part !== '.'))
+        continue
+      }
+      way.push({ folder: this.#child({ folder, path: onDisk, name }), path: join(onDisk, name) })
+    }
+    return way.at(-1) ?? { folder: this.#root, path: this.#disk }
+  }
+
+  #child(spot: Spot): Folder {
+    const { folder, path, name } = spot
+    const known = folder.children.get(name)
+    if (known?.kind === 'folder') {
+      known.seen = this.#layer
+      return known
+    }
+    this.#remove(spot)
+    mkdirSync(join(path, name))
+    // mkdir's own mode is cut by the umask.
+    chmodSync(join(path, name), 0o755)
+    const made: Folder = { kind: 'folder', children: new Map(), layer: this.#layer, seen: this.#layer }
+    folder.children.set(name, made)
+    return made
+  }
+}
+
+/** The parts of a member's path. Throws invalid for one that no image has for an honest reason. */
+function partsOf(path: string): string[] {
+  const fix = 'Build the image again.'
+  if (path.includes('\0') || path.includes('\uFFFD')) throw refuseImage(path, 'its name is not UTF-8', fix)
+  const parts = path.split('/').filter((part) => part !== '' && part !== '.')
+  if (parts.includes('..')) throw refuseImage(path, 'its path leaves the image ("..")', fix)
+  if (parts.length > depthMax) throw refuseImage(path, `it is more than ${depthMax} folders deep`, fix)
+  if (parts.some((part) => Buffer.byteLength(part) > 255)) throw refuseImage(path, 'a part of it is too long', fix)
+  return parts
+}
