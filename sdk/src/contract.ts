@@ -271,9 +271,7 @@ export const routes = {
   createKey: {
     method: 'POST',
     path: '/v1/keys',
-    body: z
-      .strictObject({ name: z.string().max(100), scopes: z.array(z.string()).min(1), project: z.string().optional() })
-      .meta({ id: 'CreateKey' }),
+    body: s.createKey,
     reply: s.newKey,
     status: 201,
     scope: 'keys:write',

@@ -81,6 +81,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   return {
     authenticate: async (token) => keys.authenticate(token),
     authenticateCached: (token) => keys.cached(token),
+    authenticateSigned: async (proof) => keys.authenticateSigned(proof),
     authorizeInvoke(caller, name, qualifier) {
       const needed = `invoke:${name}`
       if (!allows(caller.scopes, needed)) return Promise.reject(forbidden(needed))

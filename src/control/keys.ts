@@ -1,11 +1,11 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../domain/clock.ts'
-import type { Caller, Control } from '../domain/control.ts'
-import type { Key } from '../domain/project.ts'
+import type { Caller, Control, KeyInput, SignatureProof } from '../domain/control.ts'
+import type { AccessKey, Key } from '../domain/project.ts'
 import type { Store } from '../domain/store.ts'
 import { demandProject } from './projects.ts'
 import { demand, grantable } from './scopes.ts'
-import { newKeyId, type Vault } from './vault.ts'
+import { keyIdOf, newKeyId, type Vault } from './vault.ts'
 
 /** A token that was revoked stays known as such this long, so that its holder does not reach the store each time. */
 const unknownMs = 5_000
@@ -21,7 +21,7 @@ interface Known {
   readonly given: Buffer
 }
 
-/** Credentials: bearer tokens to Callers, from memory once seen. */
+/** Credentials: bearer tokens and signatures to Callers, from memory once seen. */
 export class Keys {
   readonly #store: Store
   readonly #vault: Vault
@@ -52,17 +52,32 @@ export class Keys {
     const cached = this.cached(token)
     if (cached !== undefined) return cached
     const id = this.#vault.verifyToken(token)
+    return id === null ? null : this.#load(id)
+  }
+
+  async authenticateSigned(proof: SignatureProof): Promise<Caller | 'wrong' | 'unknown_key'> {
+    const id = this.#vault.verifySignature(proof)
+    if (id === null) return keyIdOf(proof.accessKeyId) === null ? 'unknown_key' : 'wrong'
+    const known = this.#known.get(id)
+    if (known !== undefined) return known.caller
+    const until = this.#unknown.get(id)
+    if (until !== undefined && until > this.#clock.nowMs()) return 'unknown_key'
+    return (await this.#load(id)) ?? 'unknown_key'
+  }
+
+  /** The Caller of a key that somebody has proved to hold, null when it is not there or not valid any more. */
+  async #load(id: string): Promise<Caller | null> {
     const epoch = this.#epoch
-    const key = id === null ? null : await this.#store.keys.get(id)
+    const key = await this.#store.keys.get(id)
     if (key === null || key.revokedAt !== null) {
       if (this.#unknown.size >= unknownMax) this.#unknown.clear()
-      if (id !== null) this.#unknown.set(id, this.#clock.nowMs() + unknownMs)
+      this.#unknown.set(id, this.#clock.nowMs() + unknownMs)
       return null
     }
     const caller: Caller = { actor: key.id, project: key.project, scopes: key.scopes }
     if (epoch === this.#epoch) {
-      const kept = Buffer.from(token)
-      this.#known.set(key.id, { caller, token: kept, given: Buffer.alloc(kept.length) })
+      const token = Buffer.from(this.#vault.tokenFor(id))
+      this.#known.set(id, { caller, token, given: Buffer.alloc(token.length) })
     }
     return caller
   }
@@ -78,19 +93,18 @@ export class Keys {
     }
   }
 
-  async #create(
-    caller: Caller,
-    input: { name: string; scopes: readonly string[]; project?: string },
-  ): Promise<{ key: Key; token: string }> {
+  async #create(caller: Caller, input: KeyInput): Promise<{ key: Key; token: string; accessKey?: AccessKey }> {
     demand(caller, 'keys:write')
     const project = input.project ?? caller.project
     await demandProject(this.#store, caller, project)
     const scopes = grantable(caller, input.scopes, 'scopes')
     const id = newKeyId()
-    const audit = { actor: caller.actor, action: 'key.create', target: id, detail: { name: input.name, scopes } }
+    const isSigning = input.sigv4 === true
+    const detail = { name: input.name, scopes, ...(isSigning && { sigv4: true }) }
+    const audit = { actor: caller.actor, action: 'key.create', target: id, detail }
     const key = await this.#store.keys.create({ id, project, name: input.name, scopes }, audit)
     this.#unknown.delete(id)
-    return { key, token: this.#vault.tokenFor(id) }
+    return { key, token: this.#vault.tokenFor(id), ...(isSigning && { accessKey: this.#vault.accessKeyFor(id) }) }
   }
 
   async #revoke(caller: Caller, id: string): Promise<Key> {

@@ -33,8 +33,6 @@ export class Urls {
       put: async (caller, functionName, input) => {
         demand(caller, 'functions:write')
         const { auth, mode, qualifier } = input
-        if (auth === 'aws_iam')
-          throw invalid('auth', auth, '"none" or "key"', 'aws_iam (signed requests) is not supported yet: take key.')
         const cors = input.cors === null ? null : checkCors(input.cors)
         const { project, actor } = caller
         checkLabel(project, functionName)

@@ -1,6 +1,7 @@
 import { AppError } from '../domain/error.ts'
 import { newKeyId, openVault, Vault } from './vault.ts'
 import assert from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -96,6 +97,44 @@ test('verifyToken refuses everything but the exact token', () => {
     assert.equal(vault.verifyToken(text), null, JSON.stringify(text))
   }
 })
+
+const proof = {
+  accessKeyId: 'HEARTHAKABCDEFGHIJ12',
+  ...{ date: '20150830', region: 'us-east-1', service: 'lambda', stringToSign: 'text' },
+}
+
+test('verifySignature gives the key id of the access key that signed, and takes no other', () => {
+  const { accessKeyId, secretAccessKey } = vault.accessKeyFor('abcdefghij12')
+  assert.equal(accessKeyId, proof.accessKeyId)
+  assert.match(secretAccessKey, /^[\w-]{40}$/)
+  assert.ok(!vault.tokenFor('abcdefghij12').includes(secretAccessKey))
+  const signature = signatureBy(secretAccessKey)
+  assert.equal(vault.verifySignature({ ...proof, signature }), 'abcdefghij12')
+  assert.equal(vault.verifySignature({ ...proof, signature: signature.toUpperCase() }), 'abcdefghij12')
+  for (const wrong of [
+    { date: '20150831' },
+    { region: 'eu-west-1' },
+    { service: 's3' },
+    { stringToSign: 'other' },
+    { accessKeyId: 'HEARTHAKABCDEFGHIJ13' },
+    { accessKeyId: 'hearthakabcdefghij12' },
+    { accessKeyId: 'AKIDEXAMPLE' },
+    { signature: '' },
+    { signature: signature.slice(2) },
+    { signature: signatureBy(other.accessKeyFor('abcdefghij12').secretAccessKey) },
+  ])
+    assert.equal(vault.verifySignature({ ...proof, signature, ...wrong }), null, JSON.stringify(wrong))
+})
+
+/** By the definition: a key for the day, the region and the service, from the secret. */
+function signatureBy(secret: string): string {
+  const steps = ['20150830', 'us-east-1', 'lambda', 'aws4_request', 'text']
+  const key = steps.reduce<Buffer>(
+    (k, step) => createHmac('sha256', k).update(step).digest(),
+    Buffer.from(`AWS4${secret}`),
+  )
+  return key.toString('hex')
+}
 
 test('newKeyId gives 12 characters, new each time', () => {
   const ids = new Set(Array.from({ length: 1_000 }, newKeyId))

@@ -1,4 +1,6 @@
 import { AppError } from '../domain/error.ts'
+import type { SignatureProof } from '../domain/control.ts'
+import type { AccessKey } from '../domain/project.ts'
 import {
   createCipheriv,
   createDecipheriv,
@@ -27,6 +29,11 @@ const nonceBytes = 12
 const tagBytes = 16
 const keyIdLength = 12
 const keyIdAlphabet = 'abcdefghijklmnopqrstuvwxyz0123456789'
+/** With the 12 characters of a key id as long as AWS's own, and in upper case as they are. */
+const accessKeyPrefix = 'HEARTHAK'
+const accessKeyPattern = /^HEARTHAK([A-Z0-9]{12})$/
+/** 40 characters of base64url, as long as AWS's own. */
+const accessSecretBytes = 30
 /** 32 bytes in base64url are 43 characters. */
 const tokenPattern = /^hth_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/
 
@@ -41,15 +48,18 @@ export function openVault({ file }: { file: string }): Vault {
   }
 }
 
-/** All that hangs on the master key: secrets sealed at rest, and bearer tokens derived instead of stored. */
+/** All that hangs on the master key: secrets sealed at rest; bearer tokens and access keys derived instead of stored. */
 export class Vault {
   readonly #master: Buffer
   readonly #sealKey: Buffer
+  readonly #accessKey: Buffer
 
   constructor(master: Buffer) {
     this.#master = master
     // Encryption gets a key of its own, so that tokens and ciphertexts share no key material.
     this.#sealKey = Buffer.from(hkdfSync('sha256', master, '', 'hearth seal v1', 32))
+    // As do secrets that sign: who holds one knows nothing of the same key's token.
+    this.#accessKey = Buffer.from(hkdfSync('sha256', master, '', 'hearth access key v1', 32))
   }
 
   /** `version(1) nonce(12) ciphertext tag(16)`, AES-256-GCM, bound to project and name: it opens under no other. */
@@ -89,9 +99,34 @@ export class Vault {
     return timingSafeEqual(Buffer.from(secret), Buffer.from(this.#secretOf(keyId))) ? keyId : null
   }
 
+  /** What the holder of a key signs requests with: the same each time. */
+  accessKeyFor(keyId: string): AccessKey {
+    const secret = createHmac('sha256', this.#accessKey).update(keyId).digest().subarray(0, accessSecretBytes)
+    return {
+      accessKeyId: `${accessKeyPrefix}${keyId.toUpperCase()}`,
+      secretAccessKey: secret.toString('base64url'),
+    }
+  }
+
+  /** The key id whose access key made the signature, or null. Takes as long whether or not there is such a key: that is the store's to say. */
+  verifySignature({ accessKeyId, date, region, service, stringToSign, signature }: SignatureProof): string | null {
+    const keyId = keyIdOf(accessKeyId)
+    if (keyId === null) return null
+    let key: Buffer = Buffer.from(`AWS4${this.accessKeyFor(keyId).secretAccessKey}`)
+    for (const part of [date, region, service, 'aws4_request', stringToSign])
+      key = createHmac('sha256', key).update(part).digest()
+    const given = Buffer.from(signature, 'hex')
+    return given.length === key.length && timingSafeEqual(given, key) ? keyId : null
+  }
+
   #secretOf(keyId: string): string {
     return createHmac('sha256', this.#master).update(`key:${keyId}`).digest('base64url')
   }
+}
+
+/** The key that an access key id is of; null = of none that this platform makes. */
+export function keyIdOf(accessKeyId: string): string | null {
+  return accessKeyPattern.exec(accessKeyId)?.[1]?.toLowerCase() ?? null
 }
 
 /** 12 characters of [a-z0-9], 62 random bits. */

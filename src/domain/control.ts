@@ -14,8 +14,8 @@ import type {
   FunctionError,
 } from './invocation.ts'
 import type { LayerRef, LayerVersion } from './layer.ts'
-import type { AuditEntry, Key, Project, SecretInfo } from './project.ts'
-import type { FunctionUrl, UrlAuth } from './function-url.ts'
+import type { AccessKey, AuditEntry, Key, Project, SecretInfo } from './project.ts'
+import type { FunctionUrl } from './function-url.ts'
 import type { Contract, RuntimeBuild } from './runtime.ts'
 import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
 import type { Page, PageRequest } from './store.ts'
@@ -27,6 +27,18 @@ export interface Caller {
   readonly actor: string
   readonly project: string
   readonly scopes: readonly string[]
+}
+
+/** A signature of AWS Signature Version 4 and what it must have been made of. */
+export interface SignatureProof {
+  readonly accessKeyId: string
+  /** `YYYYMMDD`. */
+  readonly date: string
+  readonly region: string
+  readonly service: string
+  readonly stringToSign: string
+  /** Hexadecimal. */
+  readonly signature: string
 }
 
 export interface CreateFunction {
@@ -137,7 +149,16 @@ export interface InvokeReply {
 /** Callback style keeps the hot path free of promise chains: `done` is called exactly once. The returned function cancels. */
 export type Invoke = (request: InvokeRequest, done: (reply: InvokeReply) => void) => (reason: string) => void
 
-export type UrlInput = Pick<FunctionUrl, 'qualifier' | 'mode' | 'cors'> & { readonly auth: UrlAuth | 'aws_iam' }
+export type UrlInput = Pick<FunctionUrl, 'qualifier' | 'mode' | 'cors' | 'auth'>
+
+export interface KeyInput {
+  readonly name: string
+  readonly scopes: readonly string[]
+  /** Default: the caller's. */
+  readonly project?: string
+  /** Whether its holder gets an access key to sign requests with. */
+  readonly sigv4?: boolean
+}
 
 export interface FoundUrl {
   readonly url: FunctionUrl
@@ -153,6 +174,9 @@ export interface Control {
   authenticate(token: string): Promise<Caller | null>
   /** The same from memory alone; undefined = not cached, ask `authenticate`. */
   authenticateCached(token: string): Caller | null | undefined
+  /** The caller whose access key made a signature. `wrong`: another secret, or other content. `unknown_key`: the signature is right, but the key was revoked;
+   *  or no key of this platform has such an id. Constant-time in the secret, and the same whether or not there is such a key. */
+  authenticateSigned(proof: SignatureProof): Promise<Caller | 'wrong' | 'unknown_key'>
   /** Throws forbidden, not_found, invalid (qualifier). Resolves synchronously from cache where it can: null = go on. */
   authorizeInvoke(caller: Caller, functionName: string, qualifier: string | null): Promise<void> | null
   readonly invoke: Invoke
@@ -247,11 +271,8 @@ export interface Control {
     delete(caller: Caller, name: string): Promise<void>
   }
   keys: {
-    /** The token is in this answer and nowhere else. */
-    create(
-      caller: Caller,
-      input: { name: string; scopes: readonly string[]; project?: string },
-    ): Promise<{ key: Key; token: string }>
+    /** The token is in this answer and nowhere else; so is the access key, for who asks for one. */
+    create(caller: Caller, input: KeyInput): Promise<{ key: Key; token: string; accessKey?: AccessKey }>
     list(caller: Caller): Promise<readonly Key[]>
     revoke(caller: Caller, id: string): Promise<Key>
   }

@@ -1,7 +1,8 @@
 import { invalid } from './error.ts'
 import { defaultProject } from './project.ts'
 
-export const urlAuths = ['none', 'key'] as const
+/** `aws_iam`: requests signed in AWS Signature Version 4 by the access key of an API key. */
+export const urlAuths = ['none', 'key', 'aws_iam'] as const
 export type UrlAuth = (typeof urlAuths)[number]
 
 export const urlModes = ['buffered', 'stream'] as const

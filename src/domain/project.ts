@@ -24,6 +24,12 @@ export interface Key {
   readonly revokedAt: number | null
 }
 
+/** What requests are signed with in AWS Signature Version 4. Derived from the master key, as the token is. */
+export interface AccessKey {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+}
+
 /** Value is encrypted at rest and never leaves the store in an answer. */
 export interface SecretInfo {
   readonly project: string

@@ -1,39 +1,52 @@
+import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { requestWindowBytes } from '../domain/agent.ts'
 import type { RequestSource } from '../domain/control.ts'
 
+interface BodyBounds {
+  readonly bytesMax: number
+  readonly onTooLong: () => void
+  /** Hexadecimal SHA-256 that the bytes must turn out to have: a body with another one has no end. */
+  readonly hash?: string | null
+  readonly onWrongHash?: () => void
+}
+
 /** Hands on what `readable` brings, never more than a window ahead of what the function has taken: the rest waits with the client. */
 export class BodySource implements RequestSource {
   readonly #readable: Readable
-  readonly #bytesMax: number
-  readonly #onTooLong: () => void
+  readonly #bounds: BodyBounds
   #aheadBytes = 0
   #bytes = 0
 
-  constructor(readable: Readable, { bytesMax, onTooLong }: { bytesMax: number; onTooLong: () => void }) {
+  constructor(readable: Readable, bounds: BodyBounds) {
     this.#readable = readable
-    this.#bytesMax = bytesMax
-    this.#onTooLong = onTooLong
+    this.#bounds = bounds
   }
 
   open(write: (chunk: Uint8Array, last: boolean) => void): void {
     const readable = this.#readable
+    const { bytesMax, onTooLong, hash: wanted = null, onWrongHash } = this.#bounds
+    const hash = wanted === null ? null : createHash('sha256')
     readable.on('data', (chunk: Buffer) => {
       this.#bytes += chunk.length
-      if (this.#bytes > this.#bytesMax) {
+      if (this.#bytes > bytesMax) {
         readable.pause()
-        return this.#onTooLong()
+        return onTooLong()
       }
+      hash?.update(chunk)
       this.#aheadBytes += chunk.length
       if (this.#aheadBytes >= requestWindowBytes) readable.pause()
       write(chunk, false)
     })
-    readable.on('end', () => write(new Uint8Array(0), true))
+    readable.on('end', () => {
+      if (hash === null || hash.digest('hex') === wanted) write(new Uint8Array(0), true)
+      else onWrongHash?.()
+    })
     readable.resume()
   }
 
   taken(bytes: number): void {
     this.#aheadBytes -= bytes
-    if (this.#aheadBytes < requestWindowBytes && this.#bytes <= this.#bytesMax) this.#readable.resume()
+    if (this.#aheadBytes < requestWindowBytes && this.#bytes <= this.#bounds.bytesMax) this.#readable.resume()
   }
 }

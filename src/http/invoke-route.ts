@@ -5,6 +5,7 @@ import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { unauthorized, type Authentication } from './auth.ts'
 import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
+import type { HeldBytes } from './held-bytes.ts'
 import { failureBody, ownStatus, replyHeaders, replyStatus } from './invoke-reply.ts'
 import { streamHeaders, streamTrailers, trailersOf } from './invoke-reply.ts'
 import { cutIfStalled } from './stalled.ts'
@@ -18,8 +19,6 @@ const suffix = '/invoke'
 const emptyEvent = Buffer.from('{}')
 /** A reply up to this size leaves as text with its head in one write; bytes would take a second buffer and a writev, a sixth of the time of a small reply. */
 const textBytesMax = 16 * 1024
-/** Requests and replies of all invocations in memory at a time, beside what functions hold. */
-const heldBytesMax = 512 * 1024 * 1024
 
 export interface InvokeTarget {
   readonly name: string
@@ -45,6 +44,8 @@ export interface InvokeRouteOptions {
   readonly auth: Authentication
   readonly logger: Logger
   readonly nowMs: () => number
+  /** Bytes that clients have sent or not yet taken. */
+  readonly held: HeldBytes
 }
 
 /** Serves POST /v1/functions/{name}/invoke. */
@@ -53,14 +54,14 @@ export class InvokeRoute {
   readonly auth: Authentication
   readonly logger: Logger
   readonly nowMs: () => number
-  /** Bytes that clients have sent or not yet taken. */
-  heldBytes = 0
+  readonly held: HeldBytes
 
-  constructor({ control, auth, logger, nowMs }: InvokeRouteOptions) {
+  constructor({ control, auth, logger, nowMs, held }: InvokeRouteOptions) {
     this.control = control
     this.auth = auth
     this.logger = logger
     this.nowMs = nowMs
+    this.held = held
   }
 
   handle(request: IncomingMessage, response: ServerResponse, target: InvokeTarget): void {
@@ -129,7 +130,7 @@ class Exchange implements ReplySink {
     this.#hold(chunk.length)
     this.#chunks.push(chunk)
     if (this.#bytes > limits.payloadBytesMax) this.#refuse(tooLarge())
-    else if (this.#route.heldBytes > heldBytesMax) this.#refuse(noMemory())
+    else if (this.#route.held.isOver) this.#refuse(noMemory())
   }
 
   #invoke(): void {
@@ -219,7 +220,7 @@ class Exchange implements ReplySink {
 
   /** The reply has left, or the client has. */
   #closed(): void {
-    this.#route.heldBytes -= this.#bytes
+    this.#route.held.add(-this.#bytes)
     this.#bytes = 0
     this.#chunks = []
     if (this.#isAnswered) return
@@ -229,7 +230,7 @@ class Exchange implements ReplySink {
 
   #hold(bytes: number): void {
     this.#bytes += bytes
-    this.#route.heldBytes += bytes
+    this.#route.held.add(bytes)
   }
 }
 

@@ -1,5 +1,5 @@
 import { openapi } from '@hearth/sdk'
-import type { Control, DeployOptions, UpdateFunction } from '../domain/control.ts'
+import type { Control, DeployOptions, KeyInput, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
 import { artifactOf, codeSourceOf, type CodeSourceBody } from './code-source.ts'
@@ -136,8 +136,7 @@ function tenantHandlers(
     },
     deleteSecret: async (call) => secrets.delete(call.caller, name(call)),
     listKeys: async ({ caller }) => ({ items: await keys.list(caller) }),
-    createKey: async ({ caller, body }) =>
-      keys.create(caller, body as { name: string; scopes: string[]; project?: string }),
+    createKey: async ({ caller, body }) => keys.create(caller, body as KeyInput),
     revokeKey: async ({ caller, params }) => keys.revoke(caller, params['id'] ?? ''),
     listProjects: async ({ caller }) => ({ items: await projects.list(caller) }),
     createProject: async ({ caller, body }) => projects.create(caller, (body as { name: string }).name),

@@ -10,6 +10,7 @@ import type { Logger } from '../domain/logger.ts'
 import { bindApi, refuseUnrouted } from './api.ts'
 import { Authentication } from './auth.ts'
 import { errorBody, leaveBody } from './errors.ts'
+import type { HeldBytes } from './held-bytes.ts'
 import { InvokeRoute, invokeTarget } from './invoke-route.ts'
 import { listenError, serverSettings } from './server-settings.ts'
 import type { UrlPlace } from './url-place.ts'
@@ -22,6 +23,8 @@ export interface HttpOptions {
   readonly nowMs?: () => number
   /** Where functions' URLs are served. */
   readonly urlPlace: UrlPlace
+  /** What is held here and by functions' URLs. */
+  readonly held: HeldBytes
 }
 
 export interface HttpServer {
@@ -47,9 +50,9 @@ function noCompiler(): never {
 
 /** The HTTP API over `control`: the invoke path by hand, everything else through fastify by the contract table. */
 export async function createHttpServer(options: HttpOptions): Promise<HttpServer> {
-  const { control, logger, tls } = options
+  const { control, logger, tls, held } = options
   const auth = new Authentication(control)
-  const invoke = new InvokeRoute({ control, auth, logger, nowMs: options.nowMs ?? Date.now })
+  const invoke = new InvokeRoute({ control, auth, logger, nowMs: options.nowMs ?? Date.now, held })
   const closing = { isClosing: false }
   let server: http.Server | undefined
   const app = fastify({

@@ -3,6 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import type { FunctionUrl } from '../domain/function-url.ts'
+import type { Signer } from './url-signature.ts'
 import { forwardedHeaders, sourceIp } from './url-headers.ts'
 import type { UrlTarget } from './url-place.ts'
 
@@ -11,6 +12,8 @@ export interface EventParts {
   readonly url: FunctionUrl
   readonly target: UrlTarget
   readonly body: Buffer
+  /** Of a URL with auth `aws_iam`. */
+  readonly signer: Signer | null
   readonly nowMs: number
 }
 
@@ -40,11 +43,14 @@ export function urlEvent(parts: EventParts): unknown {
   }
 }
 
-function requestContext({ request, url, target: { label }, nowMs }: EventParts, path: string): unknown {
+const accountId = '000000000000'
+
+function requestContext({ request, url, target: { label }, signer, nowMs }: EventParts, path: string): unknown {
   const { method, headers, httpVersion } = request
   return {
-    accountId: url.auth === 'none' ? 'anonymous' : '000000000000',
+    accountId: url.auth === 'none' ? 'anonymous' : accountId,
     apiId: label,
+    ...(signer !== null && { authentication: null, authorizer: { iam: identityOf(signer) } }),
     domainName: (headers.host ?? '').replace(/:\d+$/, ''),
     domainPrefix: label,
     http: {
@@ -59,6 +65,19 @@ function requestContext({ request, url, target: { label }, nowMs }: EventParts, 
     stage: '$default',
     time: timeText(nowMs),
     timeEpoch: nowMs,
+  }
+}
+
+/** The API key as an IAM user of AWS. */
+function identityOf({ caller: { actor, project }, accessKeyId }: Signer): unknown {
+  return {
+    accessKey: accessKeyId,
+    accountId,
+    callerId: actor,
+    cognitoIdentity: null,
+    principalOrgId: null,
+    userArn: `arn:aws:iam::${accountId}:user/${project}/${actor}`,
+    userId: actor,
   }
 }
 

@@ -6,16 +6,20 @@ import { AppError, toAppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Authentication } from './auth.ts'
-import { BodySource } from './body-source.ts'
 import { corsHeaders, isPreflight, preflightHeaders } from './cors.ts'
-import { leaveBody } from './errors.ts'
+import { HttpRefusal, leaveBody } from './errors.ts'
+import type { HeldBytes } from './held-bytes.ts'
+import { mismatch, SignatureError } from './sigv4-claim.ts'
 import { cutIfStalled } from './stalled.ts'
 import { StreamReply } from './stream-reply.ts'
+import { proxiedBody } from './url-body.ts'
 import { urlEvent } from './url-event.ts'
-import { endToEnd, forwardedHeaders, pairsOf, type HeaderList } from './url-headers.ts'
+import { endToEnd, forwardedHeaders, lengthIn, pairsOf, type HeaderList } from './url-headers.ts'
 import { urlTarget, type UrlPlace, type UrlTarget } from './url-place.ts'
-import { failureOf, refusals, type Refusal } from './url-refusals.ts'
+import { failureOf, refusalOf, refusals, type Refusal } from './url-refusals.ts'
 import { urlResponse } from './url-response.ts'
+import { hashOf, signerOf, type Signer } from './url-signature.ts'
+import { wholeBody } from './whole-body.ts'
 
 export interface UrlExchangeHost {
   readonly control: Control
@@ -23,6 +27,9 @@ export interface UrlExchangeHost {
   readonly logger: Logger
   readonly place: UrlPlace
   readonly requestBytesMax: number
+  readonly held: HeldBytes
+  /** That signatures must be made for. */
+  readonly region: string
   readonly nowMs: () => number
 }
 
@@ -33,8 +40,6 @@ export interface UrlConnection {
   readonly upgrade: Duplex | null
 }
 
-/** A client that sends nothing of an event for this long is cut. */
-const stallMs = 30_000
 const traceparentPattern = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 const priority = 3
 const nothing = Buffer.alloc(0)
@@ -49,6 +54,12 @@ export class UrlExchange implements ReplySink {
   readonly #response: ServerResponse
   readonly #upgrade: Duplex | null
   #found: FoundUrl | null = null
+  /** Of a request that had to be signed. */
+  #signer: Signer | null = null
+  /** Where it was read whole. */
+  #body: Buffer | null = null
+  /** What this exchange has of `host.held`. */
+  #heldBytes = 0
   #cancel: ((reason: string) => void) | null = null
   #isAnswered = false
   #stream: StreamReply | null = null
@@ -72,13 +83,19 @@ export class UrlExchange implements ReplySink {
     try {
       await this.#route()
     } catch (thrown) {
-      const { code, message, detail } = toAppError(thrown)
-      if (code === 'not_found') return this.#refuse(refusals.unknown)
-      if (code === 'forbidden') return this.#refuse(refusals.forbidden)
-      if (code === 'unauthorized') return this.#refuse(refusals.unauthorized)
-      this.#host.logger.error('http.url.failed', { url: this.#request.url, code, message, detail })
-      this.#refuse(refusals.internal)
+      this.#refuse(this.#refusalFor(thrown))
     }
+  }
+
+  #refusalFor(thrown: unknown): Refusal {
+    if (thrown instanceof SignatureError) return refusalOf(thrown)
+    if (thrown instanceof HttpRefusal && thrown.status === 413) return refusals.tooLarge
+    const { code, message, detail } = toAppError(thrown)
+    if (code === 'not_found' || code === 'forbidden') return refusals.forbidden
+    if (code === 'unauthorized') return refusals.unauthorized
+    if (code === 'capacity') return refusals.busy
+    this.#host.logger.error('http.url.failed', { url: this.#request.url, code, message, detail })
+    return refusals.internal
   }
 
   async #route(): Promise<void> {
@@ -88,78 +105,89 @@ export class UrlExchange implements ReplySink {
     const text = request.url ?? ''
     if (hosts.length !== 1 || !text.startsWith('/')) return this.#refuse(refusals.malformed)
     const target = urlTarget(hosts[0]?.[1] ?? '', text, place.domain)
-    const found = target === null ? null : await control.urls.find(target.label)
-    if (target === null || found === null) return this.#refuse(refusals.unknown)
+    const found = target === null ? null : await control.urls.find(target.label).catch(nullIfAbsent)
     this.#found = found
-    const { url, contract } = found
-    if (url.cors !== null && isPreflight(request))
-      return this.#write({ status: 200, headers: preflightHeaders(url.cors, request), body: nothing })
+    if (found !== null && found.url.cors !== null && isPreflight(request))
+      return this.#write({ status: 200, headers: preflightHeaders(found.url.cors, request), body: nothing })
     const caller = await this.#caller(found)
-    await control.authorizeInvoke(caller, url.functionName, url.qualifier)
-    if (contract === 'http') this.#proxy(caller, target)
-    else this.#readEvent(caller, target)
+    if (caller === null || this.#isAnswered) return
+    if (found === null || target === null) return this.#refuse(refusals.forbidden)
+    if (caller.project !== found.url.project) throw new AppError('forbidden', 'This key is of another project.')
+    await control.authorizeInvoke(caller, found.url.functionName, found.url.qualifier)
+    if (found.contract === 'http') this.#proxy(caller, target)
+    else await this.#readEvent(caller, target)
   }
 
-  /** Throws unauthorized, forbidden. */
-  async #caller({ url }: FoundUrl): Promise<Caller> {
-    const { project, functionName } = url
-    if (url.auth === 'none') return { actor: `url:${functionName}`, project, scopes: [`invoke:${functionName}`] }
-    const caller = await this.#host.auth.caller(this.#request)
-    if (caller.project !== project) throw new AppError('forbidden', 'This key is of another project.')
-    return caller
+  /** Null: the client went away. A place where no function is takes signed requests, so that it cannot be told from one that does.
+   *  Throws unauthorized, forbidden, SignatureError, and as `#readBody`. */
+  async #caller(found: FoundUrl | null): Promise<Caller | null> {
+    const { control, auth, region, nowMs } = this.#host
+    if (found !== null && found.url.auth === 'none') {
+      const { project, functionName } = found.url
+      return { actor: `url:${functionName}`, project, scopes: [`invoke:${functionName}`] }
+    }
+    if (found !== null && found.url.auth === 'key') return auth.caller(this.#request)
+    const readBody = async (): Promise<Buffer | null> => (this.#upgrade === null ? this.#readBody() : nothing)
+    this.#signer = await signerOf(this.#request, { control, region, nowMs: nowMs(), readBody })
+    return this.#signer?.caller ?? null
   }
 
   /** The request as it is: for a function that is an HTTP server itself. */
   #proxy(caller: Caller, target: UrlTarget): void {
     const request = this.#request
-    const { requestBytesMax: bytesMax } = this.#host
     const { method = 'GET', headers } = request
-    if (Number(headers['content-length'] ?? 0) > bytesMax) return this.#refuse(refusals.tooLarge)
+    if (Number(headers['content-length'] ?? 0) > this.#host.requestBytesMax) return this.#refuse(refusals.tooLarge)
     if (this.#found === null) return
     const list = forwardedHeaders(request, this.#found.url, target)
-    const upgrade = this.#upgrade
-    if (upgrade !== null) list.push(['connection', 'Upgrade'], ['upgrade', headers.upgrade ?? ''])
-    const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-    const onTooLong = (): void => this.#refuse(refusals.tooLarge, 'request too large')
-    const readable = upgrade ?? (hasBody ? request : null)
-    if (readable === null) request.resume()
+    if (this.#upgrade !== null) list.push(['connection', 'Upgrade'], ['upgrade', headers.upgrade ?? ''])
+    const source = proxiedBody(request, {
+      upgrade: this.#upgrade,
+      body: this.#body,
+      hash: this.#signer?.bodyHash ?? null,
+      bytesMax: this.#host.requestBytesMax,
+      onTooLong: () => this.#refuse(refusals.tooLarge, 'request too large'),
+      onWrongHash: () => this.#refuse(refusalOf(mismatch()), 'the body is not the one that was signed'),
+    })
+    if (source === null) request.resume()
     this.#invoke(caller, {
       payload: nothing,
       contentType: headers['content-type'] ?? '',
       http: { method, target: target.target, headers: list },
       sink: this,
-      ...(readable !== null && {
-        source: new BodySource(readable, { bytesMax: upgrade === null ? bytesMax : Infinity, onTooLong }),
-      }),
+      ...(source !== null && { source }),
     })
   }
 
   /** The whole request as an event: for a function that takes events. */
-  #readEvent(caller: Caller, target: UrlTarget): void {
-    const request = this.#request
-    if (Number(request.headers['content-length'] ?? 0) > limits.payloadBytesMax) return this.#refuse(refusals.tooLarge)
-    const chunks: Buffer[] = []
-    let bytes = 0
-    // Nobody may hold what was read of it by sending no more.
-    const stalled = setTimeout(() => request.destroy(), stallMs)
-    request.on('close', () => clearTimeout(stalled))
-    request.on('data', (chunk: Buffer) => {
-      stalled.refresh()
-      bytes += chunk.length
-      if (this.#isAnswered) return
-      if (bytes > limits.payloadBytesMax) return this.#refuse(refusals.tooLarge)
-      chunks.push(chunk)
+  async #readEvent(caller: Caller, target: UrlTarget): Promise<void> {
+    const body = await this.#readBody()
+    if (body === null || this.#isAnswered || this.#found === null) return
+    const signer = this.#signer
+    const hash = signer?.bodyHash ?? null
+    if (hash !== null && hash !== hashOf(body)) throw mismatch()
+    const { url } = this.#found
+    const event = urlEvent({ request: this.#request, url, target, body, signer, nowMs: this.#host.nowMs() })
+    const payload = Buffer.from(JSON.stringify(event))
+    if (payload.length > limits.payloadBytesMax) return this.#refuse(refusals.tooLarge)
+    this.#hold(payload.length - body.length)
+    this.#body = null
+    const sink = url.mode === 'stream' ? { sink: this } : {}
+    this.#invoke(caller, { payload, contentType: 'application/json', ...sink })
+  }
+
+  /** Throws HttpRefusal 413, capacity. */
+  async #readBody(): Promise<Buffer | null> {
+    this.#body ??= await wholeBody(this.#request, (bytes) => {
+      this.#hold(bytes)
+      if (this.#host.held.isOver) throw new AppError('capacity', 'As many bytes are under way as there may be.')
     })
-    request.on('end', () => {
-      clearTimeout(stalled)
-      if (this.#isAnswered || this.#found === null) return
-      const { url } = this.#found
-      const event = urlEvent({ request, url, target, body: Buffer.concat(chunks), nowMs: this.#host.nowMs() })
-      const payload = Buffer.from(JSON.stringify(event))
-      if (payload.length > limits.payloadBytesMax) return this.#refuse(refusals.tooLarge)
-      const sink = url.mode === 'stream' ? { sink: this } : {}
-      this.#invoke(caller, { payload, contentType: 'application/json', ...sink })
-    })
+    return this.#body
+  }
+
+  /** Until the answer has left. */
+  #hold(bytes: number): void {
+    this.#heldBytes += bytes
+    this.#host.held.add(bytes)
   }
 
   #invoke(
@@ -205,6 +233,7 @@ export class UrlExchange implements ReplySink {
     if (this.#stream !== null) return this.#pass(this.#stream, chunk)
     this.#keptBytes += chunk.length
     if (this.#keptBytes > limits.payloadBytesMax) return this.#refuse(refusals.badGateway, 'response too large')
+    this.#hold(chunk.length)
     this.#kept.push(chunk)
     this.#credit(chunk.length)
   }
@@ -282,6 +311,7 @@ export class UrlExchange implements ReplySink {
       )
       return void response.end(badGateway.body)
     }
+    this.#hold(body.length)
     cutIfStalled(response)
     response.end(hasBody ? body : undefined)
   }
@@ -291,6 +321,7 @@ export class UrlExchange implements ReplySink {
   }
 
   #closed(): void {
+    this.#hold(-this.#heldBytes)
     if (this.#isSwitched && this.#upgrade?.destroyed !== true) return
     if (this.#isAnswered) return
     this.#isAnswered = true
@@ -298,9 +329,8 @@ export class UrlExchange implements ReplySink {
   }
 }
 
-/** The one valid Content-Length in `headers`; null without, or where there is no telling. */
-function lengthIn(headers: HeaderList): number | null {
-  const values = headers.filter(([name]) => name.toLowerCase() === 'content-length').map(([, value]) => value)
-  const [value = ''] = values
-  return values.length === 1 && /^\d{1,15}$/.test(value) ? Number(value) : null
+/** Versions and functions that are gone. */
+function nullIfAbsent(error: unknown): null {
+  if (toAppError(error).code === 'not_found') return null
+  throw error
 }

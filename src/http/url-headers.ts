@@ -36,8 +36,8 @@ export function forwardedHeaders(
   const dropped = connectionNames(request.headers.connection)
   const headers = pairsOf(request.rawHeaders).filter(([name]) => {
     const lower = name.toLowerCase()
-    // A key is its holder's and the platform's business.
-    if (lower === 'authorization' && auth === 'key') return false
+    // A key is its holder's and the platform's business, and so is a signature.
+    if (lower === 'authorization' && auth !== 'none') return false
     return !hopByHop.has(lower) && !own.has(lower) && !dropped.has(lower)
   })
   const { socket } = request
@@ -66,6 +66,13 @@ export function pairsOf(raw: readonly string[]): HeaderList {
   const pairs: HeaderList = []
   for (let at = 0; at + 1 < raw.length; at += 2) pairs.push([raw[at] ?? '', raw[at + 1] ?? ''])
   return pairs
+}
+
+/** The one valid Content-Length in `headers`; null without, or where there is no telling. */
+export function lengthIn(headers: HeaderList): number | null {
+  const values = headers.filter(([name]) => name.toLowerCase() === 'content-length').map(([, value]) => value)
+  const [value = ''] = values
+  return values.length === 1 && /^\d{1,15}$/.test(value) ? Number(value) : null
 }
 
 /** Headers that `Connection` names go no further than it. */

@@ -1,5 +1,6 @@
 import type { InvokeReply } from '../domain/control.ts'
 import type { Contract } from '../domain/runtime.ts'
+import type { SignatureError } from './sigv4-claim.ts'
 import type { HeaderList } from './url-headers.ts'
 
 export interface Refusal {
@@ -8,13 +9,13 @@ export interface Refusal {
   readonly body: Uint8Array
 }
 
-/** Answers that no function gave, in the words of AWS's function URLs. */
+/** Answers that no function gave, in the words of AWS's function URLs. Where there is none the answer is `forbidden` too: nobody learns which functions exist. */
 export const refusals = {
-  unknown: say(403, { Message: null }, [['x-amzn-ErrorType', 'AccessDeniedException']]),
   forbidden: say(403, { Message: 'Forbidden' }, [['x-amzn-ErrorType', 'AccessDeniedException']]),
   unauthorized: say(401, { Message: 'A key is needed: send "Authorization: Bearer hth_<id>_<secret>".' }, [
     ['www-authenticate', 'Bearer realm="hearth"'],
   ]),
+  busy: say(503, { Message: 'Service Unavailable' }, [['retry-after', '1']]),
   malformed: say(400, { Message: 'Bad Request' }),
   tooLarge: say(413, { Message: 'Request Entity Too Large' }),
   badGateway: text(502, 'Internal Server Error'),
@@ -25,6 +26,11 @@ export const refusals = {
   ]),
 } as const
 
+/** What a client is told that has not proved who it is: AWS writes `message` small here. */
+export function refusalOf({ type, message }: SignatureError): Refusal {
+  return say(403, { message }, [['x-amzn-ErrorType', type]])
+}
+
 /** What the client of an invocation that did not succeed is told. */
 export function failureOf({ outcome, rejection }: InvokeReply, contract: Contract): Refusal {
   if (outcome === 'cancelled') return text(499, 'Client Closed Request')
@@ -34,6 +40,7 @@ export function failureOf({ outcome, rejection }: InvokeReply, contract: Contrac
     if (rejection?.kind === 'own_limit') return say(429, { Message: 'Too Many Requests' }, retry)
     return say(503, { Message: 'Service Unavailable' }, retry)
   }
+  // AWS does not tell a handler's timeout from its error.
   return outcome === 'timed_out' && contract === 'http' ? text(504, 'Gateway Timeout') : refusals.badGateway
 }
 

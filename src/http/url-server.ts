@@ -6,6 +6,7 @@ import type { Control } from '../domain/control.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { Authentication } from './auth.ts'
+import type { HeldBytes } from './held-bytes.ts'
 import { listenError, serverSettings } from './server-settings.ts'
 import { UrlExchange, type UrlExchangeHost } from './url-exchange.ts'
 import type { UrlPlace } from './url-place.ts'
@@ -19,6 +20,9 @@ export interface UrlServerOptions {
   readonly domain?: string
   readonly streamRequestMib?: number
   readonly nowMs?: () => number
+  readonly held: HeldBytes
+  /** That signed requests must be signed for; default: `us-east-1`. */
+  readonly region?: string
 }
 
 export interface UrlServer {
@@ -35,7 +39,7 @@ const lingerMs = 2_000
 
 /** The functions' own HTTP server, on a port apart from the API: a page of a function never shares an origin with it. */
 export function createUrlServer(options: UrlServerOptions): UrlServer {
-  const { control, logger, tls, nowMs = Date.now, domain = '' } = options
+  const { control, logger, tls, held, nowMs = Date.now, domain = '', region = 'us-east-1' } = options
   const requestBytesMax = (options.streamRequestMib ?? limits.streamMib.default) * 2 ** 20
   let place: UrlPlace = { scheme: tls === undefined ? 'http' : 'https', port: 0, domain: domain || 'localhost' }
   const auth = new Authentication(control)
@@ -44,6 +48,8 @@ export function createUrlServer(options: UrlServerOptions): UrlServer {
     auth,
     logger,
     requestBytesMax,
+    held,
+    region,
     nowMs,
     get place() {
       return place

@@ -50,6 +50,12 @@ export const configKeys = {
     defaultText: 'localhost',
     about: 'Domain whose names *.DOMAIN lead here: a function answers at NAME.DOMAIN, besides NAME.localhost.',
   },
+  urlRegion: {
+    type: 'text',
+    value: 'REGION',
+    default: 'us-east-1',
+    about: 'AWS region that requests to URLs with auth aws_iam are signed for.',
+  },
   host: {
     type: 'text',
     value: 'ADDRESS',

@@ -17,6 +17,7 @@ import type { Arch } from '../domain/function.ts'
 import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
 import { openOrigins } from '../origin/origins.ts'
+import { HeldBytes, heldBytesMax, urlHeldBytesMax } from '../http/held-bytes.ts'
 import { createHttpServer } from '../http/server.ts'
 import { openSqliteStore } from '../store/sqlite/store.ts'
 import { ensureAdminKey } from './admin-key.ts'
@@ -141,8 +142,11 @@ async function serveHttp(
   control: Control,
   { undo, tls }: { undo: Undo; tls: ReturnType<typeof readTls> },
 ): Promise<{ url: string; urlsUrl: string; hostServices: HostServices }> {
-  const urlPlace = await serveUrls({ config, control, logger, tls, undo, closeMs: closeMsMax })
-  const http = await createHttpServer({ control, logger, version: appVersion, urlPlace, ...(tls !== null && { tls }) })
+  const held = new HeldBytes({ bytesMax: heldBytesMax })
+  const urlHeld = new HeldBytes({ bytesMax: urlHeldBytesMax, whole: held })
+  const urlPlace = await serveUrls({ config, control, logger, tls, undo, closeMs: closeMsMax, held: urlHeld })
+  const about = { control, logger, version: appVersion, urlPlace, held }
+  const http = await createHttpServer({ ...about, ...(tls !== null && { tls }) })
   undo.add('http', () => http.close(closeMsMax))
   const { host } = config
   const port = await http.listen({ host, port: config.port })

@@ -1,6 +1,7 @@
 import type { Control } from '../domain/control.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Undo } from '../domain/undo.ts'
+import type { HeldBytes } from '../http/held-bytes.ts'
 import type { UrlPlace } from '../http/url-place.ts'
 import { createUrlServer } from '../http/url-server.ts'
 import type { Config } from './config.ts'
@@ -12,13 +13,22 @@ interface UrlServing {
   readonly tls: { cert: Buffer; key: Buffer } | null
   readonly undo: Undo
   readonly closeMs: number
+  readonly held: HeldBytes
 }
 
 /** Serves functions' URLs on their own port: the one asked for, else the one after the API's, or any where that is taken. */
-export async function serveUrls({ config, control, logger, tls, undo, closeMs }: UrlServing): Promise<UrlPlace> {
-  const { host, port, urlPort, urlDomain, streamRequestMib } = config
+export async function serveUrls({ config, control, logger, tls, undo, closeMs, held }: UrlServing): Promise<UrlPlace> {
+  const { host, port, urlPort, urlDomain, urlRegion: region, streamRequestMib } = config
   const domain = urlDomain === '' ? {} : { domain: urlDomain.toLowerCase() }
-  const server = createUrlServer({ control, logger, streamRequestMib, ...domain, ...(tls !== null && { tls }) })
+  const server = createUrlServer({
+    control,
+    logger,
+    held,
+    region,
+    streamRequestMib,
+    ...domain,
+    ...(tls !== null && { tls }),
+  })
   undo.add('urls', () => server.close(closeMs))
   if (urlPort >= 0) return server.listen({ host, port: urlPort })
   return server.listen({ host, port: port === 0 || port === 65_535 ? 0 : port + 1, orAny: true })

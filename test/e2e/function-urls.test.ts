@@ -174,6 +174,14 @@ for (const [title, sent, status, type, body] of [
     )
   })
 
+test('a timeout of a handler is a 502: AWS does not tell it from an error', async () => {
+  const forever = 'exports.handler = () => new Promise((resolve) => setTimeout(resolve, 60_000))'
+  await deployFiles(platform, nodeFunction('forever', forever, { timeoutMs: 1_000 }))
+  await put('forever', { auth: 'none' })
+  const got = await ask({ headers: { host: 'forever.localhost' } })
+  assert.deepEqual([got.reply.statusCode, got.body.toString()], [502, 'Internal Server Error'])
+})
+
 test('binary bodies both ways, cookies one header each, hop-by-hop headers left out, CORS of the configuration', async () => {
   const bytes = Buffer.from([0, 255, 1, 254])
   const got = await ask({
@@ -237,7 +245,7 @@ test('auth key: no key 401, a key without the scope 403, with it the function, w
   assert.ok(!own.body.toString().includes('hth_'))
 })
 
-test('what is no URL of a function is 403, in the words of AWS', async () => {
+test('what is no URL of a function is 403, as a signed URL is to who may not call it', async () => {
   for (const options of [
     { path: '/' },
     { path: '/fn/absent/' },
@@ -245,7 +253,7 @@ test('what is no URL of a function is 403, in the words of AWS', async () => {
     { path: '/v1/functions' },
   ]) {
     const got = await ask(options)
-    assert.deepEqual([got.reply.statusCode, got.body.toString()], [403, '{"Message":null}'])
+    assert.deepEqual([got.reply.statusCode, got.body.toString()], [403, '{"Message":"Forbidden"}'])
     assert.equal(got.reply.headers['x-amzn-errortype'], 'AccessDeniedException')
   }
 })
@@ -285,13 +293,13 @@ test('a Hono app behind a function URL', async () => {
   assert.equal((await ask({ path: '/none', headers: { host: 'hono.localhost' } })).reply.statusCode, 404)
 })
 
-test('CLI: create, get, list, delete; aws_iam is refused with the fix; audit; a deleted function has no URL', async () => {
+test('CLI: create, get, list, delete; an auth that there is not is refused; audit; a deleted function has no URL', async () => {
   const created = await platform.cli(['function', 'url', 'create', 'shapes', '--auth', 'none', '--cors-origin', '*'])
   assert.equal(created.code, 0, created.stderr)
   assert.equal(created.stdout.trim(), `http://shapes.fn.example.org:${port}/`)
-  const refused = await platform.cli(['function', 'url', 'create', 'shapes', '--auth', 'aws_iam'])
+  const refused = await platform.cli(['function', 'url', 'create', 'shapes', '--auth', 'jwt'])
   assert.equal(refused.code, 2)
-  assert.match(refused.stderr, /aws_iam .*not supported yet: take key/)
+  assert.match(refused.stderr, /Invalid --auth "jwt": must be one of none, key, aws_iam/)
   assert.match((await platform.cli(['function', 'url', 'get', 'shapes'])).stdout, /cors\s+\*/)
   assert.match((await platform.cli(['function', 'url', 'list'])).stdout, /shapes\s+none\s+buffered/)
   assert.equal((await platform.cli(['function', 'url', 'delete', 'shapes'])).code, 0)

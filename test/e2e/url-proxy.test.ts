@@ -13,6 +13,7 @@ import {
 import { call, deployFiles, nodeFunction } from '../support/functions.ts'
 import { startScripted, type ApiInProcess } from '../support/in-process.ts'
 import { attemptResult, type ScriptedAgent } from '../support/scripted-agent.ts'
+import { until } from '../support/until.ts'
 
 /* Straight proxying to functions that are HTTP servers: what the agent is told, and what becomes of what it says, byte by byte. */
 
@@ -192,6 +193,41 @@ test('101: raw bytes both ways until a side ends; a function that does not switc
   assert.match(text, /^HTTP\/1\.1 101 Switching Protocols\r\n[^]*Sec-WebSocket-Accept: x\r\n\r\nHELLO$/)
   const refused = await upgrade('/no').toArray()
   assert.match(Buffer.concat(refused as Buffer[]).toString(), /^HTTP\/1\.1 426 [^]*no/)
+})
+
+test('requests to URLs and to the API share what may be held; URLs leave half of it', async () => {
+  const small = await startScripted(undefined, { heldBytes: 100_000 })
+  try {
+    await deployFiles(small, nodeFunction('event', '//'))
+    await call(small, 'PUT', '/v1/functions/event/url', { auth: 'none' })
+    const post = { host: '127.0.0.1', port: small.urlsPort, agent: false, method: 'POST', path: '/fn/event/' }
+    const invoke = async (bytes: number): Promise<number> =>
+      (await call(small, 'POST', '/v1/functions/event/invoke', Buffer.alloc(bytes), { 'content-type': 'x/y' })).status
+    const askWith = async (bytes: number): Promise<number | undefined> => {
+      const request = http.request(post)
+      request.end(Buffer.alloc(bytes))
+      const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+      reply.resume()
+      return reply.statusCode
+    }
+    const waiting = http.request({ ...post, headers: { 'content-length': 60_000 } }).on('error', () => {})
+    waiting.write(Buffer.alloc(45_000))
+    const becomes = async (status: number): Promise<void> =>
+      until(
+        async () => {
+          const said = await askWith(10_000)
+          return said === status || String(said)
+        },
+        { timeoutMs: 5_000, what: `a URL to answer ${status}` },
+      )
+    await becomes(503)
+    assert.deepEqual([await invoke(60_000), await invoke(10_000)], [503, 200])
+    waiting.destroy()
+    await becomes(200)
+    assert.equal(await invoke(60_000), 200)
+  } finally {
+    await small.close()
+  }
 })
 
 test('a client that leaves cancels', async () => {

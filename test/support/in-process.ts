@@ -17,6 +17,7 @@ import type { RuntimeBuild, RuntimeCatalog } from '../../src/domain/runtime.ts'
 import type { Store } from '../../src/domain/store.ts'
 import { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
 import { openOrigins } from '../../src/origin/origins.ts'
+import { HeldBytes, heldBytesMax } from '../../src/http/held-bytes.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import { createUrlServer } from '../../src/http/url-server.ts'
 import { runtimeCatalog } from '../../src/image/runtimes.ts'
@@ -101,6 +102,8 @@ interface ScriptedOptions {
   /** Keeps what an earlier one left, and is left in place. */
   readonly folder?: string
   readonly origins?: Origins
+  /** What requests and replies may hold together; half of it for URLs. */
+  readonly heldBytes?: number
 }
 
 /** The same over an agent that does what a script says. */
@@ -113,7 +116,7 @@ export async function startScripted(
 
 async function assemble<A extends Agent>(
   makeAgent: (parts: Parts) => A,
-  { folder: kept, origins: played }: ScriptedOptions = {},
+  { folder: kept, origins: played, heldBytes = heldBytesMax }: ScriptedOptions = {},
 ): Promise<ApiInProcess<A>> {
   const folder = kept ?? (await mkdtemp(path.join(os.tmpdir(), 'hearth-api-')))
   const logged: string[] = []
@@ -143,9 +146,11 @@ async function assemble<A extends Agent>(
   const id = newKeyId()
   const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }
   await store.keys.create({ id, project: 'default', name: 'admin', scopes: ['admin'] }, audit)
-  const urls = createUrlServer({ control, logger })
+  const held = new HeldBytes({ bytesMax: heldBytes })
+  const urlHeld = new HeldBytes({ bytesMax: heldBytes / 2, whole: held })
+  const urls = createUrlServer({ control, logger, held: urlHeld })
   const urlPlace = await urls.listen({ host: '127.0.0.1', port: 0 })
-  const server = await createHttpServer({ control, logger, version: 'test', urlPlace })
+  const server = await createHttpServer({ control, logger, version: 'test', urlPlace, held })
   services = server.hostServices
   const port = await server.listen({ host: '127.0.0.1', port: 0 })
   return {

@@ -8,11 +8,11 @@ export default defineCommand({
   name: 'function url create',
   summary: 'Give a function a URL of its own, or change it',
   notes: [
-    'Anybody who reaches the port can call a URL with --auth none. With --auth key a request needs "Authorization: Bearer KEY" of a key with scope invoke:NAME. The --cors flags answer browsers in place of the function.',
+    'Anybody who reaches the port can call a URL with --auth none. With --auth key a request needs "Authorization: Bearer KEY" of a key with scope invoke:NAME. With --auth aws_iam it is signed in AWS Signature Version 4 with the access key of one ("hearth key create --sigv4"). The --cors flags answer browsers in place of the function.',
   ],
   args: { name: { about: 'function', completes: 'function' } },
   flags: {
-    auth: { type: 'text', value: 'none|key', about: 'who may call it (default: key)' },
+    auth: { type: 'text', value: 'none|key|aws_iam', about: 'who may call it (default: key)' },
     mode: {
       type: 'text',
       value: 'buffered|stream',
