@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { keyRoutes } from './key-contract.ts'
 import { layerRoutes } from './layer-contract.ts'
 import { urlRoutes } from './url-contract.ts'
 import * as s from './schemas.ts'
@@ -260,32 +261,7 @@ export const routes = {
     scope: 'secrets:write',
     summary: 'Delete a secret that no current function names.',
   },
-  listKeys: {
-    method: 'GET',
-    path: '/v1/keys',
-    reply: s.listOf(s.key),
-    status: 200,
-    scope: 'keys:write',
-    summary: 'Keys of the project.',
-  },
-  createKey: {
-    method: 'POST',
-    path: '/v1/keys',
-    body: s.createKey,
-    reply: s.newKey,
-    status: 201,
-    scope: 'keys:write',
-    summary: 'Make a key with scopes no wider than your own.',
-  },
-  revokeKey: {
-    method: 'DELETE',
-    path: '/v1/keys/{id}',
-    params: z.object({ id: z.string() }),
-    reply: s.key,
-    status: 200,
-    scope: 'keys:write',
-    summary: 'Revoke a key at once.',
-  },
+  ...keyRoutes,
   listProjects: {
     method: 'GET',
     path: '/v1/projects',

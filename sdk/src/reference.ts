@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import { routes, type Route } from './contract.ts'
 import { invokeReplyHeaders, invokeRequestHeaders, invokeStatuses, type HeaderRow } from './invoke-contract.ts'
+import * as keys from './key-contract.ts'
 import * as layers from './layer-contract.ts'
 import * as schemas from './schemas.ts'
 import * as storage from './storage-contract.ts'
+import * as urls from './url-contract.ts'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -95,7 +97,7 @@ function described(schema: z.ZodType, io: 'input' | 'output'): string {
 }
 
 function shapes(): string {
-  const named = Object.values({ ...schemas, ...layers, ...storage }).flatMap((schema): [string, z.ZodType][] => {
+  const named = Object.values({ ...schemas, ...keys, ...layers, ...storage, ...urls }).flatMap((schema): [string, z.ZodType][] => {
     if (!(schema instanceof z.ZodType)) return []
     const name = nameOf(schema)
     // Bodies stand with their calls.

@@ -283,34 +283,6 @@ export const nodeStatus = z
 export const secretInfo = z
   .object({ name: z.string(), revision: z.number(), createdAt: z.number(), updatedAt: z.number() })
   .meta({ id: 'Secret' })
-export const key = z
-  .object({
-    id: z.string(),
-    project: z.string(),
-    name: z.string(),
-    scopes: z.array(z.string()),
-    createdAt: z.number(),
-    revokedAt: z.number().nullable(),
-  })
-  .meta({ id: 'Key' })
-export const createKey = z
-  .strictObject({
-    name: z.string().max(100),
-    scopes: z.array(z.string()).min(1),
-    project: z.string().optional(),
-    sigv4: z.boolean().optional().describe('Also an access key, to sign requests to function URLs with.'),
-  })
-  .meta({ id: 'CreateKey' })
-export const newKey = z
-  .object({
-    key,
-    token: z.string().describe('Shown once; the platform cannot show it again.'),
-    accessKey: z
-      .object({ accessKeyId: z.string(), secretAccessKey: z.string() })
-      .optional()
-      .describe('With sigv4; shown once too.'),
-  })
-  .meta({ id: 'NewKey' })
 export const project = z
   .object({
     name: z.string(),

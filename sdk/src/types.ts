@@ -2,6 +2,7 @@ import type { buildEvent } from './build-contract.ts'
 import type { z } from 'zod'
 import type { routes } from './contract.ts'
 import type * as s from './schemas.ts'
+import type { key } from './key-contract.ts'
 import type { layerVersion } from './layer-contract.ts'
 import type { functionUrl } from './url-contract.ts'
 import type { storedObject } from './storage-contract.ts'
@@ -46,7 +47,7 @@ export type LogLine = z.output<typeof s.logLine>
 export type RuntimeBuild = z.output<typeof s.runtimeBuild>
 export type NodeStatus = z.output<typeof s.nodeStatus>
 export type SecretInfo = z.output<typeof s.secretInfo>
-export type Key = z.output<typeof s.key>
+export type Key = z.output<typeof key>
 export type Project = z.output<typeof s.project>
 export type AuditEntry = z.output<typeof s.auditEntry>
 export type LayerVersion = z.output<typeof layerVersion>
