@@ -97,12 +97,14 @@ function described(schema: z.ZodType, io: 'input' | 'output'): string {
 }
 
 function shapes(): string {
-  const named = Object.values({ ...schemas, ...keys, ...layers, ...storage, ...urls }).flatMap((schema): [string, z.ZodType][] => {
-    if (!(schema instanceof z.ZodType)) return []
-    const name = nameOf(schema)
-    // Bodies stand with their calls.
-    return name === undefined || /^(Create|Update|Error)/.test(name) ? [] : [[name, schema]]
-  })
+  const named = Object.values({ ...schemas, ...keys, ...layers, ...storage, ...urls }).flatMap(
+    (schema): [string, z.ZodType][] => {
+      if (!(schema instanceof z.ZodType)) return []
+      const name = nameOf(schema)
+      // Bodies stand with their calls.
+      return name === undefined || /^(Create|Update|Error)/.test(name) ? [] : [[name, schema]]
+    },
+  )
   return named.map(([name, schema]) => `### ${name}\n\n${fieldTable(shapeOf(schema))}`).join('\n\n')
 }
 
