@@ -27,6 +27,7 @@ const suitesOnVms = [
   'test/e2e/lifecycle.test.ts',
   'test/e2e/platform-api.test.ts',
   'test/e2e/http-contract.test.ts',
+  'test/e2e/container-images.test.ts',
   'test/e2e/runtime-api.test.ts',
 ]
 /** One file after the other: some measure stalls of a few milliseconds, which a neighbour on the same cores would cause. */

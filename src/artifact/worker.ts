@@ -6,7 +6,7 @@ import { flattenImage, type Flattened } from './oci/flatten.ts'
 import { unpackZip } from './unpack.ts'
 import type { Unpacked } from './unpack.ts'
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync, type Dirent } from 'node:fs'
 import { open, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parentPort } from 'node:worker_threads'
@@ -60,16 +60,24 @@ function hashFile(file: string): string {
 }
 
 async function measureTree(folder: string): Promise<Unpacked> {
-  const found = await readdir(folder, { recursive: true, withFileTypes: true })
-  let bytes = 0
-  for (const entry of found) {
+  let [bytes, entries] = [0, 0]
+  for await (const entry of entriesBelow(folder)) {
+    entries++
     if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).size
   }
-  return { bytes, entries: found.length }
+  return { bytes, entries }
+}
+
+/** Not by readdir's own recursion, which follows links: those of an image lead anywhere. */
+async function* entriesBelow(folder: string): AsyncGenerator<Dirent> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    yield entry
+    if (entry.isDirectory()) yield* entriesBelow(join(folder, entry.name))
+  }
 }
 
 async function syncTree(folder: string): Promise<void> {
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+  for await (const entry of entriesBelow(folder)) {
     const path = join(entry.parentPath, entry.name)
     if (entry.isDirectory()) await fsyncFolder(path)
     if (!entry.isFile()) continue

@@ -1,4 +1,4 @@
-import { limits } from '../../domain/limits.ts'
+import type { Budget } from './budget.ts'
 import type { Layer } from './image-parts.ts'
 import { explainTar, writeFully } from './members.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
@@ -10,12 +10,6 @@ import { posix } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { extract, type Headers } from 'tar-stream'
-
-/** How much more may come, over all layers. */
-export interface Budget {
-  bytesLeft: number
-  entriesLeft: number
-}
 
 const hidden = '.wh.'
 const opaque = '.wh..wh..opq'
@@ -29,8 +23,7 @@ export async function applyLayer(root: RootTree, layer: Layer, of: { diffId: str
   const tar = extract()
   const source = openUnpacked(layer.file, {
     where,
-    // Headers and padding count too.
-    bytesMax: limits.image.unpackedBytesMax + limits.image.entriesMax * 1_024,
+    bytesMax: budget.tarBytesMax,
     see: (bytes) => void hash.update(bytes),
   })
   const reading = pipeline(source, tar)
@@ -39,7 +32,7 @@ export async function applyLayer(root: RootTree, layer: Layer, of: { diffId: str
   root.beginLayer()
   try {
     for await (const entry of tar) {
-      charge(budget, where, entry.header)
+      budget.charge(where, entry.header.name, entry.header.size ?? 0)
       await place(root, entry, { header: entry.header, where })
     }
     await reading
@@ -50,16 +43,6 @@ export async function applyLayer(root: RootTree, layer: Layer, of: { diffId: str
   const actual = `sha256:${hash.digest('hex')}`
   if (actual !== diffId)
     throw refuseImage(where, `it unpacks to ${actual}, the configuration says ${diffId}`, buildAgain)
-}
-
-function charge(budget: Budget, where: string, { name, size = 0 }: Headers): void {
-  budget.entriesLeft--
-  budget.bytesLeft -= size
-  const fix = 'Leave out what the program does not need.'
-  const { unpackedBytesMax, entriesMax } = limits.image
-  if (budget.entriesLeft < 0) throw refuseImage(where, `with it there are more than ${entriesMax} entries`, fix)
-  if (budget.bytesLeft < 0)
-    throw refuseImage(`${where}: ${name}`, `with it the image has more than ${unpackedBytesMax} bytes`, fix)
 }
 
 async function place(root: RootTree, content: Readable, of: { header: Headers; where: string }): Promise<void> {

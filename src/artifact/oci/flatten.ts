@@ -1,7 +1,8 @@
 import type { ContainerFacts } from '../../domain/container-image.ts'
 import type { Arch } from '../../domain/function.ts'
 import { limits } from '../../domain/limits.ts'
-import { applyLayer, type Budget } from './apply-layer.ts'
+import { applyLayer } from './apply-layer.ts'
+import { Budget, type ImageBounds } from './budget.ts'
 import { parseImageConfig } from './image-config.ts'
 import { imageParts } from './image-parts.ts'
 import { Members } from './members.ts'
@@ -33,11 +34,12 @@ export async function flattenImage(of: {
   target: string
   draft: string
   arch: Arch
+  bounds?: ImageBounds
 }): Promise<Flattened> {
-  const { archive, target, draft, arch } = of
+  const { archive, target, draft, arch, bounds = limits.image } = of
   mkdirSync(draft, { mode: 0o700 })
   try {
-    const { manifest, config, layers } = await imageParts(await Members.of(archive, draft), arch)
+    const { manifest, config, layers } = await imageParts(await Members.of(archive, draft, bounds), arch)
     const { facts, diffIds } = parseImageConfig(config, arch)
     if (diffIds.length !== layers.length) {
       const problem = `it names ${diffIds.length} layers, the manifest ${layers.length}`
@@ -46,7 +48,7 @@ export async function flattenImage(of: {
     mkdirSync(target)
     chmodSync(target, 0o755)
     const root = new RootTree(target)
-    const budget: Budget = { bytesLeft: limits.image.unpackedBytesMax, entriesLeft: limits.image.entriesMax }
+    const budget = new Budget(bounds)
     for (const [at, layer] of layers.entries()) await applyLayer(root, layer, { diffId: diffIds[at] ?? '', budget })
     furnish(root)
     await promisify(execFile)('sync', ['-f', target])

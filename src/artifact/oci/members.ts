@@ -1,5 +1,5 @@
 import { AppError } from '../../domain/error.ts'
-import { limits } from '../../domain/limits.ts'
+import type { ImageBounds } from './budget.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
 import { openUnpacked } from './unpacked.ts'
 import { closeSync, openSync, writeSync } from 'node:fs'
@@ -24,9 +24,9 @@ export class Members {
   readonly #links = new Map<string, string>()
 
   /** Throws invalid when `archive` is no tar, or more than an image may be. */
-  static async of(archive: string, folder: string): Promise<Members> {
+  static async of(archive: string, folder: string, bounds: ImageBounds): Promise<Members> {
     const members = new Members()
-    await members.#read(archive, folder)
+    await members.#read(archive, folder, bounds.unpackedBytesMax)
     return members
   }
 
@@ -60,10 +60,10 @@ export class Members {
     return undefined
   }
 
-  async #read(archive: string, folder: string): Promise<void> {
+  async #read(archive: string, folder: string, bytesMax: number): Promise<void> {
     const tar = extract()
     const where = 'the archive'
-    const reading = pipeline(openUnpacked(archive, { where, bytesMax: limits.image.unpackedBytesMax }), tar)
+    const reading = pipeline(openUnpacked(archive, { where, bytesMax }), tar)
     // The loop meets the same error, and whoever gives up in the loop ends the pipeline.
     reading.catch(() => {})
     try {
