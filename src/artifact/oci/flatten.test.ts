@@ -12,7 +12,7 @@ import {
 import os from 'node:os'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { hexOf, imageBlobs, layoutOf, ociLayout, dockerArchive, tarOf } from '../../../test/support/container-image.ts'
 import type { Entry, ImageSpec } from '../../../test/support/container-image.ts'
 import { AppError } from '../../domain/error.ts'
@@ -116,7 +116,7 @@ describe('flattenImage', () => {
     assert.deepEqual(listed(root), ['a', 'a/2', 'a/3', 'c', 'c/now', 'd', 'd/keep', 'd/keep/upper', 'd/y'])
   })
 
-  test('mount points are real folders, and the name service is not the image’s', async () => {
+  test('mount points are real folders, and the name service is not that of the image', async () => {
     const { root } = await flatten(
       await dockerArchive(
         layers([
