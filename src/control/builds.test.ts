@@ -18,18 +18,45 @@ test('builds.build says why where nothing is built', async () => {
   await assert.rejects(buildsApi(parts).build(caller, input, watch), /demands a microVM/)
 })
 
-test('builds.build refuses a third at a time, and takes one when another ended', async () => {
-  const waiting = [Promise.withResolvers<Built>(), Promise.withResolvers<Built>(), Promise.withResolvers<Built>()]
-  let begun = 0
-  const api = buildsApi({ ...parts, builder: { build: async () => waiting[begun++]?.promise ?? assert.fail() } })
-  const ask = async (): Promise<unknown> => api.build(caller, input, watch).catch((error: unknown) => String(error))
-  const first = ask()
-  void ask()
-  assert.match(String(await ask()), /2 builds are under way/)
-  waiting[0]?.reject(new Error('does not compile'))
-  assert.match(String(await first), /does not compile/)
-  void ask()
-  assert.equal(begun, 3)
+test('builds.build: two at a time, then whose project builds least, told how many came before; who leaves makes room', async () => {
+  const begun: { project: string; end: () => void }[] = []
+  const build = async ({ project }: { project: string }): Promise<Built> =>
+    new Promise((_, reject) => begun.push({ project, end: () => reject(new Error('does not compile')) }))
+  const api = buildsApi({ ...parts, builder: { build } })
+  const ask = (project: string, signal = watch.signal): { lines: string[]; said: Promise<unknown> } => {
+    const lines: string[] = []
+    const of = { report: (line: string) => void lines.push(line), signal }
+    return { lines, said: api.build({ ...caller, project }, input, of).catch((error: unknown) => String(error)) }
+  }
+  const projects = (): string[] => begun.map(({ project }) => project)
+  const first = ask('busy')
+  ask('busy')
+  const third = ask('busy')
+  const leaving = new AbortController()
+  const left = ask('busy', leaving.signal)
+  const other = ask('other')
+  assert.deepEqual(projects(), ['busy', 'busy'])
+  assert.deepEqual(
+    [third.lines, other.lines],
+    [['Waits for other builds, 0 before it.'], ['Waits for other builds, 2 before it.']],
+  )
+  leaving.abort()
+  assert.match(String(await left.said), /given up before it began/)
+  begun[0]?.end()
+  assert.match(String(await first.said), /does not compile/)
+  assert.deepEqual(projects(), ['busy', 'busy', 'other'])
+  begun[1]?.end()
+  begun[2]?.end()
+  await other.said
+  assert.deepEqual(projects(), ['busy', 'busy', 'other', 'busy'])
+  begun[3]?.end()
+  await third.said
+})
+
+test('builds.build refuses who comes when many wait', async () => {
+  const api = buildsApi({ ...parts, builder: { build: async () => new Promise<never>(() => {}) } })
+  for (let n = 0; n < 18; n++) void api.build(caller, input, watch)
+  await assert.rejects(api.build(caller, input, watch), { code: 'capacity', message: /16 builds wait/ })
 })
 
 test('builds.build needs the scope to deploy', async () => {
