@@ -30,6 +30,11 @@ export function bindSpec(version: Version, code: Code): BindSpec {
   }
 }
 
+/** Where programs find the libraries that come with layers; the first is of interpreters that lie at /runtime. */
+function layerEnv({ layers }: Version): Readonly<Record<string, string>> {
+  return layers.length === 0 ? {} : { LD_LIBRARY_PATH: '/runtime/lib:/var/task/lib:/opt/lib' }
+}
+
 /** What the runtime is told of `version`. Holds secrets: never log it. */
 export function bindMessage(
   version: Version,
@@ -52,7 +57,7 @@ export function bindMessage(
     handler: config.handler,
     memoryMib: config.memoryMib,
     timeoutMs: config.timeoutMs,
-    env: of.purpose === 'compile' ? {} : { ...container?.env, ...config.env, ...of.secretEnv },
+    env: of.purpose === 'compile' ? {} : { ...layerEnv(version), ...container?.env, ...config.env, ...of.secretEnv },
     ...of.files,
     ...(container !== null && { taskRoot: container.workdir }),
     ...of.names,

@@ -12,7 +12,8 @@ export interface ShimPlaces {
 
 /** Where an interpreter is seen whose own path belongs to the sandbox, e.g. in a clone below /tmp. */
 const runtimeMount = '/runtime'
-const systemPath = '/usr/local/bin:/usr/bin:/bin'
+/** With what layers bring, as on Lambda. */
+const systemPath = '/usr/local/bin:/usr/bin:/bin:/opt/bin'
 const sandboxOwn = /^\/(tmp|var|opt|etc|proc|dev)(\/|$)/
 
 /** `build` as a sandbox sees it: at its own path where that is free, since a Python may know its library by its path alone. */

@@ -67,6 +67,16 @@ for (const isolation of ['process', 'vm'] as const) {
     assert.deepEqual(await read(`reversed-${isolation}`, '/opt/lib/b'), ['b of below'])
   })
 
+  test(`layers in a ${isolation}: programs in bin are in PATH, and find libraries in lib`, { skip }, async () => {
+    const script = '#!/bin/sh\necho "of the layer, libraries in $LD_LIBRARY_PATH"\n'
+    const tools = await published('tools', { 'bin/layer-tool': script })
+    const code = `const { execFileSync } = require('node:child_process')\nexports.handler = async () => execFileSync('layer-tool', { encoding: 'utf8' })`
+    const common = { runtime: 'node', handler: 'index.handler', config: { ...config, layers: [tools] } }
+    await deployFiles(platform, { name: `tools-${isolation}`, files: { 'index.js': code }, ...common })
+    const said = (await invoke(platform, `tools-${isolation}`)).json<string>()
+    assert.match(said, /^of the layer, libraries in \S*:\/var\/task\/lib:\/opt\/lib$/m)
+  })
+
   test(`layers in a ${isolation}: Node and Python find their packages there`, { skip }, async () => {
     const packages = await published('packages', {
       'nodejs/node_modules/greet/index.js': 'exports.greet = () => "hello from the layer"',

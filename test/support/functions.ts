@@ -31,11 +31,14 @@ export interface Reply {
   json<T = Record<string, unknown>>(): T
 }
 
-/** A zip of `files` with fixed times, so that equal input gives equal bytes. */
+/** A zip of `files` with fixed times, so that equal input gives equal bytes; what lies in `bin/` can be run. */
 export async function zipOf(files: Readonly<Record<string, string | Buffer>>): Promise<Buffer> {
   const zip = new ZipFile()
   for (const [name, content] of Object.entries(files))
-    zip.addBuffer(Buffer.from(content), name, { mtime: new Date(Date.UTC(2026, 0, 1)), mode: 0o100644 })
+    zip.addBuffer(Buffer.from(content), name, {
+      mtime: new Date(Date.UTC(2026, 0, 1)),
+      mode: name.startsWith('bin/') ? 0o100755 : 0o100644,
+    })
   zip.end()
   return buffer(zip.outputStream)
 }
