@@ -87,6 +87,30 @@ test('examples/misbehave: ends in five ways, and goes on after each', async (t) 
     })
 })
 
+test('examples/hono-api: installed by its lock, at a URL of its own', async () => {
+  const [deploy = '', call = ''] = commandsOf('hono-api')
+  const deployed = await shell(deploy)
+  assert.equal(deployed.code, 0, deployed.stderr)
+  assert.match(deployed.stderr, /Inferred --runtime node --handler index\.default from index\.ts/)
+  const { code, stdout, stderr } = await shell(call)
+  assert.equal(code, 0, stderr)
+  assert.equal(stdout, '{"id":1,"text":"buy milk"}data: 1\n\ndata: 2\n\ndata: 3\n\n')
+})
+
+for (const [name, inferred, answer] of [
+  ['express', "--runtime node --contract http --command 'node server.js'", { sum: 7 }],
+  ['fastapi', "--contract http --command 'python3 -m uvicorn main:app", { text: 'Hello, you! Hello, you!' }],
+] as const)
+  test(`examples/${name}: a server as it is, with what starts it, by one command`, async () => {
+    const [deploy = '', call = ''] = commandsOf(name)
+    const deployed = await shell(deploy)
+    assert.equal(deployed.code, 0, deployed.stderr)
+    assert.ok(deployed.stderr.includes(inferred), deployed.stderr)
+    const { code, stdout, stderr } = await shell(call)
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(JSON.parse(stdout), answer)
+  })
+
 const needsRoot = process.getuid?.() === 0 ? false : 'builds need root, for a sandbox that shows them a toolchain'
 
 test(
@@ -100,7 +124,7 @@ test(
   },
 )
 
-/** 60 crates, compiled for a minute and a half. */
+/** 60 crates are compiled for a minute and a half, net/http for half of that. */
 const tooLong =
   process.env['HEARTH_TEST_TIER'] === 'torture' ? false : 'compiles for too long: `npm run torture` runs it'
 
@@ -116,3 +140,9 @@ test(
     assert.ok(isJpeg(stdout))
   },
 )
+
+test('examples/go-http: a server of net/http, built', { skip: needsRoot || toolMissing('go') || tooLong }, async () => {
+  const { code, stdout, stderr } = await walk('go-http')
+  assert.equal(code, 0, stderr)
+  assert.deepEqual(JSON.parse(stdout), { text: 'HELLO' })
+})

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { call, invoke, type Reply } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
-import { makeClient, runtimeClients, type RuntimeClient } from '../support/runtime-clients.ts'
+import { makeClient, pythonOfPip, runtimeClients, type RuntimeClient } from '../support/runtime-clients.ts'
 
 /* Lambda's Runtime API as its own clients use it: Go's and Rust's libraries, and AWS's packages for Node and Python, unchanged. */
 
@@ -41,7 +40,7 @@ const kinds: Record<string, Kind> = {
   },
   'awslambdaric of PyPI': {
     client: runtimeClients.python,
-    flags: ricFlags(pythonOfPip(), { handler: 'app.handler', command: 'python3 -m awslambdaric app.handler' }),
+    flags: ricFlags(await pythonOfPip(), { handler: 'app.handler', command: 'python3 -m awslambdaric app.handler' }),
     errorType: /^ValueError$/,
   },
 }
@@ -144,12 +143,6 @@ describe('a bootstrap that does not serve', () => {
 
 function ricFlags(runtime: string, { handler, command }: { handler: string; command: string }): string[] {
   return ['--runtime', runtime, '--handler', handler, '--contract', 'runtime-api', '--command', command]
-}
-
-/** The client is compiled for the Python that installs it. */
-function pythonOfPip(): string {
-  const text = spawnSync('python3', ['-c', 'import sys; print("python%d.%d" % sys.version_info[:2])']).stdout
-  return text?.toString().trim() || 'python'
 }
 
 async function create(name: string, folder: string, flags: readonly string[]): Promise<void> {

@@ -18,6 +18,8 @@ const stepMsMax = 280_000
 export interface RuntimeClient {
   /** Below `test/clients`: what is deployed, before anything is installed or compiled. */
   readonly name: string
+  /** Where it lies instead, below the top of the repository. */
+  readonly from?: string
   /** Commands that run in a copy of it. */
   readonly steps: readonly (readonly [string, ...string[]])[]
   readonly env?: Readonly<Record<string, string>>
@@ -60,9 +62,41 @@ export const runtimeClients = {
   },
 } as const satisfies Record<string, RuntimeClient>
 
+/** Web servers that nobody here wrote, in the examples' apps. */
+export const webServers = {
+  express: {
+    name: 'express',
+    from: 'examples/express',
+    steps: [['npm', 'ci', '--omit=dev', '--no-audit', '--no-fund', '--loglevel=error']],
+    scrap: [],
+  },
+  fastapi: {
+    name: 'fastapi',
+    from: 'examples/fastapi',
+    steps: [['python3', '-m', 'pip', 'install', '--quiet', '--target', '.', '-r', 'requirements.txt']],
+    scrap: [],
+  },
+  'go-http': {
+    name: 'go-http',
+    from: 'examples/go-http',
+    steps: [['go', 'build', '-trimpath', '-ldflags=-s -w', '-o', 'bootstrap', '.']],
+    env: { CGO_ENABLED: '0' },
+    scrap: ['main.go', 'go.mod'],
+  },
+} as const satisfies Record<string, RuntimeClient>
+
+/** Runtime of the Python whose pip installs: packages are compiled for it. */
+export async function pythonOfPip(): Promise<string> {
+  const print = 'import sys; print("python%d.%d" % sys.version_info[:2])'
+  return promisify(execFile)('python3', ['-c', print]).then(
+    ({ stdout }) => stdout.trim(),
+    () => 'python',
+  )
+}
+
 /** The folder to deploy; or, where it cannot be made here, why, in one line. */
 export async function makeClient(client: RuntimeClient): Promise<{ folder: string } | { reason: string }> {
-  const source = path.join(sourcesFolder, client.name)
+  const source = client.from === undefined ? path.join(sourcesFolder, client.name) : path.join(root, client.from)
   const key = await recipeKey(client, source)
   const folder = path.join(clientsFolder, `${client.name}-${key}`)
   if (await isThere(folder)) return { folder }

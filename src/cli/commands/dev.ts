@@ -1,5 +1,5 @@
 import { watch } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { FunctionView, HearthClient } from '@hearth/sdk'
 import { CliError } from '../cli-error.ts'
@@ -8,6 +8,7 @@ import type { Context } from '../context.ts'
 import { deployCode } from '../deploy-code.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { describeFailure } from '../failure.ts'
+import { inferRuntime, kindBody, type Inferred } from '../infer.ts'
 import { printLine } from './function-logs.ts'
 
 /** Editors write in several steps: what follows within this time belongs to the same save. */
@@ -16,8 +17,7 @@ const settleMs = 60
 interface Target {
   readonly name: string
   readonly folder: string
-  readonly runtime: string
-  readonly handler: string
+  readonly kind: Inferred
 }
 
 export default defineCommand({
@@ -26,8 +26,8 @@ export default defineCommand({
   args: { folder: { about: "the function's code", completes: 'folder' } },
   flags: {
     name: { type: 'text', value: 'NAME', about: "function to deploy to (default: the folder's name)" },
-    runtime: { type: 'text', value: 'RUNTIME', about: 'default: node or python, by what the folder holds' },
-    handler: { type: 'text', value: 'FILE.FUNCTION', about: 'default: index.handler or main.handler' },
+    runtime: { type: 'text', value: 'RUNTIME', about: 'default: by what the folder holds, as with create' },
+    handler: { type: 'text', value: 'FILE.FUNCTION', about: 'default: by what the folder holds' },
     once: { type: 'boolean', about: 'deploy once and return' },
   },
   examples: ['hearth dev ./hello', 'hearth dev ./hello --name hello-dev --runtime node24'],
@@ -35,14 +35,8 @@ export default defineCommand({
     const folder = path.resolve(context.cwd, args.folder)
     if (!(await stat(folder).catch(() => null))?.isDirectory())
       throw new CliError(`Cannot watch "${args.folder}": it is not a folder.`)
-    const guess = await guessRuntime(folder)
-    const runtime = flags.runtime ?? guess.runtime
-    const target: Target = {
-      folder,
-      name: flags.name ?? path.basename(folder).replaceAll(/[^A-Za-z0-9_-]/g, '-'),
-      runtime,
-      handler: flags.handler ?? (runtime.startsWith('python') ? 'main.handler' : guess.handler),
-    }
+    const name = flags.name ?? path.basename(folder).replaceAll(/[^A-Za-z0-9_-]/g, '-')
+    const target: Target = { folder, name, kind: await kindOf(folder, flags) }
     const client = await context.client()
     const first = await deployAndReport(context, client, target)
     if (flags.once) return first === null ? exitCodes.failed : exitCodes.ok
@@ -55,15 +49,15 @@ export default defineCommand({
   },
 })
 
-async function guessRuntime(folder: string): Promise<{ runtime: string; handler: string }> {
-  const has = async (name: string): Promise<boolean> => (await stat(path.join(folder, name)).catch(() => null)) !== null
-  if (await has('main.py')) return { runtime: 'python', handler: 'main.handler' }
-  if (await has('package.json')) {
-    const { main } = JSON.parse(await readFile(path.join(folder, 'package.json'), 'utf8')) as { main?: string }
-    if (main !== undefined)
-      return { runtime: 'node', handler: `${main.replace(/^\.\//, '').replace(/\.[cm]?[jt]s$/, '')}.handler` }
-  }
-  return { runtime: 'node', handler: 'index.handler' }
+async function kindOf(
+  folder: string,
+  { runtime, handler }: { runtime?: string | undefined; handler?: string | undefined },
+): Promise<Inferred> {
+  const inferred: Inferred = await inferRuntime('/', folder).catch((error: unknown) => {
+    if (runtime === undefined) throw error
+    return { runtime, handler: runtime.startsWith('python') ? 'main.handler' : 'index.handler', from: folder }
+  })
+  return { ...inferred, ...(runtime !== undefined && { runtime }), ...(handler !== undefined && { handler }) }
 }
 
 /** Deploys and says how long it took; a failure is told and left for the next save. */
@@ -85,17 +79,26 @@ async function deployAndReport(context: Context, client: HearthClient, target: T
 }
 
 async function deploy(context: Context, client: HearthClient, target: Target): Promise<FunctionView> {
-  const { name, folder, runtime, handler } = target
-  const artifact = await deployCode(context, { code: folder, build: undefined, runtime, project: context.project })
+  const { name, folder, kind } = target
+  const { runtime, handler } = kind
+  const artifact = await deployCode(context, {
+    code: folder,
+    build: undefined,
+    runtime,
+    handler,
+    project: context.project,
+  })
   const current = await client.getFunction({ name }).catch((error: Error & { code?: string }) => {
     if (error.code === 'not_found') return null
     throw error
   })
   // Code that does not load must not take the place of code that does.
   const mustLoad = 'true'
-  if (current === null) return client.createFunction({ mustLoad, body: { name, runtime, handler, code: { artifact } } })
-  if (current.codeDigest === artifact && current.handler === handler && current.runtime === runtime) return current
-  return client.updateFunction({ name, mustLoad, body: { code: { artifact }, handler, runtime } })
+  if (current === null)
+    return client.createFunction({ mustLoad, body: { name, code: { artifact }, ...kindBody(kind) } })
+  const isSame = current.codeDigest === artifact && current.runtime === runtime
+  if (isSame && (handler === undefined || current.handler === handler)) return current
+  return client.updateFunction({ name, mustLoad, body: { code: { artifact }, ...kindBody(kind) } })
 }
 
 async function streamLogs(

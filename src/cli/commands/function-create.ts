@@ -1,6 +1,6 @@
 import { defineCommand } from '../command.ts'
 import type { Context } from '../context.ts'
-import { inferRuntime } from '../infer.ts'
+import { inferRuntime, kindBody, kindFlags, type Inferred } from '../infer.ts'
 import { codeFlagAbout, codeSource, codeSourceFlags } from '../code-source.ts'
 import { buildChoice, declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
@@ -9,18 +9,33 @@ export function acceptedText(name: string, version: number): string {
   return `Accepted ${name} version ${version}; it is being prepared.\n  hearth function get ${name}    shows how far it is`
 }
 
+interface Given {
+  readonly runtime?: string | undefined
+  readonly handler?: string | undefined
+  readonly contract?: string | undefined
+  readonly command?: string | undefined
+  readonly port?: number | undefined
+  readonly code: string
+}
+
 /** As given; else as the folder says, which is said too. */
-async function runtimeOf(
-  { cwd, output }: Context,
-  { runtime, handler, code }: { runtime?: string | undefined; handler?: string | undefined; code: string },
-): Promise<{ runtime: string; handler: string | undefined }> {
-  const native = runtime === undefined ? undefined : nativeHandler(runtime)
-  if (runtime !== undefined) return { runtime, handler: handler ?? native }
-  const inferred = await inferRuntime(cwd, code)
-  const given = handler ?? inferred.handler
-  const said = given === undefined ? '' : ` --handler ${given}`
-  output.note(`Inferred --runtime ${inferred.runtime}${said} from ${inferred.from}.`)
-  return { runtime: inferred.runtime, handler: given }
+async function kindOf({ cwd, output }: Context, given: Given): Promise<Omit<Inferred, 'from'>> {
+  const { runtime, handler, contract, command, port, code } = given
+  if (runtime !== undefined) {
+    const known = handler ?? nativeHandler(runtime)
+    return { runtime, ...(known !== undefined && { handler: known }) }
+  }
+  const { from, ...inferred } = await inferRuntime(cwd, code, port)
+  // Who names a contract, or what to start, means another one than the folder.
+  const isOther = (contract ?? inferred.contract) !== inferred.contract
+  const kind = {
+    runtime: inferred.runtime,
+    ...(inferred.contract !== undefined && !isOther && { contract: inferred.contract }),
+    ...(inferred.command !== undefined && !isOther && command === undefined && { command: inferred.command }),
+    ...((handler ?? inferred.handler) !== undefined && !isOther && { handler: handler ?? inferred.handler ?? '' }),
+  }
+  output.note(`Inferred ${kindFlags(kind)} from ${from}.`)
+  return kind
 }
 
 /** What Go and Rust sources call their handler unless they say otherwise. */
@@ -63,7 +78,8 @@ export default defineCommand({
     const { output } = context
     const startedAt = performance.now()
     const { name } = flags
-    const { runtime, handler } = await runtimeOf(context, flags)
+    const kind = await kindOf(context, flags)
+    const { runtime, handler } = kind
     const options = {
       code: flags.code,
       build: buildChoice(flags),
@@ -80,9 +96,8 @@ export default defineCommand({
         ...deployQuery(flags),
         body: {
           name,
-          runtime,
-          ...(handler !== undefined && { handler }),
           code,
+          ...kindBody(kind),
           ...declaredConfig(flags),
         },
       })

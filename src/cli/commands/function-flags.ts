@@ -1,5 +1,6 @@
 import { CliError } from '../cli-error.ts'
 import type { Arguments, Flags, Input } from '../command.ts'
+import { commandWords } from '../command-words.ts'
 
 /** What can be declared of a function, for `create` and `update`: MB and seconds here, MiB and ms in the API. */
 export const functionFlags = {
@@ -120,33 +121,6 @@ type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
 
 function withoutUndefined<T extends object>(fields: T): Defined<T> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Defined<T>
-}
-
-/** A JSON list as it is; else words as a shell would cut them, with quotes and backslashes and nothing more. */
-export function commandWords(text: string): string[] {
-  const list = jsonList(text)
-  if (list !== null) return list
-  const words: string[] = []
-  let word: string | null = null
-  for (const [part, single, double, escaped] of text.matchAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|\s+|[^\s'"\\]+/gs)) {
-    if (/^\s/.test(part)) {
-      if (word !== null) words.push(word)
-      word = null
-    } else word = `${word ?? ''}${single ?? double?.replaceAll(/\\(.)/gs, '$1') ?? escaped ?? part}`
-  }
-  if (word !== null) words.push(word)
-  return words
-}
-
-function jsonList(text: string): string[] | null {
-  if (!text.trimStart().startsWith('[')) return null
-  try {
-    const list: unknown = JSON.parse(text)
-    if (Array.isArray(list) && list.every((word): word is string => typeof word === 'string')) return list
-  } catch {
-    // Said below.
-  }
-  throw new CliError(`Invalid --command ${text}: a list must be JSON texts, e.g. ["node","server.js"].`)
 }
 
 function inMs(seconds: number | undefined): number | undefined {

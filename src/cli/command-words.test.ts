@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { commandWords } from './function-flags.ts'
+import { commandWords } from './command-words.ts'
 
 test('commandWords: words, quotes and backslashes as in a shell; a JSON list as it is', () => {
   for (const [text, words] of [
