@@ -9,18 +9,15 @@
 mod azure;
 mod bind;
 mod connection;
-mod extensions;
+mod dialect;
 mod failure;
 mod host;
 mod http;
 mod identity;
 mod lambda;
-mod lambda_client;
-mod lambda_reply;
 mod program;
 mod serve;
 mod server;
-mod server_exchange;
 mod start;
 
 use crate::error::Error;

@@ -1,25 +1,16 @@
 //! The loop of a bound bridge.
 
 use super::bind::Bind;
+use super::dialect::Dialect;
 use super::failure::Failure;
 use super::host::Host;
 use super::identity;
-use super::lambda::Lambda;
 use super::program::Program;
-use super::server::Server;
 use super::{entry, wire_json};
 use crate::sys::{self, Ended};
 use crate::wire::{self, Frame};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
-
-/// What is spoken with the program.
-pub enum Dialect {
-    Lambda(Box<Lambda>),
-    Server(Box<Server>),
-    /// Bound to nothing: only the platform's own questions are answered.
-    Nothing,
-}
 
 pub struct Bridge {
     host: Host,
@@ -75,17 +66,7 @@ impl Bridge {
         let mut polled = vec![self.host.interest(), entry(&self.signals, libc::POLLIN)];
         polled.extend(self.programs.iter().map(Program::interest));
         let from = polled.len();
-        let wake_at = match &self.dialect {
-            Dialect::Lambda(lambda) => {
-                lambda.interests(&self.host, &mut polled);
-                None
-            }
-            Dialect::Server(server) => {
-                server.interests(&self.host, &mut polled);
-                server.wake_at()
-            }
-            Dialect::Nothing => None,
-        };
+        let wake_at = self.dialect.interests(&self.host, &mut polled);
         wait(&mut polled, [self.kill_at, wake_at].into_iter().flatten().min());
         if self.kill_at.is_some_and(|at| Instant::now() >= at) {
             return Some(0);
@@ -95,24 +76,13 @@ impl Bridge {
             let Some(frames) = self.host.receive() else { return Some(0) };
             frames.into_iter().for_each(|frame| self.take(frame));
         }
-        match &mut self.dialect {
-            Dialect::Lambda(lambda) => lambda.turn(&polled[from..], &mut self.host),
-            Dialect::Server(server) => server.turn(&polled[from..], &mut self.host),
-            Dialect::Nothing => {}
-        }
+        self.dialect.turn(&polled[from..], &mut self.host);
         if self.dialect.is_ready() {
             self.note_ready();
         }
-        match &mut self.dialect {
-            Dialect::Lambda(lambda) => {
-                lambda.deliver(&mut self.host);
-                if lambda.has_failed_to_start {
-                    return Some(1);
-                }
-            }
-            // READY goes first.
-            Dialect::Server(server) => server.begin_all(&mut self.host),
-            Dialect::Nothing => {}
+        self.dialect.deliver(&mut self.host);
+        if self.dialect.has_failed_to_start() {
+            return Some(1);
         }
         self.host.flush();
         if polled[1].revents != 0 && sys::next_signal(self.signals.as_raw_fd()).is_some() {
@@ -149,26 +119,13 @@ impl Bridge {
         if self.host.answers_identity(&frame) {
             return;
         }
-        match &mut self.dialect {
-            Dialect::Lambda(lambda) => lambda.take(frame, &mut self.host),
-            Dialect::Server(server) => server.take(frame, &mut self.host),
-            // A program brings its own code: there is nothing to compile, so the pack is empty.
-            Dialect::Nothing if frame.kind == wire::INVOKE => {
-                self.host.open(frame.stream);
-                self.host.end(frame.stream);
-            }
-            Dialect::Nothing => {}
-        }
+        self.dialect.take(frame, &mut self.host);
     }
 
     /// First act of a clone, or under another host: what an earlier one had open is over, and told if it still runs.
     fn resume(&mut self, frame: &Frame) {
         let is_starting = !self.is_ready;
-        let is_busy = match &mut self.dialect {
-            Dialect::Lambda(lambda) => lambda.forget_all(),
-            Dialect::Server(server) => server.forget_all(),
-            Dialect::Nothing => false,
-        };
+        let is_busy = self.dialect.forget_all();
         self.host.answer(frame, is_starting || is_busy);
     }
 
@@ -239,25 +196,6 @@ impl Bridge {
             let _ = sys::kill(std::process::id() as sys::Pid, signal);
         }
         Some(ended.status())
-    }
-}
-
-impl Dialect {
-    fn is_ready(&self) -> bool {
-        match self {
-            Dialect::Lambda(lambda) => lambda.is_ready(),
-            Dialect::Server(server) => server.is_ready(),
-            Dialect::Nothing => true,
-        }
-    }
-
-    /// What makes it ready, as the end of "it ended before ...".
-    fn awaited(&self) -> String {
-        match self {
-            Dialect::Lambda(_) => "it asked for its first invocation".to_string(),
-            Dialect::Server(server) => format!("it accepted a connection on port {}", server.port()),
-            Dialect::Nothing => String::new(),
-        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::azure::Azure;
 use super::bind::{Bind, Contract};
+use super::dialect::Dialect;
 use super::failure::Failure;
 use super::host::Host;
 use super::lambda::Lambda;
 use super::program::{self, Program};
-use super::serve::{Bridge, Dialect};
+use super::serve::Bridge;
 use super::server::Server;
 
 const EXTENSIONS: &str = "/opt/extensions";
@@ -45,7 +46,7 @@ fn start_lambda(host: Host, bound: Bind) -> Result<Bridge, Failure> {
 
 fn start_azure(host: Host, bound: Bind) -> Result<Bridge, Failure> {
     let azure = Azure::read(&bound.task_root, &bound.handler)?;
-    let command = if bound.command.is_empty() { azure.command.clone() } else { bound.command.clone() };
+    let command = if bound.command.is_empty() { azure.command().to_vec() } else { bound.command.clone() };
     let program = Program::start(command, &bound.environment())?;
     let server = Server::new(bound.port).translated_by(azure);
     Bridge::new(host, bound, Dialect::Server(Box::new(server)), vec![program])

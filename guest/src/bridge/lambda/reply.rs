@@ -1,8 +1,8 @@
 //! What a Runtime API client posts to `response`, on its way to the host: held while it is small, as it comes where it streams.
 
-use super::failure::Failure;
-use super::host::Host;
-use super::http::{self, Framing, Head, Headers};
+use crate::bridge::failure::Failure;
+use crate::bridge::host::Host;
+use crate::bridge::http::{self, Framing, Head, Headers};
 use crate::wire;
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
 //! One connection to the Runtime API, and how it is answered.
 
-use super::connection::Connection;
-use super::http::Body;
-use super::lambda_reply::Reply;
+use super::reply::Reply;
+use crate::bridge::connection::Connection;
+use crate::bridge::http::Body;
 use serde_json::json;
 
 /// Status, headers, body.
@@ -56,6 +56,17 @@ pub struct Client {
 impl Client {
     pub fn new(connection: Connection) -> Client {
         Client { connection, state: State::Idle, keeps_alive: true }
+    }
+
+    /// Where what it sends goes to; None when that is nobody's result.
+    pub fn stream(&self) -> Option<u32> {
+        match &self.state {
+            State::Receiving(receiving) => match &receiving.route {
+                Route::Response(reply) => Some(reply.stream()),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     pub fn answer(&mut self, (status, headers, body): &Answer) {

@@ -1,8 +1,8 @@
 //! Lambda's Extensions API, as much of it as programs beside a runtime need: to be there, to hear of invocations and of the end.
 
-use super::bind::Bind;
-use super::identity;
-use super::lambda_client::Answer;
+use super::client::Answer;
+use crate::bridge::bind::Bind;
+use crate::bridge::identity;
 use serde_json::{json, Value};
 use std::collections::VecDeque;
 

@@ -1,12 +1,16 @@
 //! Contract `http`: the program is a server on $PORT; each invocation is one request to it, over connections that are kept.
 
+mod exchange;
+mod request;
+mod upload;
+
 use super::azure::Azure;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::host::Host;
-use super::server_exchange::{Exchange, Fate};
 use crate::sys;
 use crate::wire::{self, Frame};
+use exchange::{Exchange, Fate};
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -133,7 +137,8 @@ impl Server {
                 let message = super::wire_json(&frame.payload);
                 match Exchange::new(stream, self.port, &message) {
                     Ok(exchange) => {
-                        self.exchanges.insert(stream, exchange);
+                        let reply = self.azure.as_ref().and_then(Azure::reply);
+                        self.exchanges.insert(stream, exchange.translated_by(reply));
                         self.begin(stream, host);
                     }
                     Err(failure) => host.fail(stream, failure),

@@ -1,0 +1,101 @@
+//! Contract `azure`: a custom handler of Azure Functions, as host.json describes it (description.rs). With forwarding on it gets requests as they
+//! are; else each invocation is a POST of `{Data, Metadata}` to the function's name (request.rs), answered by `{Outputs, Logs, ReturnValue}`
+//! (reply.rs).
+
+mod description;
+mod reply;
+mod request;
+
+pub use reply::AzureReply;
+
+use super::failure::Failure;
+use super::host::Host;
+use crate::wire::{self, Frame};
+use description::Description;
+use serde_json::{json, Value};
+use std::collections::BTreeMap;
+
+const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+pub struct Azure {
+    description: Description,
+    /// Invocations whose event is not whole: INVOKE, and what came of the event.
+    coming: BTreeMap<u32, (Value, Vec<u8>)>,
+}
+
+impl Azure {
+    /// Of the code in `root`; `wanted` names the function where there are several.
+    pub fn read(root: &str, wanted: &str) -> Result<Azure, Failure> {
+        Ok(Azure { description: Description::read(root, wanted)?, coming: BTreeMap::new() })
+    }
+
+    pub fn command(&self) -> &[String] {
+        &self.description.command
+    }
+
+    /// Collects the answer to one invocation; None when answers go to the caller as they are.
+    pub fn reply(&self) -> Option<AzureReply> {
+        (!self.description.forwards).then(AzureReply::default)
+    }
+
+    /// What an earlier host wanted is no matter any more; true when something of it was coming.
+    pub fn forget_all(&mut self) -> bool {
+        !std::mem::take(&mut self.coming).is_empty()
+    }
+
+    /// What the server is given instead of `frame`.
+    pub fn translate(&mut self, frame: Frame, host: &mut Host) -> Vec<Frame> {
+        match frame.kind {
+            wire::INVOKE if self.description.forwards => vec![self.addressed(frame)],
+            wire::INVOKE => {
+                self.coming.insert(frame.stream, (super::wire_json(&frame.payload), Vec::new()));
+                Vec::new()
+            }
+            wire::DATA | wire::END => self.collect(frame, host),
+            wire::CANCEL => match self.coming.remove(&frame.stream) {
+                Some((message, _)) => vec![invoke(frame.stream, &message), frame],
+                None => vec![frame],
+            },
+            _ => vec![frame],
+        }
+    }
+
+    /// A plain event as a request to the function's own address.
+    fn addressed(&self, mut frame: Frame) -> Frame {
+        let mut message = super::wire_json(&frame.payload);
+        if message["http"].is_null() {
+            let target = format!("/api/{}", self.description.function);
+            let headers = json!([["content-type", message["contentType"]]]);
+            message["http"] = json!({ "method": "POST", "target": target, "headers": headers });
+            frame.payload = message.to_string().into_bytes();
+        }
+        frame
+    }
+
+    /// Nothing until the event is whole, then the request about it.
+    fn collect(&mut self, frame: Frame, host: &mut Host) -> Vec<Frame> {
+        let Some((_, body)) = self.coming.get_mut(&frame.stream) else { return vec![frame] };
+        if body.len() + frame.payload.len() > EVENT_BYTES_MAX {
+            self.coming.remove(&frame.stream);
+            host.open(frame.stream);
+            host.fail(frame.stream, Failure::new("RequestEntityTooLarge", "The event is larger than 6 MiB."));
+            return Vec::new();
+        }
+        body.extend_from_slice(&frame.payload);
+        if frame.kind == wire::DATA && frame.flags & wire::FIN == 0 {
+            host.give_credit(frame.stream, frame.payload.len());
+            return Vec::new();
+        }
+        let Some((mut message, body)) = self.coming.remove(&frame.stream) else { return Vec::new() };
+        let payload = self.description.request(&message, &body).to_string().into_bytes();
+        let headers = json!([["content-type", "application/json"], ["x-azure-functions-invocationid", message["id"]]]);
+        let target = format!("/{}", self.description.function);
+        message["http"] = json!({ "method": "POST", "target": target, "headers": headers });
+        let whole = Frame { kind: wire::DATA, flags: wire::FIN, stream: frame.stream, payload };
+        vec![invoke(frame.stream, &message), whole]
+    }
+}
+
+fn invoke(stream: u32, message: &Value) -> Frame {
+    Frame { kind: wire::INVOKE, flags: 0, stream, payload: message.to_string().into_bytes() }
+}
