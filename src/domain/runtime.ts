@@ -82,6 +82,11 @@ export function defaultContract(runtime: string): Contract {
   return isProvided(runtime) ? 'runtime-api' : 'handler'
 }
 
+/** The program serves HTTP: it is given requests, not events made of them. */
+export function isServer(contract: Contract): boolean {
+  return contract === 'http' || contract === 'azure'
+}
+
 /** It has no shim of its own: `handler` is no contract of it. */
 export function isProvided(runtime: string): boolean {
   return runtime === 'http' || runtime === 'image' || /^provided(\.|$)|^(go|rust)(1\.\d+)?$/.test(runtime)

@@ -5,6 +5,7 @@ import type { Caller, Control, FoundUrl, InvokeReply, InvokeRequest, ReplySink, 
 import { AppError, toAppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
+import { isServer } from '../domain/runtime.ts'
 import type { Authentication } from './auth.ts'
 import { corsHeaders, isPreflight, preflightHeaders } from './cors.ts'
 import { HttpRefusal, leaveBody } from './errors.ts'
@@ -114,7 +115,7 @@ export class UrlExchange implements ReplySink {
     if (found === null || target === null) return this.#refuse(refusals.forbidden)
     if (caller.project !== found.url.project) throw new AppError('forbidden', 'This key is of another project.')
     await control.authorizeInvoke(caller, found.url.functionName, found.url.qualifier)
-    if (found.contract === 'http') this.#proxy(caller, target)
+    if (isServer(found.contract)) this.#proxy(caller, target)
     else await this.#readEvent(caller, target)
   }
 
@@ -132,7 +133,7 @@ export class UrlExchange implements ReplySink {
     return this.#signer?.caller ?? null
   }
 
-  /** The request as it is: for a function that is an HTTP server itself. */
+  /** The request as it is: for a function that is an HTTP server itself, or is told of requests in Azure's words. */
   #proxy(caller: Caller, target: UrlTarget): void {
     const request = this.#request
     const { method = 'GET', headers } = request

@@ -1,5 +1,5 @@
 import type { InvokeReply } from '../domain/control.ts'
-import type { Contract } from '../domain/runtime.ts'
+import { isServer, type Contract } from '../domain/runtime.ts'
 import type { SignatureError } from './sigv4-claim.ts'
 import type { HeaderList } from './url-headers.ts'
 
@@ -41,7 +41,7 @@ export function failureOf({ outcome, rejection }: InvokeReply, contract: Contrac
     return say(503, { Message: 'Service Unavailable' }, retry)
   }
   // AWS does not tell a handler's timeout from its error.
-  return outcome === 'timed_out' && contract === 'http' ? text(504, 'Gateway Timeout') : refusals.badGateway
+  return outcome === 'timed_out' && isServer(contract) ? text(504, 'Gateway Timeout') : refusals.badGateway
 }
 
 function say(status: number, body: unknown, headers: HeaderList = []): Refusal {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { call, deployFiles, invoke } from '../support/functions.ts'
+import { call, deployFiles, invoke, upload, zipOf } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
+import { until } from '../support/until.ts'
 
-/* Servers of any kind behind the bridge: contract http, on the real platform, with Python's own HTTP server. */
+/* Servers of any kind behind the bridge: contracts http and azure, on the real platform, with Python's own HTTP server. */
 
 let platform: Platform
 
@@ -149,19 +150,135 @@ test('instanceConcurrency: what times out leaves the server to the others', asyn
   assert.equal(next.headers.get('hearth-start'), 'warm')
 })
 
-test('a program that never listens, ends, or is not there: the start fails and says why', async () => {
-  for (const [name, command, why] of [
-    ['deaf', ['sleep', '100'], /did not start|within/],
+test('a program that ends before it listens: the start fails and says so', async () => {
+  await deploy('ends', { command: ['python3', '-c', 'raise SystemExit(3)'] })
+  const reply = await invoke(platform, 'ends', {})
+  assert.deepEqual([reply.status, reply.headers.get('hearth-outcome')], [502, 'crashed'], reply.body.toString())
+  assert.match(
+    reply.body.toString(),
+    /\\"python3\\" ended with exit code 3 before it accepted a connection on port 8080/,
+  )
+})
+
+test('an update that is started once before it goes live: what does not start is refused by its file, the version before serves on', async () => {
+  const { version: before } = (await call(platform, 'GET', '/v1/functions/server')).json<{ version: number }>()
+  const elf = Buffer.alloc(64)
+  elf.write('\x7fELF', 'latin1')
+  elf.writeUInt16LE(process.arch === 'arm64' ? 62 : 183, 18)
+  const foreign = { artifact: await upload(platform, await zipOf({ 'bin/serve': elf })) }
+  for (const [body, why] of [
     [
-      'ends',
-      ['python3', '-c', 'raise SystemExit(3)'],
-      /\\"python3\\" ended with exit code 3 before it accepted a connection on port 8080/,
+      { command: ['sleep', '100'], initTimeoutMs: 1_000 },
+      /"sleep 100" did not accept a connection on port 3456 within 1\.00 seconds \(initTimeoutMs\)/,
     ],
-    ['absent', ['./no-such-server'], /no-such-server/],
+    [{ command: ['./no-such'] }, /Cannot start "\.\/no-such": there is no such file in the code/],
+    [{ command: ['./server.py'] }, /Cannot start "\.\/server\.py": it is not executable: give it mode 755/],
+    [{ command: [] }, /There is no \/var\/task\/bootstrap and no \/var\/task\/run\.sh/],
+    [
+      { command: ['./bin/serve'], code: foreign },
+      /Cannot start "\.\/bin\/serve": it is built for (aarch64|x86_64), this machine is/,
+    ],
   ] as const) {
-    await deploy(name, { command, initTimeoutMs: 1_000 })
-    const reply = await invoke(platform, name, {})
-    assert.deepEqual([reply.status, reply.headers.get('hearth-outcome')], [502, 'crashed'], reply.body.toString())
-    assert.match(reply.body.toString(), why)
+    const refused = await call(platform, 'PATCH', '/v1/functions/server?mustLoad=true', body)
+    const { error } = refused.json<{ error: { message: string } }>()
+    assert.equal(refused.status, 400, error.message)
+    assert.match(error.message, why)
   }
+  assert.equal((await invoke(platform, 'server', {})).status, 200)
+  assert.equal((await call(platform, 'GET', '/v1/functions/server')).json<{ version: number }>().version, before)
+})
+
+/** A custom handler of Azure Functions: answers in Azure's words, or, where requests are forwarded, in HTTP's. */
+const customHandler = `
+import http.server, json, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+    def do_GET(self): self.do_POST()
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get('content-length', 0)))
+        if os.path.exists('forwards'):
+            return self.answer(203, [self.command, self.path, self.headers.get('x-own'), body.decode()], 'forwarded')
+        asked = json.loads(body)
+        asked['path'], asked['id'] = self.path, self.headers.get('x-azure-functions-invocationid')
+        req = asked['Data']['req']
+        if req['Body'] == 'fail': return self.answer(500, 'on purpose')
+        if req['Body'] == 'value': return self.answer(200, {'Outputs': None, 'Logs': None, 'ReturnValue': {'n': 1}})
+        out = {'statusCode': 201, 'headers': {'x-own': 'kept'}, 'body': json.dumps(asked)}
+        self.answer(200, {'Outputs': {'res': out}, 'Logs': ['a line of ' + req['Method']], 'ReturnValue': None})
+    def answer(self, status, value, own=''):
+        text = json.dumps(value).encode()
+        self.send_response(status); self.send_header('content-length', str(len(text))); self.send_header('x-own', own)
+        self.end_headers(); self.wfile.write(text)
+http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['FUNCTIONS_CUSTOMHANDLER_PORT'])), Handler).serve_forever()
+`
+
+async function deployAzure(name: string, enableForwardingHttpRequest: boolean): Promise<string> {
+  const description = { defaultExecutablePath: 'python3', arguments: ['handler.py'] }
+  const bindings = [
+    { type: 'httpTrigger', direction: 'in', name: 'req', methods: ['get', 'post'] },
+    { type: 'http', direction: 'out', name: 'res' },
+  ]
+  const files = {
+    'host.json': JSON.stringify({ version: '2.0', customHandler: { description, enableForwardingHttpRequest } }),
+    'hello/function.json': JSON.stringify({ bindings }),
+    'handler.py': customHandler,
+    ...(enableForwardingHttpRequest && { forwards: '' }),
+  }
+  await deployFiles(platform, { name, runtime: 'python3.11', handler: '', files, config: { contract: 'azure' } })
+  await call(platform, 'PUT', `/v1/functions/${name}/url`, { auth: 'none' })
+  return `${platform.urlsUrl}/fn/${name}`
+}
+
+interface Asked {
+  readonly path: string
+  readonly id: string
+  readonly Data: { readonly req: Record<string, unknown> }
+  readonly Metadata: { readonly sys: { readonly MethodName: string } }
+}
+
+test('azure: Data and Metadata go in; Outputs, Logs and ReturnValue come out', async () => {
+  const url = await deployAzure('azure', false)
+  const reply = await invoke(platform, 'azure', { a: 1 })
+  assert.deepEqual([reply.status, reply.headers.get('x-own')], [201, 'kept'], reply.body.toString())
+  const asked = reply.json<Asked>()
+  assert.deepEqual([asked.path, asked.Metadata.sys.MethodName], ['/hello', 'hello'])
+  assert.equal(asked.id, reply.headers.get('hearth-invocation-id'))
+  const { Method, Url, Body } = asked.Data.req
+  assert.deepEqual([Method, Url, Body], ['POST', 'http://localhost/api/hello', '{"a":1}'])
+  const web = await fetch(`${url}/api/hello?x=y`, { headers: { 'X-Own': 'mine' } })
+  assert.deepEqual([web.status, web.headers.get('x-own')], [201, 'kept'])
+  const { req } = ((await web.json()) as Asked).Data
+  assert.deepEqual([req['Method'], req['Query'], req['Body']], ['GET', { x: 'y' }, ''])
+  assert.equal(req['Url'], 'http://localhost/api/hello?x=y')
+  const value = await fetch(url, { method: 'POST', body: 'value' })
+  assert.deepEqual([value.status, await value.json()], [200, { n: 1 }])
+  const logs = async (): Promise<string> =>
+    (await call(platform, 'GET', '/v1/functions/azure/logs?tail=50')).body.toString()
+  await until(async () => /a line of POST[^]*a line of GET/.test(await logs()) || logs(), {
+    timeoutMs: 5_000,
+    what: 'the Logs of the answers',
+  })
+})
+
+test('azure: a handler that answers 500 has failed, and the next invocation is served', async () => {
+  const failed = await fetch(`${platform.urlsUrl}/fn/azure`, { method: 'POST', body: 'fail' })
+  assert.equal(failed.status, 502)
+  const { items } = (await call(platform, 'GET', '/v1/functions/azure/invocations')).json<{
+    items: { outcome: string; error: { errorType: string; errorMessage: string } | null }[]
+  }>()
+  assert.deepEqual(
+    [items[0]?.outcome, items[0]?.error?.errorType, items[0]?.error?.errorMessage],
+    ['failed', 'HttpServer.HandlerFailed', 'The custom handler answered 500: "on purpose"'],
+  )
+  assert.equal((await invoke(platform, 'azure', {})).headers.get('hearth-start'), 'warm')
+})
+
+test('azure: with forwarding, requests and answers pass as they are', async () => {
+  const url = await deployAzure('azure-forwarding', true)
+  const plain = await invoke(platform, 'azure-forwarding', { a: 1 })
+  assert.deepEqual([plain.status, plain.headers.get('x-own')], [203, 'forwarded'], plain.body.toString())
+  assert.deepEqual(plain.json(), ['POST', '/api/hello', null, '{"a":1}'])
+  const web = await fetch(`${url}/api/hello?x=y`, { headers: { 'X-Own': 'mine' } })
+  assert.deepEqual([web.status, await web.json()], [203, ['GET', '/api/hello?x=y', 'mine', '']])
 })

@@ -95,6 +95,24 @@ impl Bind {
         set("HEARTH_API_URL", self.text("apiUrl"));
         set("HEARTH_PROJECT", self.text("project"));
         set("_HANDLER", &self.handler);
+        self.add_contract(set);
+        if let Some(own) = self.fields["env"].as_object() {
+            for (name, value) in own {
+                all.push((name.clone(), value.as_str().unwrap_or("").to_string()));
+            }
+        }
+        // execve(2) hands over doubles as they are, and programs differ in which they take.
+        let mut last: Vec<(String, String)> = Vec::with_capacity(all.len());
+        for (name, value) in all.into_iter().rev() {
+            if !last.iter().any(|(known, _)| *known == name) {
+                last.push((name, value));
+            }
+        }
+        last
+    }
+
+    /// What the contract's own platform would set.
+    fn add_contract(&self, mut set: impl FnMut(&str, &str)) {
         match self.contract {
             Contract::Http => {
                 set("PORT", &self.port.to_string());
@@ -109,19 +127,6 @@ impl Bind {
             Contract::Azure => set("FUNCTIONS_CUSTOMHANDLER_PORT", &self.port.to_string()),
             Contract::Handler => {}
         }
-        if let Some(own) = self.fields["env"].as_object() {
-            for (name, value) in own {
-                all.push((name.clone(), value.as_str().unwrap_or("").to_string()));
-            }
-        }
-        // execve(2) hands over doubles as they are, and programs differ in which they take.
-        let mut last: Vec<(String, String)> = Vec::with_capacity(all.len());
-        for (name, value) in all.into_iter().rev() {
-            if !last.iter().any(|(known, _)| *known == name) {
-                last.push((name, value));
-            }
-        }
-        last
     }
 
     /// HEARTH_BIND of a program that speaks frames.

@@ -13,6 +13,8 @@ pub struct Description {
     pub function: String,
     pub trigger_name: String,
     pub trigger_kind: String,
+    /// Of the HTTP answer among the outputs; `$return` for the return value.
+    pub output_name: String,
 }
 
 impl Description {
@@ -26,15 +28,20 @@ impl Description {
         })?;
         let function = function_of(root, wanted)?;
         let bindings = json_file(&format!("{root}/{function}/function.json"))?["bindings"].take();
-        let is_trigger = |binding: &&Value| binding["type"].as_str().is_some_and(|kind| kind.ends_with("Trigger"));
-        let trigger = bindings.as_array().into_iter().flatten().find(is_trigger).cloned().unwrap_or_default();
-        let text = |name: &str, other: &str| trigger[name].as_str().unwrap_or(other).to_string();
+        let find = |fits: fn(&str) -> bool| {
+            let mut all = bindings.as_array().into_iter().flatten();
+            all.find(|binding| binding["type"].as_str().is_some_and(fits)).unwrap_or(&Value::Null)
+        };
+        let trigger = find(|kind| kind.ends_with("Trigger"));
+        let output = find(|kind| kind.eq_ignore_ascii_case("http"));
+        let text = |value: &Value, other: &str| value.as_str().unwrap_or(other).to_string();
         Ok(Description {
             command,
             forwards: handler["enableForwardingHttpRequest"] == true || handler["enableProxyingHttpRequest"] == true,
             function,
-            trigger_name: text("name", "req"),
-            trigger_kind: text("type", "httpTrigger"),
+            trigger_name: text(&trigger["name"], "req"),
+            trigger_kind: text(&trigger["type"], "httpTrigger"),
+            output_name: text(&output["name"], "res"),
         })
     }
 }

@@ -35,7 +35,7 @@ impl Azure {
 
     /// Collects the answer to one invocation; None when answers go to the caller as they are.
     pub fn reply(&self) -> Option<AzureReply> {
-        (!self.description.forwards).then(AzureReply::default)
+        (!self.description.forwards).then(|| AzureReply::new(&self.description.output_name))
     }
 
     /// What an earlier host wanted is no matter any more; true when something of it was coming.
@@ -47,6 +47,13 @@ impl Azure {
     pub fn translate(&mut self, frame: Frame, host: &mut Host) -> Vec<Frame> {
         match frame.kind {
             wire::INVOKE if self.description.forwards => vec![self.addressed(frame)],
+            // Nothing would ever end such a request.
+            wire::INVOKE if is_upgrade(&frame) => {
+                host.open(frame.stream);
+                let message = "The custom handler takes no upgrade of a connection: set enableForwardingHttpRequest.";
+                host.fail(frame.stream, Failure::new("HttpServer.BadRequest", message));
+                Vec::new()
+            }
             wire::INVOKE => {
                 self.coming.insert(frame.stream, (super::wire_json(&frame.payload), Vec::new()));
                 Vec::new()
@@ -94,6 +101,12 @@ impl Azure {
         let whole = Frame { kind: wire::DATA, flags: wire::FIN, stream: frame.stream, payload };
         vec![invoke(frame.stream, &message), whole]
     }
+}
+
+fn is_upgrade(frame: &Frame) -> bool {
+    let message = super::wire_json(&frame.payload);
+    let headers = message["http"]["headers"].as_array().into_iter().flatten();
+    headers.filter_map(|pair| pair[0].as_str()).any(|name| name.eq_ignore_ascii_case("upgrade"))
 }
 
 fn invoke(stream: u32, message: &Value) -> Frame {
