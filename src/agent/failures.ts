@@ -1,6 +1,7 @@
 import type { AttemptResult } from '../domain/agent.ts'
 import type { Exit } from '../domain/driver.ts'
 import { toAppError } from '../domain/error.ts'
+import type { FunctionConfig } from '../domain/function.ts'
 import type { CrashReason, FunctionError } from '../domain/invocation.ts'
 
 /* What the platform says of an invocation that user code did not end by itself. The types are Lambda's where it has one. */
@@ -49,9 +50,25 @@ export function responseTooLarge(bytesMax: number): FunctionError {
   return plain('Function.ResponseSizeTooLarge', `Response payload size exceeded ${bytesMax} bytes.`)
 }
 
-export function initTimeout(afterMs: number): Failure {
-  const message = `The function did not load within ${(afterMs / 1000).toFixed(2)} seconds (initTimeoutMs).`
+export function initTimeout(config: StartConfig): Failure {
+  const message = `${awaited(config)} within ${(config.initTimeoutMs / 1000).toFixed(2)} seconds (initTimeoutMs).`
   return failure('init_timeout', 'Sandbox.InitTimedout', message)
+}
+
+type StartConfig = Pick<FunctionConfig, 'initTimeoutMs' | 'contract' | 'command' | 'port'>
+
+/** What did not happen, with the program that was to do it. */
+function awaited({ contract, command, port }: StartConfig): string {
+  if (contract === 'handler') return 'The function did not load'
+  const defaults = {
+    'runtime-api': 'bootstrap',
+    http: 'bootstrap or run.sh',
+    azure: 'defaultExecutablePath of host.json',
+  }
+  const program = command.length > 0 ? `"${command.join(' ')}"` : `The program (${defaults[contract]})`
+  return contract === 'runtime-api'
+    ? `${program} was not ready for its first invocation`
+    : `${program} did not accept a connection on port ${port}`
 }
 
 export function initError({ phase, ...error }: FunctionError & { phase?: string }): Failure {

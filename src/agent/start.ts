@@ -193,8 +193,8 @@ export class Start implements InstanceOwner {
     } as const
     instance.link.bind(bindMessage(version, message))
     this.#bindSentMs = clock.monotonicMs()
-    const { initTimeoutMs } = version.config
-    this.#initTimer = clock.schedule(initTimeoutMs, () => this.#fail(initTimeout(initTimeoutMs)))
+    const { config } = version
+    this.#initTimer = clock.schedule(config.initTimeoutMs, () => this.#fail(initTimeout(config)))
     this.execution = this.#options.takeEarly()
     this.execution?.assign(instance, this)
     this.phases.push(timedPhase('connect', { fromMs: connectFromMs, toMs: clock.monotonicMs() }))

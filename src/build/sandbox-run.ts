@@ -7,6 +7,7 @@ import { AppError } from '../domain/error.ts'
 import type { Arch, Version } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
+import { failureHint } from './failure-hints.ts'
 
 export interface SandboxJob {
   readonly project: string
@@ -115,7 +116,11 @@ class Run {
   async of(version: Version, job: SandboxJob): Promise<SandboxResult> {
     const result = await this.#execute(version, job)
     const why = this.#failed ?? failureOf(result)
-    if (why !== null) throw new AppError('guest_failed', `Cannot build: ${why}.`, { detail: this.#lines.join('\n') })
+    if (why !== null) {
+      const hint = failureHint(this.#lines)
+      const message = `Cannot build: ${why}.${hint === null ? '' : ` ${hint}`}`
+      throw new AppError('guest_failed', message, { detail: this.#lines.join('\n') })
+    }
     const program = Buffer.concat(this.#program)
     if (this.#received === 0 || this.#received !== this.#programBytes)
       throw new AppError('guest_failed', 'Cannot build: no program came out.', { detail: this.#lines.join('\n') })
