@@ -1,33 +1,89 @@
 'use strict'
 /* Runs in the sandbox of a build: takes the source beside it to /tmp, runs the steps of the event, and streams what they print as lines of
- * JSON; the last line says how many bytes of the program follow it. Has no secret and reaches nothing but package registries. */
+ * JSON; the last line says how many bytes of the program follow it, and whether a cache does behind those. Has no secret and reaches nothing but
+ * package registries. */
 
 const { spawn } = require('node:child_process')
-const { cpSync, createReadStream, mkdirSync, readdirSync, statSync } = require('node:fs')
+const {
+  cpSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} = require('node:fs')
 const path = require('node:path')
 const { pipeline } = require('node:stream/promises')
 
 const lineCharsMax = 2000
+const cacheRoot = '/tmp'
+/** Of 1980, the first day that an archive can name. */
+const longAgo = 315_532_800
 
 exports.handler = awslambda.streamifyResponse(async (event, output) => {
   const say = (message) => output.write(`${JSON.stringify(message)}\n`)
-  try {
-    mkdirSync(event.outFolder, { recursive: true })
-    cpSync(path.join(__dirname, 'source'), event.workFolder, { recursive: true, verbatimSymlinks: true })
-    for (const { title, argv, isVersion } of event.steps) {
-      if (!isVersion) say({ step: title })
-      const ended = await run(argv, event, isVersion ? ({ line }) => say({ version: line }) : say)
-      if (ended !== 0) throw new Error(`${title} ended with ${ended}`)
-    }
-    const program = event.pack === undefined ? findProgram(event.output) : await require('./pack.js').pack(event.pack)
-    say({ programBytes: statSync(program).size })
+  const built = await build(event, say).catch((error) => void say({ failed: error.message }))
+  if (built !== undefined) {
+    const { program, kept } = built
+    say({ programBytes: statSync(program).size, isCacheNext: kept.length > 0 })
+    // What fails from here on fails the invocation: a part of a program or a cache is none.
     await pipeline(createReadStream(program), output, { end: false })
-  } catch (error) {
-    say({ failed: error.message })
-  } finally {
-    output.end()
+    if (kept.length > 0) await require('./cache.cjs').pack(cacheRoot, kept, output)
   }
+  output.end()
 })
+
+async function build(event, say) {
+  mkdirSync(event.outFolder, { recursive: true })
+  const found = event.cache === undefined ? null : await unpackCaches(event.cache, say)
+  // After the caches: what compilers compare by time is newer in the source.
+  cpSync(path.join(__dirname, 'source'), event.workFolder, { recursive: true, verbatimSymlinks: true })
+  for (const folder of event.lasting ?? []) age(path.join(event.workFolder, folder))
+  for (const { title, argv, isVersion } of event.steps) {
+    if (!isVersion) say({ step: title })
+    const ended = await run(argv, event, isVersion ? ({ line }) => say({ version: line }) : say)
+    if (ended !== 0) throw new Error(`${title} ended with ${ended}`)
+  }
+  const program = event.pack === undefined ? findProgram(event.output) : await require('./pack.js').pack(event.pack)
+  return { program, kept: found === null ? [] : keptFiles(event.cache, found) }
+}
+
+function age(folder) {
+  for (const entry of existsSync(folder) ? readdirSync(folder, { recursive: true, withFileTypes: true }) : [])
+    if (entry.isFile()) utimesSync(path.join(entry.parentPath, entry.name), longAgo, longAgo)
+}
+
+/** Names of the files that come from the shared caches, and from the project's own. */
+async function unpackCaches({ shared, own, folders }, say) {
+  const cache = require('./cache.cjs')
+  const found = { shared: new Set(), own: new Set() }
+  if (!cache.isPossible) return found
+  try {
+    for (const file of shared) add(found.shared, await cache.unpack(path.join(__dirname, file), cacheRoot))
+    for (const file of own) add(found.own, await cache.unpack(path.join(__dirname, file), cacheRoot))
+  } catch (error) {
+    for (const folder of folders) rmSync(path.join(cacheRoot, folder), { recursive: true, force: true })
+    say({ cacheFailed: error.message })
+    return { shared: new Set(), own: new Set() }
+  }
+  return found
+}
+
+function add(names, more) {
+  for (const name of more) names.add(name)
+}
+
+/** What is worth keeping for the next build, shared files apart; nothing where this one added little. */
+function keptFiles(wanted, found) {
+  const cache = require('./cache.cjs')
+  if (!cache.isPossible) return []
+  const names = cache.filesOf(cacheRoot, wanted).filter((name) => !found.shared.has(name))
+  const added = names.filter((name) => !found.own.has(name))
+  const bytes = added.reduce((sum, name) => sum + statSync(path.join(cacheRoot, name)).size, 0)
+  return bytes >= wanted.addedBytesMin ? names : []
+}
 
 function run(argv, { workFolder, env: declared }, say) {
   // What runs this knows where its Node lies, and nobody outside does.

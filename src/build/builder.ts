@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -17,19 +17,22 @@ import {
 } from '../domain/build.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import { oldestNative, runtimeIdOf } from '../domain/runtime.ts'
+import type { Caches, CacheScope } from './caches.ts'
 import { goPlan } from './go-plan.ts'
-import { isAsset, outFolder, workFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
+import { isAsset, type PlanOptions, type Source } from './plan.ts'
 import { buildPackages, type PackageBuilderOptions } from './package-builder.ts'
 import { isOfLine, pickToolchain } from './pick-toolchain.ts'
 import { rustPlan } from './rust-plan.ts'
 import { targets } from './targets.ts'
 import { versionIn } from './toolchains.ts'
+import { runWork, type WorkOptions } from './work.ts'
 import { addEntry, ended, entriesBelow, entryOptions, type SourceEntry } from './zip-entries.ts'
 
 export interface BuilderOptions extends PackageBuilderOptions {
   readonly toolchains: readonly Toolchain[]
   /** Holds `go/`, `rust/` and `builder/`. */
   readonly shimFolder: string
+  readonly caches: Caches
 }
 
 /** What the plans read of a source; assets of any size are only passed on. */
@@ -47,8 +50,8 @@ export function createBuilder(options: BuilderOptions): Builder {
   }
 }
 
-async function build(options: BuilderOptions, request: BuildRequest, { report, signal }: BuildWatch): Promise<Built> {
-  const { artifacts, shimFolder, run } = options
+async function build(options: BuilderOptions, request: BuildRequest, watch: BuildWatch): Promise<Built> {
+  const { artifacts, caches, shimFolder, run } = options
   const language = languageOf(request.runtime)
   if (language === null)
     throw invalid('runtime', request.runtime, 'go, rust, node or python, or one version of them: others need no build')
@@ -60,40 +63,39 @@ async function build(options: BuilderOptions, request: BuildRequest, { report, s
   const entries = await entriesBelow(folder)
   const source = await readSource(folder, entries, language)
   const shim = await readShim(join(shimFolder, language), language)
-  const { runtime, handler } = request
-  const planned: PlanOptions = {
-    source,
-    handler,
-    shim,
-    runtime,
-    version: toolchain.version,
-    target: targets[request.arch],
-  }
+  const { runtime, handler, project } = request
+  const [{ version }, target] = [toolchain, targets[request.arch]]
+  const planned: PlanOptions = { source, handler, shim, runtime, version, target }
   const plan = language === 'go' ? goPlan(planned) : rustPlan(planned)
-  const exact =
-    plan.env['GOTOOLCHAIN']?.startsWith('go') === true ? plan.env['GOTOOLCHAIN'].slice(2) : toolchain.version
-  report(`Building with ${language} ${exact}${plan.isNative ? '' : ', its own main'}.`)
-  const work = await artifacts.put(workZip({ folder, entries, plan, runner: join(shimFolder, 'builder/index.js') }))
-  try {
-    const env = { ...plan.env, ...sandboxEnv(toolchain) }
-    const event = { workFolder, outFolder, steps: plan.steps, output: plan.output, env }
-    const job = { project: request.project, code: work, event: JSON.stringify(event), signal }
-    const { program, said } = await run(job, report)
-    const lock = source.get(language === 'go' ? 'go.sum' : 'Cargo.lock')
-    const provenance: ProgramProvenance = {
-      source: request.source,
-      toolchain: `${language} ${checkedVersion(said, { language, runtime })}`,
-      lock: lock === undefined ? null : digestOf(lock),
-      output: digestOf(program),
-      program: plan.isNative ? 'hearth-bootstrap' : 'bootstrap',
-      arch: request.arch,
-    }
-    const assets = entries.filter(({ name }) => isAsset(language, name))
-    const artifact = await artifacts.put(bundleZip({ folder, assets, program, provenance }))
-    return { artifact, provenance }
-  } finally {
-    await artifacts.delete(work.digest)
+  const exact = plan.env['GOTOOLCHAIN']?.startsWith('go') === true ? plan.env['GOTOOLCHAIN'].slice(2) : version
+  watch.report(`Building with ${language} ${exact}${plan.isNative ? '' : ', its own main'}.`)
+  const lock = source.get(language === 'go' ? 'go.sum' : 'Cargo.lock')
+  const scope: CacheScope = {
+    project,
+    toolchain: `${language} ${exact} ${target.triple}`,
+    // Without a lock the manifest is the nearest to one.
+    lock: lock ?? source.get(language === 'go' ? 'go.mod' : 'Cargo.toml') ?? '',
+    parts: plan.shared,
   }
+  const env = { ...plan.env, ...sandboxEnv(toolchain) }
+  const work: WorkOptions = { ...watch, artifacts, run, runnerFolder: join(shimFolder, 'builder'), project, plan, env }
+  const { program, said } = await caches.around(scope, {
+    report: watch.report,
+    // Nothing of the source: what comes out is for every project.
+    make: async (part, use) => runWork(work, { folder, entries: [], files: part.files, steps: part.steps, ...use }),
+    build: async (use) => runWork(work, { folder, entries, files: plan.files, steps: plan.steps, ...use }),
+  })
+  const provenance: ProgramProvenance = {
+    source: request.source,
+    toolchain: `${language} ${checkedVersion(said, { language, runtime })}`,
+    lock: lock === undefined ? null : digestOf(lock),
+    output: digestOf(program),
+    program: plan.isNative ? 'hearth-bootstrap' : 'bootstrap',
+    arch: request.arch,
+  }
+  const assets = entries.filter(({ name }) => isAsset(language, name))
+  const artifact = await artifacts.put(bundleZip({ folder, assets, program, provenance }))
+  return { artifact, provenance }
 }
 
 function sandboxEnv(toolchain: Toolchain): Record<string, string> {
@@ -144,27 +146,6 @@ async function readShim(folder: string, language: Language): Promise<Source> {
   )
   if (texts.length === 0) throw new AppError('internal', `The runtime for ${language} is not in ${folder}.`)
   return new Map(texts)
-}
-
-function workZip({
-  folder,
-  entries,
-  plan,
-  runner,
-}: {
-  folder: string
-  entries: readonly SourceEntry[]
-  plan: Plan
-  runner: string
-}): Readable {
-  const zip = new ZipFile()
-  zip.addFile(runner, 'index.js', entryOptions(0o100644))
-  // Each build owns its archive and removes it: two of the same source must not share one.
-  zip.addBuffer(randomBytes(16), 'build-id', entryOptions(0o100644))
-  for (const entry of entries)
-    if (!plan.files.has(entry.name)) addEntry(zip, folder, { ...entry, as: `source/${entry.name}` })
-  for (const [name, text] of plan.files) zip.addBuffer(Buffer.from(text), `source/${name}`, entryOptions(0o100644))
-  return ended(zip)
 }
 
 type ProgramProvenance = Provenance & { readonly program: string }

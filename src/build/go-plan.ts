@@ -1,5 +1,6 @@
 import { invalid } from '../domain/error.ts'
-import { outFolder, type Plan, type PlanOptions, type Source } from './plan.ts'
+import { goCache, standardLibrary } from './go-cache.ts'
+import { outFolder, type Plan, type PlanOptions, type Source, type Step } from './plan.ts'
 import { posix } from 'node:path'
 
 /** Last release of each line that the module proxy has, for `go1.N` where the machine's own Go is another. Source: go.dev/doc/devel/release. */
@@ -29,22 +30,10 @@ export function goPlan(options: PlanOptions): Plan {
   const module = /^module\s+"?([^\s"]+)"?/m.exec(source.get('go.mod') ?? 'module handler')?.[1] ?? 'handler'
   const packageName = /^package\s+(\w+)/m.exec(code[0] ?? '')?.[1] ?? 'main'
   const hasMain = packageName === 'main' && code.some((text) => /^func main\(\s*\)/m.test(text))
-  const build = (what: string): Plan['steps'][number] => ({
-    title: 'go build',
-    argv: [
-      'go',
-      'build',
-      '-trimpath',
-      '-buildvcs=false',
-      '-ldflags=-s -w -buildid=',
-      '-o',
-      `${outFolder}/program`,
-      what,
-    ],
-  })
   // The program itself says what compiled it: go.mod may have asked for another Go than the machine's.
-  const version = { title: 'go version', argv: ['go', 'version', `${outFolder}/program`], isVersion: true }
-  const common = { env: goEnv(options, target.goarch), output: `${outFolder}/program` }
+  const version = { title: 'go version', argv: ['go', 'version', program], isVersion: true }
+  const shared = standardLibrary(options, build('.'))
+  const common = { env: goEnv(options, target.goarch), output: program, cache: goCache, shared, lasting: [] }
   if (hasMain) return { ...common, files, steps: [build(`./${folder}`), version], isNative: false }
   if (!code.some((text) => new RegExp(`^(func\\s+${name}\\s*[([]|var\\s+${name}\\b)`, 'm').test(text)))
     throw invalid('handler', handler, `a function of package ${packageName}; it has no "func ${name}"`)
@@ -64,6 +53,13 @@ export function goPlan(options: PlanOptions): Plan {
   const edit = ['go', 'mod', 'edit', `-require=${shimModule}@v0.0.0`, `-replace=${shimModule}=./${shimFolder}`]
   const steps = importsShim ? [{ title: 'go mod edit', argv: edit }] : []
   return { ...common, files, steps: [...steps, build(`./${place}`), version], isNative: true }
+}
+
+const program = `${outFolder}/program`
+
+function build(what: string): Step {
+  const flags = ['-trimpath', '-buildvcs=false', '-ldflags=-s -w -buildid=']
+  return { title: 'go build', argv: ['go', 'build', ...flags, '-o', program, what] }
 }
 
 /** `main.Handler` is in the top folder, `api/hello.Handler` in api/hello. */

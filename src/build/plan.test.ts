@@ -93,6 +93,40 @@ test('rustPlan holds to Cargo.lock, and to the version asked for', () => {
   assert.throws(() => plan(rustPlan, { 'Cargo.toml': manifest, 'src/main.rs': '' }), /it has no "fn handler"/)
 })
 
+test("goPlan has the standard library compiled ahead, and net/http's part where modules may need it", () => {
+  const main = { 'main.go': 'package main\n\nfunc Handler() {}\n' }
+  const shared = (files: Record<string, string>): string[] => plan(goPlan, files).shared.map(({ title }) => title)
+  const [base, web] = ["Go's standard library", "Go's standard library with net/http"]
+  assert.deepEqual(shared({ ...main, 'go.mod': goMod }), [base])
+  assert.deepEqual(shared({ ...main, 'go.mod': `${goMod}\nrequire x.y/z v1.0.0\n` }), [base, web])
+  assert.deepEqual(shared({ 'main.go': `${main['main.go']}\nimport _ "net/http/httptest"\n` }), [base, web])
+  assert.deepEqual(shared({ ...main, 'go.mod': `${goMod}\ngo 1.27\n` }), [], 'another toolchain may be fetched')
+  const shim = new Map([['a.go', 'package hearth\n\nimport (\n\t"mime"\n\t"os/signal"\n)\n']])
+  const [first] = plan(goPlan, main, { shim }).shared
+  assert.match(first?.files.get('main.go') ?? '', /_ "mime"\n[^]*_ "os\/signal"\n/)
+})
+
+test("rustPlan keeps what was compiled of crates, and nothing of the source's own", () => {
+  const cargo = `${manifest}\n[[bin]]\nname = "tool"\n\n[dependencies]\nserde_json = "1"\n`
+  const { cache } = plan(rustPlan, { 'Cargo.toml': cargo, 'src/main.rs': 'fn handler() {}' })
+  const kept = (name: string): boolean => new RegExp(cache.keep).test(name) && !new RegExp(cache.omit).test(name)
+  const release = `target/${target.triple}/release`
+  const digest = '0123456789abcdef'
+  const names = [`deps/libserde_json-${digest}.rlib`, `.fingerprint/my-crate-x-${digest}/lib`, 'build/a/out/b.rs']
+  for (const name of names) assert.ok(kept(`${release}/${name}`), name)
+  const own = [`deps/my_crate-${digest}.d`, `deps/libmy_crate-${digest}.rlib`, `.fingerprint/my-crate-${digest}`]
+  for (const name of [...own, `deps/tool-${digest}`, 'my-crate']) assert.ok(!kept(`${release}/${name}`), name)
+  assert.ok(!kept('cargo/registry/src/x/serde/lib.rs'))
+})
+
+test('rustPlan puts another shim into another folder, where what was compiled of it may last', () => {
+  const source = { 'Cargo.toml': manifest, 'src/main.rs': 'fn handler() {}' }
+  const folder = (text: string): readonly string[] =>
+    plan(rustPlan, source, { shim: new Map([['src/lib.rs', text]]) }).lasting
+  assert.match(folder('a')[0] ?? '', /^\.hearth-runtime-[0-9a-f]{16}$/)
+  assert.notDeepEqual(folder('a'), folder('b'))
+})
+
 test('isAsset keeps what is no source', () => {
   const names = ['main.go', 'go.sum', 'vendor/x/y.txt', 'static/a.html', 'Cargo.toml']
   assert.deepEqual(

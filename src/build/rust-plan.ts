@@ -1,9 +1,9 @@
+import { createHash } from 'node:crypto'
 import { invalid } from '../domain/error.ts'
-import { workFolder, type Plan, type PlanOptions, type Step } from './plan.ts'
+import { workFolder, type CacheRule, type Plan, type PlanOptions, type Source, type Step } from './plan.ts'
 import { isOfLine, missingText } from './pick-toolchain.ts'
 import { targets, thisArch, type Target } from './targets.ts'
 
-const shimFolder = '.hearth-runtime'
 const targetFolder = '/tmp/target'
 
 /** How a Rust source becomes a program: its own `main` as it is; a handler by a main of ours. Throws invalid for a handler that is not there. */
@@ -17,13 +17,14 @@ export function rustPlan(options: PlanOptions): Plan {
   const [, path = '', name = ''] = /^main::((?:\w+::)*)(\w+)$/.exec(handler === '' ? 'main::handler' : handler) ?? []
   if (name === '') throw invalid('handler', handler, 'main::FUNCTION or main::MODULE::FUNCTION, e.g. main::handler')
   const [main, library] = [source.get('src/main.rs'), source.get('src/lib.rs')]
-  const common = { env: rustEnv(target), output: `${targetFolder}/${target.triple}/release` }
+  const cache = cacheRule(source, target.triple)
+  const common = { env: rustEnv(target), output: `${targetFolder}/${target.triple}/release`, cache, shared: [] }
   const rustc: Step = { title: 'rustc', argv: ['rustc', '--version'], isVersion: true }
   const locked: Step = { title: 'cargo fetch', argv: ['cargo', 'fetch', '--locked'] }
   const fetch = source.has('Cargo.lock') ? [rustc, locked] : [rustc]
   const build = { title: 'cargo build', argv: ['cargo', 'build', '--release', '--bins', '--target', target.triple] }
   if (main !== undefined && /^\s*(pub\s+)?(async\s+)?fn\s+main\s*\(/m.test(main))
-    return { ...common, files: new Map(), steps: [...fetch, build], isNative: false }
+    return { ...common, files: new Map(), steps: [...fetch, build], lasting: [], isNative: false }
   const root = main ?? library
   if (root === undefined) throw invalid('code', 'the source', 'a crate with src/main.rs or src/lib.rs')
   if (path === '' && !new RegExp(`\\bfn\\s+${name}\\b`).test(root))
@@ -34,12 +35,13 @@ export function rustPlan(options: PlanOptions): Plan {
     )
   const isAsync = /^tokio\s*=|^\[dependencies\.tokio\]/m.test(manifest)
   const files = new Map<string, string>()
+  const shimFolder = shimFolderOf(options.shim)
   for (const [file, text] of options.shim) files.set(`${shimFolder}/${file}`, text)
   if (main === undefined)
     files.set('src/bin/hearth-bootstrap.rs', mainText(`${crateName(manifest)}::${path}${name}`, isAsync))
   else files.set('src/main.rs', `${main}\n${mainText(`${path}${name}`, isAsync)}`)
   const add = { title: 'cargo add', argv: ['cargo', 'add', '--quiet', '--path', shimFolder] }
-  return { ...common, files, steps: [...fetch, add, build], isNative: true }
+  return { ...common, files, steps: [...fetch, add, build], lasting: [shimFolder], isNative: true }
 }
 
 function crateName(manifest: string): string {
@@ -63,6 +65,29 @@ fn main() {
     hearth_runtime::run_on(HearthTokio(runtime), ${handler})
 }
 `
+}
+
+/** Another shim is another folder, and so another crate to cargo: what was compiled of one is never taken for the other's. */
+function shimFolderOf(shim: Source): string {
+  const digest = createHash('sha256').update(JSON.stringify([...shim]))
+  return `.hearth-runtime-${digest.digest('hex').slice(0, 16)}`
+}
+
+/** Archives of crates, and what was compiled of them. Not of the source's own: that is told apart by time, and clocks can be set back. */
+function cacheRule(source: Source, triple: string): CacheRule {
+  const manifests = [...source].filter(([name]) => /(^|\/)Cargo\.toml$/.test(name)).map(([, text]) => text)
+  const names = ['hearth-bootstrap', ...manifests.flatMap(ownNames)]
+  const either = [...new Set(names.flatMap((name) => [name, name.replaceAll('-', '_')]))].join('|')
+  return {
+    folders: ['cargo/registry', 'target'],
+    keep: `^(cargo/registry/(index|cache)/|target/(${triple}/)?release/(deps|build|\\.fingerprint)/|target/\\.rustc_info\\.json$)`,
+    omit: `/(lib)?(${either})-[0-9a-f]{16}($|[/.])`,
+  }
+}
+
+/** Of packages, libraries and programs: names of crates hold nothing that means something in a pattern. */
+function ownNames(manifest: string): string[] {
+  return [...manifest.matchAll(/^name\s*=\s*"([\w-]+)"/gm)].map(([, name = '']) => name)
 }
 
 function rustEnv({ triple, linker }: Target): Record<string, string> {

@@ -7,6 +7,7 @@ import { AppError } from '../domain/error.ts'
 import type { Arch, Version } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
+import { cacheBytesMax, type CacheDraft } from './build-cache.ts'
 import { failureHint } from './failure-hints.ts'
 
 export interface SandboxJob {
@@ -18,12 +19,18 @@ export interface SandboxJob {
   readonly signal: AbortSignal
   /** Takes what came out, piece by piece, in place of `program` of the result: the next piece is sent when it resolves. */
   readonly sink?: (piece: Buffer) => Promise<void>
+  /** Takes what the build leaves for the next one. */
+  readonly cache?: Pick<CacheDraft, 'write'>
 }
 
 export interface SandboxResult {
   readonly program: Buffer
   /** By the compiler of its version; empty where it said nothing. */
   readonly said: string
+  /** Why the caches that came with the code were not used; null when they were. */
+  readonly cacheFailed: string | null
+  /** All of the new cache was written. */
+  readonly isCacheWhole: boolean
 }
 
 /** Runs the job. Throws guest_failed with the last lines of the log in `detail`. */
@@ -44,8 +51,8 @@ const memoryMib = 3_072
 /** Caches, sources and output of a build; in memory, as all of /tmp. */
 const tmpMib = 4_096
 const programBytesMax = limits.archive.bytesMax
-/** The program and what the build printed before it. */
-const replyBytesMax = programBytesMax + 16 * 1024 * 1024
+/** The program, what the build printed before it, and what it leaves behind; of a larger cache the end tells that it was too large. */
+const replyBytesMax = programBytesMax + 16 * 1024 * 1024 + 2 * cacheBytesMax
 const detailLinesMax = 60
 const lineBytesMax = 65_536
 
@@ -96,7 +103,7 @@ function versionOf({ project, code }: SandboxJob, { runtime, clock, arch }: Sand
   }
 }
 
-/** Reads the runner's answer: lines of JSON, then the program. */
+/** Reads the runner's answer: lines of JSON, then the program, then perhaps a cache. */
 class Run {
   readonly #options: SandboxRunOptions
   readonly #report: (line: string) => void
@@ -104,6 +111,8 @@ class Run {
   #rest = Buffer.alloc(0)
   #failed: string | null = null
   #said = ''
+  #cacheFailed: string | null = null
+  #isCacheNext = false
   #programBytes = -1
   readonly #program: Buffer[] = []
   #received = 0
@@ -115,22 +124,27 @@ class Run {
 
   async of(version: Version, job: SandboxJob): Promise<SandboxResult> {
     const result = await this.#execute(version, job)
-    const why = this.#failed ?? failureOf(result)
+    const failure = failureOf(result)
+    const isWhole = this.#received > 0 && this.#received === this.#programBytes
+    // Once the program came out whole it counts, whatever became of the cache behind it.
+    const why = this.#failed ?? (isWhole && this.#isCacheNext && !job.signal.aborted ? null : failure)
     if (why !== null) {
       const hint = failureHint(this.#lines)
       const message = `Cannot build: ${why}.${hint === null ? '' : ` ${hint}`}`
       throw new AppError('guest_failed', message, { detail: this.#lines.join('\n') })
     }
     const program = Buffer.concat(this.#program)
-    if (this.#received === 0 || this.#received !== this.#programBytes)
+    if (!isWhole)
       throw new AppError('guest_failed', 'Cannot build: no program came out.', { detail: this.#lines.join('\n') })
-    return { program, said: this.#said }
+    const isCacheWhole = this.#isCacheNext && failure === null
+    return { program, said: this.#said, cacheFailed: this.#cacheFailed, isCacheWhole }
   }
 
-  async #execute(version: Version, { event, signal, sink }: SandboxJob): Promise<AttemptResult> {
+  async #execute(version: Version, { event, signal, sink, cache }: SandboxJob): Promise<AttemptResult> {
     const { agent, clock } = this.#options
     const acceptedAt = clock.nowMs()
     return new Promise((resolve) => {
+      let taking: Promise<void> = Promise.resolve()
       let owedBytes = 0
       let call: ExecuteCall | null = null
       const credit = (): void => {
@@ -153,16 +167,18 @@ class Run {
           replyBytesMax,
         },
         (frame) => {
-          if (frame.type === 'result') return resolve(frame.result)
+          if (frame.type === 'result') return void taking.then(() => resolve(frame.result))
           if (frame.type !== 'data') return
-          const program = this.#take(Buffer.from(frame.chunk))
+          const { program, left } = this.#take(Buffer.from(frame.chunk))
           owedBytes += frame.chunk.length
-          if (program === null || sink === undefined) {
-            if (program !== null) this.#program.push(program)
-            return credit()
-          }
+          if (program !== null && sink === undefined) this.#program.push(program)
+          const takers = [
+            ...(program !== null && sink !== undefined ? [sink(program)] : []),
+            ...(left !== null && cache !== undefined ? [cache.write(left)] : []),
+          ]
+          if (takers.length === 0) return credit()
           // Who takes the pieces knows what failed, and aborts.
-          void sink(program).then(credit, () => undefined)
+          taking = Promise.all([taking, ...takers]).then(credit, () => undefined)
         },
       )
       call.send({ type: 'data', chunk: Buffer.from(event), last: true })
@@ -171,8 +187,8 @@ class Run {
     })
   }
 
-  /** What of the chunk belongs to the program; null while there are lines before it. */
-  #take(chunk: Buffer): Buffer | null {
+  /** What of the chunk belongs to the program, and what lies behind that. */
+  #take(chunk: Buffer): { program: Buffer | null; left: Buffer | null } {
     if (this.#programBytes >= 0) return this.#takeProgram(chunk)
     this.#rest = Buffer.concat([this.#rest, chunk])
     for (let at = this.#rest.indexOf(10); at >= 0 && this.#programBytes < 0; at = this.#rest.indexOf(10)) {
@@ -183,18 +199,24 @@ class Run {
     if (this.#programBytes >= 0) return this.#takeProgram(this.#rest)
     // No line of a compiler is as long: what is left of it is not kept.
     if (this.#rest.length > lineBytesMax) this.#rest = this.#rest.subarray(-lineBytesMax)
-    return null
+    return { program: null, left: null }
   }
 
-  #takeProgram(chunk: Buffer): Buffer | null {
-    this.#received += chunk.length
-    return this.#received <= this.#programBytes ? chunk : null
+  #takeProgram(chunk: Buffer): { program: Buffer | null; left: Buffer | null } {
+    // Without a cache there is nothing behind the program: what has more bytes than it said is none.
+    const bytes = this.#isCacheNext ? Math.min(chunk.length, this.#programBytes - this.#received) : chunk.length
+    this.#received += bytes
+    const [program, left] = [chunk.subarray(0, bytes), chunk.subarray(bytes)]
+    return {
+      program: bytes > 0 && this.#received <= this.#programBytes ? program : null,
+      left: left.length > 0 ? left : null,
+    }
   }
 
   /** Whatever ran in the sandbox may have written it. */
   #say(text: string): void {
     const message = parse(text)
-    const { step, line, version, failed, programBytes } = message
+    const { step, line, version, failed, cacheFailed, programBytes, isCacheNext } = message
     if (typeof version === 'string') this.#said = version.slice(0, 200)
     if (typeof step === 'string') this.#report(`${step} ...`)
     if (typeof line === 'string') {
@@ -203,6 +225,8 @@ class Run {
       this.#report(line)
     }
     if (typeof failed === 'string') this.#failed = failed
+    if (typeof cacheFailed === 'string') this.#cacheFailed = cacheFailed.slice(0, 200)
+    if (isCacheNext === true) this.#isCacheNext = true
     if (typeof programBytes === 'number' && programBytes > 0 && programBytes <= programBytesMax)
       this.#programBytes = programBytes
   }

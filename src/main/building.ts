@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto'
 import { createRequire } from 'node:module'
+import path from 'node:path'
+import { BuildCache } from '../build/build-cache.ts'
 import { createBuilder } from '../build/builder.ts'
+import { Caches } from '../build/caches.ts'
 import type { Interpreter } from '../build/package-plan.ts'
 import { serveRegistryProxy } from '../build/registry-proxy.ts'
 import { sandboxRun, type SandboxRunOptions } from '../build/sandbox-run.ts'
@@ -10,6 +13,8 @@ import type { Builder, PackageTool, Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
+import type { Config } from './config.ts'
+import { serviceFolder } from './images.ts'
 import { outermost } from './outermost.ts'
 import { shimFolder } from './runtimes.ts'
 
@@ -25,8 +30,12 @@ interface BuildingOptions {
   readonly runtimes: RuntimeCatalog
   readonly toolchains: readonly Toolchain[]
   readonly packageTools: readonly PackageTool[]
+  readonly folders: Pick<Config, 'cache' | 'data'>
   readonly logger: Logger
 }
+
+/** What the platform had compiled serves all platforms of this machine; what projects' builds left is this platform's. Each of the two is as large at most. */
+const cacheBytesMax = 1024 * 1024 * 1024
 
 /** Folders that a sandbox has of its own: what lies below them here cannot be seen there. Twin: `binds` in guest/src/request/fields.rs. */
 const hidden = ['/proc', '/dev', '/tmp', '/etc', '/opt', '/var/task', '/var/cache', '/var/opt']
@@ -34,7 +43,7 @@ const hidden = ['/proc', '/dev', '/tmp', '/etc', '/opt', '/var/task', '/var/cach
 const isHidden = (folder: string): boolean => hidden.some((own) => folder.startsWith(`${own}/`))
 
 /** Builds run on the newest Node, with the toolchains and interpreters of this machine to be seen in their sandboxes. */
-export function openBuilding({ runtimes, logger, ...found }: BuildingOptions): Building {
+export function openBuilding({ runtimes, folders, logger, ...found }: BuildingOptions): Building {
   const toolchains = found.toolchains.filter(({ folder }) => !isHidden(folder))
   for (const { language, version, folder } of found.toolchains.filter((each) => !toolchains.includes(each)))
     logger.warn('build.toolchain.hidden', { language, version, folder, allowed: `outside of ${hidden.join(', ')}` })
@@ -47,6 +56,9 @@ export function openBuilding({ runtimes, logger, ...found }: BuildingOptions): B
     )
   }
   const running = new Set<string>()
+  const cache = (folder: string): BuildCache => new BuildCache({ folder, bytesMax: cacheBytesMax })
+  const own = cache(path.join(folders.data, 'builds'))
+  const caches = new Caches({ shared: cache(serviceFolder(folders.cache, 'builds')), own })
   const runtime = (): RuntimeBuild | null => {
     const node = runtimes.list().find(({ family }) => family === 'node')
     if (node === undefined) return null
@@ -85,6 +97,7 @@ export function openBuilding({ runtimes, logger, ...found }: BuildingOptions): B
         packageTools,
         shimFolder,
         zipModules,
+        caches,
         run: sandboxRun({ ...options, runtime: needed, running }),
         interpreterOf: (name) => asInterpreter(runtimes.resolve(name, 'handler')),
         runner: () => asInterpreter(needed()),

@@ -1,6 +1,6 @@
 import { runtimeCatalog } from '../image/runtimes.ts'
 import { openDrivers } from './drivers.ts'
-import { verdictFolder } from './images.ts'
+import { serviceFolder } from './images.ts'
 import { openLauncher } from './launcher.ts'
 import { createLogger } from './logger.ts'
 import { ProbeVerdicts } from './probe-verdicts.ts'
@@ -13,7 +13,7 @@ const write = (line: string): void => void process.stderr.write(line)
 const logger = createLogger({ level: 'error', format: 'json', hasColors: false, write })
 const runtimes = runtimeCatalog(builds)
 // Everything is tried anew, and platforms know the outcome.
-const verdicts = new ProbeVerdicts(verdictFolder(config.cache), logger)
+const verdicts = new ProbeVerdicts(serviceFolder(config.cache, 'verdicts'), logger)
 verdicts.clear()
 const opened = await openDrivers(config, openLauncher(), {
   logger,

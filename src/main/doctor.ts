@@ -14,7 +14,7 @@ import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, appVersion, guestProgram } from './app.ts'
 import { configKeys } from './config-keys.ts'
 import { readConfig, type Config } from './config.ts'
-import { cacheFolder, makeVerdictFolder } from './images.ts'
+import { cacheFolder, makeServiceFolders } from './images.ts'
 import { fixMachine, type Fix } from './doctor-fix.ts'
 import { emulationRefusal, refuseLess } from './isolation.ts'
 import { findRuntimes } from './runtimes.ts'
@@ -155,7 +155,7 @@ async function probeIn(
   await mkdir(config.cache, { recursive: true, mode: 0o755 })
   const user = process.getuid?.() === 0 ? findServiceUser() : null
   if (user !== null) chownSync(data, user.uid, user.gid)
-  if (user !== null) makeVerdictFolder(config, user)
+  if (user !== null) makeServiceFolders(config, user)
   const options = { config, user, runtimes, toolchains: [], packageTools: [], vmms: findVmmPrograms(config, env) }
   const script = path.join(appRoot, 'src/main/doctor-probe.ts')
   const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]

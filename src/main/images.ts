@@ -41,20 +41,23 @@ export function makeCacheFolder(
   }
 }
 
-/** Where platforms write down what failed on this machine. */
-export function verdictFolder(cache: string): string {
-  return path.join(cache, 'verdicts')
+/** What platforms themselves write to the cache of their machine: what failed on it, and what builds of every project may start from. */
+const serviceFolders = ['verdicts', 'builds'] as const
+
+export function serviceFolder(cache: string, name: (typeof serviceFolders)[number]): string {
+  return path.join(cache, name)
 }
 
 /** Made by root for platforms that give up root; others make their own. Below a data folder, which is the platform's, root makes nothing. */
-export function makeVerdictFolder({ cache, data }: Pick<Config, 'cache' | 'data'>, { uid, gid }: ServiceUser): void {
+export function makeServiceFolders({ cache, data }: Pick<Config, 'cache' | 'data'>, { uid, gid }: ServiceUser): void {
   if (cache.startsWith(`${data}/`)) return
-  try {
-    mkdirSync(verdictFolder(cache), { mode: 0o700 })
-    lchownSync(verdictFolder(cache), uid, gid)
-  } catch {
-    // There already, or not to be made: then each start tries what is slow to fail.
-  }
+  for (const name of serviceFolders)
+    try {
+      mkdirSync(serviceFolder(cache, name), { mode: 0o700 })
+      lchownSync(serviceFolder(cache, name), uid, gid)
+    } catch {
+      // There already, or not to be made: then each start tries what is slow to fail, and each build compiles anew.
+    }
 }
 
 /** The cache that a command works on: as a platform started here would. */

@@ -24,7 +24,7 @@ import { ensureAdminKey } from './admin-key.ts'
 import { appVersion } from './app.ts'
 import { openBuilding } from './building.ts'
 import { openDrivers, type OpenedDrivers } from './drivers.ts'
-import { verdictFolder } from './images.ts'
+import { serviceFolder } from './images.ts'
 import { isolationPolicy, refuseLess } from './isolation.ts'
 import { originSettings } from './origin-settings.ts'
 import { openLauncher, publish } from './launcher.ts'
@@ -81,7 +81,7 @@ async function start(undo: Undo): Promise<void> {
     vmms,
     hasServiceUser: user !== null,
     probeBuild: () => runtimes.list()[0] ?? null,
-    verdicts: new ProbeVerdicts(verdictFolder(config.cache), logger),
+    verdicts: new ProbeVerdicts(serviceFolder(config.cache, 'verdicts'), logger),
   })
   undo.add('drivers', () => opened.close())
   // Before anybody asks for an image. A cache that other platforms of this user share is left to `hearth image prune`.
@@ -89,7 +89,7 @@ async function start(undo: Undo): Promise<void> {
 
   // An Instance's own calls come in over its channel: they are served by the HTTP side, which exists only further down.
   let hostServices: HostServices = { open: () => false }
-  const building = openBuilding({ runtimes, toolchains, packageTools, logger })
+  const building = openBuilding({ runtimes, toolchains, packageTools, folders: config, logger })
   const agent = createLocalAgent({
     node: os.hostname(),
     arch,

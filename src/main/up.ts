@@ -9,7 +9,7 @@ import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, guestProgram } from './app.ts'
 import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
-import { makeCacheFolder, makeVerdictFolder } from './images.ts'
+import { makeCacheFolder, makeServiceFolders } from './images.ts'
 import { outermost } from './outermost.ts'
 import { findRuntimes } from './runtimes.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
@@ -30,7 +30,7 @@ export async function up(options: UpOptions): Promise<number> {
   const user = process.getuid?.() === 0 ? ensureServiceUser() : null
   prepareFolder(given.data, user)
   const config = { ...given, cache: makeCacheFolder(given, options.env) }
-  if (user !== null) makeVerdictFolder(config, user)
+  if (user !== null) makeServiceFolders(config, user)
   takeLock(config.data)
   const [runtimes, { toolchains, packageTools }] = await Promise.all([findRuntimes(options.env), toolsOf(options.env)])
   const vmms = findVmmPrograms(config, options.env)

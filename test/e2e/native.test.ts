@@ -45,10 +45,16 @@ async function deploy(
   return platform.cli(['function', ...named, '--code', code])
 }
 
-async function works(deploying: Promise<CliResult>): Promise<string> {
-  const { code, stderr } = await deploying
-  assert.equal(code, 0, stderr)
-  return stderr
+async function works(deploying: Promise<CliResult>): Promise<CliResult> {
+  const result = await deploying
+  assert.equal(result.code, 0, result.stderr)
+  return result
+}
+
+function digestIn(json: string): string {
+  const { codeDigest }: { codeDigest: string } = JSON.parse(json)
+  assert.match(codeDigest, /^sha256:/)
+  return codeDigest
 }
 
 async function call(name: string, event: unknown): Promise<unknown> {
@@ -83,7 +89,10 @@ test('a Go handler without any dependency is built and called; its files are bes
   const code = source('orders-create-4', files)
   chmodSync(path.join(code, 'run.sh'), 0o755)
   symlinkSync('texts/greeting.txt', path.join(code, 'greeting.txt'))
-  assert.match(await works(deploy('orders', 'go', files)), /Built hearth-bootstrap \(.* zipped\) with go 1\.\d+/)
+  assert.match(
+    (await works(deploy('orders', 'go', files))).stderr,
+    /Built hearth-bootstrap \(.* zipped\) with go 1\.\d+/,
+  )
   assert.deepEqual(await call('orders', { name: 'you' }), { text: '> hello you' })
 })
 
@@ -100,6 +109,7 @@ test(
     assert.notEqual(failed.code, 0)
     assert.match(failed.stderr, /go build ended with 1/)
     assert.match(failed.stderr, /main\.go:12:\d+: undefined: os\.ReedFile/)
+    assert.match(failed.stderr, /Cache: Go's standard library\./)
     assert.deepEqual(await call('orders', { name: 'you' }), { text: '> hello you' })
   },
 )
@@ -192,11 +202,27 @@ async fn handler(event: Value, context: hearth_runtime::Context) -> Result<Value
 
 test('an async Rust handler is built and called', { skip: rust }, async () => {
   assert.match(
-    await works(deploy('rusty', 'rust', { 'Cargo.toml': cargo, 'src/main.rs': rustHandler })),
+    (await works(deploy('rusty', 'rust', { 'Cargo.toml': cargo, 'src/main.rs': rustHandler }))).stderr,
     /Built hearth-bootstrap .* with rust 1\./,
   )
   assert.deepEqual(await call('rusty', { name: 'you' }), { text: 'hello you', function: 'rusty' })
 })
+
+test(
+  'what a build left gives the same bundle as nothing did, and another program for another source',
+  { skip: rust },
+  async () => {
+    const files = { 'Cargo.toml': cargo, 'src/main.rs': rustHandler }
+    const code = source('rusty-again', files)
+    const { stdout } = await works(
+      platform.cli(['function', 'create', '--name', 'rusty-again', '--code', code, '--json']),
+    )
+    assert.equal(digestIn(stdout), digestIn((await works(platform.cli(['function', 'get', 'rusty', '--json']))).stdout))
+    const other = rustHandler.replace('hello', 'goodbye')
+    await works(deploy('rusty', 'rust', { ...files, 'src/main.rs': other }, 'update'))
+    assert.deepEqual(await call('rusty', { name: 'you' }), { text: 'goodbye you', function: 'rusty' })
+  },
+)
 
 test('a Rust library of bytes is built and called, and fails as Rust says', { skip: rust }, async () => {
   const manifest = '[package]\nname = "count-bytes"\nversion = "0.1.0"\nedition = "2021"\n'
@@ -210,6 +236,7 @@ test('a Rust library of bytes is built and called, and fails as Rust says', { sk
     'update',
   )
   assert.match(failed.stderr, /error\[E0308\]: mismatched types/)
+  assert.match(failed.stderr, /Cache: what a build with another lock file left\./)
   assert.equal(await call('bytes', { a: 1 }), 7)
 })
 
@@ -235,12 +262,15 @@ test(
   },
 )
 
-const tooLong = process.env['HEARTH_TEST_TIER'] === 'torture' ? false : 'downloads compilers: `npm run torture` runs it'
+const tooLong =
+  process.env['HEARTH_TEST_TIER'] === 'torture'
+    ? false
+    : 'downloads compilers, or compiles a standard library: `npm run torture` runs it'
 
 test('a line of Go that is named is what compiles, whatever go.mod would take', { skip: go || tooLong }, async () => {
   const main = `package main\n\nimport "runtime"\n\nfunc Handler() (string, error) { return runtime.Version(), nil }\n`
   const files = { 'go.mod': goMod, 'main.go': main }
-  assert.match(await works(deploy('go122', 'go1.22', files)), /with go 1\.22\.12 in/)
+  assert.match((await works(deploy('go122', 'go1.22', files))).stderr, /with go 1\.22\.12 in/)
   assert.equal(await call('go122', {}), 'go1.22.12')
   const mod = 'module example.com/orders\n\ngo 1.25\n'
   assert.match(
@@ -279,12 +309,27 @@ test('the same source gives the same bundle, by hearth init and without naming i
   const digests: string[] = []
   for (const name of ['twice-a', 'twice-b']) {
     const args = ['function', 'create', '--name', name, '--code', code, '--json']
-    const { stdout, stderr, code: status } = await platform.cli(args)
-    assert.equal(status, 0, stderr)
+    const { stdout, stderr } = await works(platform.cli(args))
     assert.match(stderr, /Inferred --runtime go --handler main\.Handler from go\.mod/)
-    const made: { codeDigest: string } = JSON.parse(stdout)
-    digests.push(made.codeDigest)
+    digests.push(digestIn(stdout))
   }
   assert.equal(digests[0], digests[1])
   assert.deepEqual(await call('twice-a', { name: 'you' }), { greeting: 'Hello, you!' })
+})
+
+test('Go gives the same program without any cache as with one', { skip: go || tooLong }, async () => {
+  const data = mkdtempSync(path.join(os.tmpdir(), 'hearth-cold-'))
+  // A file where the cache would be made: nothing is read, and nothing kept.
+  mkdirSync(path.join(data, 'cache'))
+  writeFileSync(path.join(data, 'cache/builds'), '')
+  const cold = await startPlatform({ env: { HEARTH_CACHE: path.join(data, 'cache') } })
+  try {
+    const args = ['function', 'create', '--name', 'cold', '--code', path.join(folder, 'started'), '--json']
+    const { stdout } = await works(cold.cli(args))
+    const known = await works(platform.cli(['function', 'get', 'twice-a', '--json']))
+    assert.equal(digestIn(stdout), digestIn(known.stdout))
+  } finally {
+    await cold.stop()
+    rmSync(data, { recursive: true, force: true })
+  }
 })
