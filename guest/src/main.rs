@@ -26,6 +26,7 @@ mod probe;
 mod proxy;
 mod publish;
 mod request;
+mod reread;
 mod sandbox;
 mod seccomp;
 mod supervisor;

@@ -4,23 +4,29 @@ use crate::error::{Context, Error};
 use crate::sys;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-struct ReadyFile {
-    path: String,
-    folder: OwnedFd,
-    name: String,
+/// A file that was named at start, in its folder as that was then, before anything was covered.
+pub struct NamedFile {
+    pub path: String,
+    pub folder: OwnedFd,
+    pub name: String,
 }
 
-#[derive(Default)]
-pub struct ReadyFiles(Vec<ReadyFile>);
-
-impl ReadyFiles {
-    /// Opens the folder of `path` as it is now, before anything is covered.
-    pub fn add(&mut self, path: &str) -> Result<(), Error> {
+impl NamedFile {
+    pub fn open(path: &str, option: &str) -> Result<NamedFile, Error> {
         let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
         let folder = if folder.is_empty() { "/" } else { folder };
         let opened = sys::openat(libc::AT_FDCWD, folder, libc::O_PATH | libc::O_DIRECTORY, 0);
-        let opened = opened.at("start", || format!("open the folder of --ready \"{path}\""))?;
-        self.0.push(ReadyFile { path: path.to_string(), folder: opened, name: name.to_string() });
+        let folder = opened.at("start", || format!("open the folder of {option} \"{path}\""))?;
+        Ok(NamedFile { path: path.to_string(), folder, name: name.to_string() })
+    }
+}
+
+#[derive(Default)]
+pub struct ReadyFiles(Vec<NamedFile>);
+
+impl ReadyFiles {
+    pub fn add(&mut self, path: &str) -> Result<(), Error> {
+        self.0.push(NamedFile::open(path, "--ready")?);
         Ok(())
     }
 
@@ -33,7 +39,7 @@ impl ReadyFiles {
     }
 }
 
-impl ReadyFile {
+impl NamedFile {
     fn write(&self, content: &str) -> std::io::Result<()> {
         let folder = self.folder.as_raw_fd();
         let owner = sys::fstat(folder)?;

@@ -11,6 +11,12 @@ export const serverSettings: http.ServerOptions = {
   keepAliveTimeout: 65_000,
   noDelay: true,
 }
+/** In PEM. */
+export interface TlsPair {
+  readonly cert: string
+  readonly key: string
+}
+
 export function listenError(
   cause: unknown,
   { host, port, flag }: { host: string; port: number; flag: string },

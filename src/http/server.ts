@@ -12,14 +12,14 @@ import { Authentication } from './auth.ts'
 import { errorBody, leaveBody } from './errors.ts'
 import type { HeldBytes } from './held-bytes.ts'
 import { InvokeRoute, invokeTarget } from './invoke-route.ts'
-import { listenError, serverSettings } from './server-settings.ts'
+import { listenError, serverSettings, type TlsPair } from './server-settings.ts'
 import type { UrlPlace } from './url-place.ts'
 
 export interface HttpOptions {
   readonly control: Control
   readonly logger: Logger
   readonly version: string
-  readonly tls?: { readonly cert: Buffer; readonly key: Buffer }
+  readonly tls?: TlsPair
   readonly nowMs?: () => number
   /** Where functions' URLs are served. */
   readonly urlPlace: UrlPlace
@@ -32,6 +32,8 @@ export interface HttpServer {
   listen(address: { host: string; port: number }): Promise<number>
   /** `platform-api`: calls that Instances make over their own channels. */
   readonly hostServices: HostServices
+  /** Connections that come from here on get this certificate; no effect without TLS. */
+  setTls(pair: TlsPair): void
   /** Takes no new connection and no new request, lets what runs finish until `graceMs`, then cuts. */
   close(graceMs: number): Promise<void>
 }
@@ -88,8 +90,11 @@ function lifecycle(
   app: FastifyInstance,
   server: http.Server,
   closing: { isClosing: boolean },
-): Pick<HttpServer, 'listen' | 'close'> {
+): Pick<HttpServer, 'listen' | 'setTls' | 'close'> {
   return {
+    setTls(pair) {
+      if (server instanceof https.Server) server.setSecureContext(pair)
+    },
     async listen({ host, port }) {
       try {
         await app.listen({ host, port })

@@ -7,7 +7,7 @@ import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { Authentication } from './auth.ts'
 import type { HeldBytes } from './held-bytes.ts'
-import { listenError, serverSettings } from './server-settings.ts'
+import { listenError, serverSettings, type TlsPair } from './server-settings.ts'
 import { UrlExchange, type UrlExchangeHost } from './url-exchange.ts'
 import type { UrlPlace } from './url-place.ts'
 import { refusals } from './url-refusals.ts'
@@ -15,7 +15,7 @@ import { refusals } from './url-refusals.ts'
 export interface UrlServerOptions {
   readonly control: Control
   readonly logger: Logger
-  readonly tls?: { readonly cert: Buffer; readonly key: Buffer }
+  readonly tls?: TlsPair
   /** Hosts are `NAME.domain`; default: `localhost`. */
   readonly domain?: string
   readonly streamRequestMib?: number
@@ -28,6 +28,8 @@ export interface UrlServerOptions {
 export interface UrlServer {
   /** Throws conflict (address in use), invalid. `orAny`: a free port when `port` is in use. */
   listen(address: { host: string; port: number; orAny?: boolean }): Promise<UrlPlace>
+  /** Connections that come from here on get this certificate; no effect without TLS. */
+  setTls(pair: TlsPair): void
   close(graceMs: number): Promise<void>
 }
 
@@ -84,6 +86,9 @@ export function createUrlServer(options: UrlServerOptions): UrlServer {
       await listening(server, address)
       place = { ...place, port: (server.address() as AddressInfo).port }
       return place
+    },
+    setTls(pair) {
+      if (server instanceof https.Server) server.setSecureContext(pair)
     },
     async close(graceMs) {
       isClosing = true

@@ -118,8 +118,13 @@ export const configKeys = {
     about:
       'File that appears, by rename, once requests are served: {"url", "urlsUrl", "apiKeyFile", "pid", "version"}.',
   },
-  tlsCert: { type: 'path', value: 'FILE', default: '', about: 'Certificate chain (PEM) to serve HTTPS with.' },
-  tlsKey: { type: 'path', value: 'FILE', default: '', about: 'Private key (PEM) of tlsCert.' },
+  tlsCert: {
+    type: 'path',
+    value: 'FILE',
+    default: '',
+    about: 'Certificate chain (PEM) to serve HTTPS with, the API and URLs; SIGHUP reads it again.',
+  },
+  tlsKey: { type: 'path', value: 'FILE', default: '', about: 'Private key (PEM) of tlsCert, without a passphrase.' },
   insecureListen: {
     type: 'boolean',
     default: false,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -27,6 +27,8 @@ export interface OpenedDrivers {
   readonly lost: readonly string[]
   /** Ends machines of an earlier platform that were not recovered by now; resolves with their names. */
   sweep(): Promise<readonly string[]>
+  /** What a file holds that the operator named and the platform may not read itself. Throws driver_failed. */
+  readonly read: (path: string) => Promise<string>
   close(): Promise<void>
 }
 
@@ -74,7 +76,14 @@ export async function openDrivers(
     const vms = await openVmDrivers(context)
     undo.add('vm drivers', () => vms.close())
     const drivers = inOrder(process === null ? [] : [process.driver], vms.drivers)
-    return { drivers, images: vms.images, lost: vms.lost, sweep: () => vms.sweep(), close: () => undo.run() }
+    return {
+      drivers,
+      images: vms.images,
+      lost: vms.lost,
+      sweep: () => vms.sweep(),
+      read: reader(launcher),
+      close: () => undo.run(),
+    }
   } catch (error) {
     await undo.run()
     throw error
@@ -92,8 +101,17 @@ function inOrder(processes: readonly Driver[], vms: readonly { driver: Driver; i
 function plain({ isolation }: Config): OpenedDrivers {
   const driver = new PlainDriver({ shimFolder })
   const drivers = isolation === 'vm' ? [] : [driver]
-  const none = { images: null, lost: ['Only Linux has microVMs.'], sweep: async () => [] }
+  const none = {
+    images: null,
+    lost: ['Only Linux has microVMs.'],
+    sweep: async () => [],
+    read: async (file: string) => readFile(file, 'utf8'),
+  }
   return { ...none, drivers, close: async () => driver.close() }
+}
+
+function reader(launcher: LauncherClient): OpenedDrivers['read'] {
+  return async (file) => String((await launcher.request('read', { path: file }))['content'])
 }
 
 function uidsOf(data: string): UidRange {

@@ -18,7 +18,9 @@ import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
 import { openOrigins } from '../origin/origins.ts'
 import { HeldBytes, heldBytesMax, urlHeldBytesMax } from '../http/held-bytes.ts'
-import { createHttpServer } from '../http/server.ts'
+import { createHttpServer, type HttpServer } from '../http/server.ts'
+import type { TlsPair } from '../http/server-settings.ts'
+import type { UrlServer } from '../http/url-server.ts'
 import { openSqliteStore } from '../store/sqlite/store.ts'
 import { ensureAdminKey } from './admin-key.ts'
 import { appVersion } from './app.ts'
@@ -35,6 +37,7 @@ import { ProbeVerdicts } from './probe-verdicts.ts'
 import { liveCatalog, type LiveCatalog } from './runtimes.ts'
 import { onShutdown } from './shutdown.ts'
 import { startReport, type StartFacts } from './start-report.ts'
+import { checkTls, reloadTls } from './tls.ts'
 import { placeText, serveUrls } from './url-serving.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
 
@@ -127,7 +130,10 @@ async function start(undo: Undo): Promise<void> {
     await end(undo)
     logger.info('platform.end')
   })
-  process.on('SIGHUP', () => void refreshed(runtimes))
+  process.on('SIGHUP', () => {
+    void refreshed(runtimes)
+    if (tls !== null) void reloadTls({ files: config, read: opened.read, servers: served.servers, logger })
+  })
   const lost = config.isolation === 'vm' ? [] : opened.lost
   await announce({ ...served, newKey, status, lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
@@ -140,18 +146,26 @@ async function refreshed(runtimes: LiveCatalog): Promise<void> {
 /** The API, and functions' own URLs apart from it. */
 async function serveHttp(
   control: Control,
-  { undo, tls }: { undo: Undo; tls: ReturnType<typeof readTls> },
-): Promise<{ url: string; urlsUrl: string; hostServices: HostServices }> {
+  { undo, tls }: { undo: Undo; tls: TlsPair | null },
+): Promise<{ url: string; urlsUrl: string; hostServices: HostServices; servers: readonly [UrlServer, HttpServer] }> {
   const held = new HeldBytes({ bytesMax: heldBytesMax })
   const urlHeld = new HeldBytes({ bytesMax: urlHeldBytesMax, whole: held })
-  const urlPlace = await serveUrls({ config, control, logger, tls, undo, closeMs: closeMsMax, held: urlHeld })
+  const { place: urlPlace, server: urls } = await serveUrls({
+    config,
+    control,
+    logger,
+    tls,
+    undo,
+    closeMs: closeMsMax,
+    held: urlHeld,
+  })
   const about = { control, logger, version: appVersion, urlPlace, held }
   const http = await createHttpServer({ ...about, ...(tls !== null && { tls }) })
   undo.add('http', () => http.close(closeMsMax))
   const { host } = config
   const port = await http.listen({ host, port: config.port })
   const url = urlOf({ isTls: tls !== null, host, port })
-  return { url, urlsUrl: placeText(urlPlace), hostServices: http.hostServices }
+  return { url, urlsUrl: placeText(urlPlace), hostServices: http.hostServices, servers: [urls, http] }
 }
 
 /** Throws driver_failed where less would isolate than the operator asked for. */
@@ -213,11 +227,14 @@ function urlOf({ isTls, host, port }: { isTls: boolean; host: string; port: numb
 }
 
 /** What stage one read for us; gone from the environment before anything else could see it. */
-function readTls(): { cert: Buffer; key: Buffer } | null {
+function readTls(): TlsPair | null {
   const { [tlsVariables.cert]: cert, [tlsVariables.key]: key } = process.env
   delete process.env[tlsVariables.cert]
   delete process.env[tlsVariables.key]
-  return cert === undefined || key === undefined ? null : { cert: Buffer.from(cert), key: Buffer.from(key) }
+  if (cert === undefined || key === undefined) return null
+  const { validTo, ...pair } = checkTls({ cert, key }, config)
+  if (Date.parse(validTo) < clock.nowMs()) logger.warn('tls.expired', { file: config.tlsCert, validTo })
+  return pair
 }
 
 /** Undoes everything, newest first. Closing the driver's channel makes the launcher end this process: with its exit already under way,

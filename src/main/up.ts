@@ -77,6 +77,7 @@ export function launcherArguments(
     ...outermost(keep).flatMap((folder) => ['--keep', folder]),
     ...runtimeFolders(runtimes, [...toolchains, ...packageTools]).flatMap((folder) => ['--source', folder]),
     ...(config.readyFile === '' ? [] : ['--ready', config.readyFile]),
+    ...[config.tlsCert, config.tlsKey].flatMap((file) => (file === '' ? [] : ['--readable', file])),
     ...Object.values(vmms).flatMap((program) => (program === '' ? [] : ['--vmm', program])),
     '--',
     ...command,
@@ -119,7 +120,7 @@ function runtimeFolders(runtimes: readonly RuntimeBuild[], tools: readonly { fol
 async function runPlain(serve: readonly string[], config: Config): Promise<number> {
   const [program = '', ...args] = serve
   const child = spawn(program, args, { stdio: 'inherit', env: childEnv(config, null) })
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal))
   return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 9)))
 }
 

@@ -19,6 +19,7 @@ use crate::instance::Instance;
 use crate::netns::Pool;
 use crate::probe;
 use crate::publish::ReadyFiles;
+use crate::reread::ReadableFiles;
 use crate::sys::{self, Ended, Epoll, Pid};
 use crate::vm::VmOptions;
 use ends::Removal;
@@ -56,6 +57,7 @@ pub struct Launcher {
     pub platform: Pid,
     pub signals: OwnedFd,
     pub ready_files: ReadyFiles,
+    pub readable_files: ReadableFiles,
     pool: Option<Pool>,
     epoll: Epoll,
     instances: HashMap<u32, Instance>,
@@ -77,6 +79,7 @@ pub struct Parts {
     pub platform: Pid,
     pub signals: OwnedFd,
     pub ready_files: ReadyFiles,
+    pub readable_files: ReadableFiles,
     pub id: String,
     pub vms: VmOptions,
 }
@@ -108,6 +111,7 @@ impl Launcher {
             platform: parts.platform,
             signals: parts.signals,
             ready_files: parts.ready_files,
+            readable_files: parts.readable_files,
             pool,
             epoll,
             instances: HashMap::new(),

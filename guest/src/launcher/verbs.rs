@@ -50,6 +50,7 @@ impl Launcher {
                 Ok(Some(json!({ "instances": running.map(entry).chain(self.vms.list()).collect::<Vec<_>>() })))
             }
             Verb::Vm(verb) => self.perform_vm(id, verb),
+            Verb::Read { path } => self.readable_files.read(&path).map(|content| Some(json!({ "content": content }))),
             Verb::Publish { path, content } => self.ready_files.publish(&path, &content).map(|()| Some(json!({}))),
         }
     }

@@ -58,6 +58,7 @@ pub enum Verb {
     Kill { instance: String },
     Stats { instance: String, reset_peak: bool },
     List,
+    Read { path: String },
     Publish { path: String, content: String },
     Vm(VmVerb),
 }
@@ -100,6 +101,7 @@ fn verb(fields: &Fields) -> Result<Verb, Error> {
             path: fields.path("path")?,
             content: fields.bounded("content", LINE_BYTES_MAX)?.to_string(),
         },
+        "read" => Verb::Read { path: fields.path("path")? },
         name if name.starts_with("vm_") => Verb::Vm(vm::parse(name, fields)?),
         other => return Err(Error::Verb { verb: other.chars().take(40).collect() }),
     })

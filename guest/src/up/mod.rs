@@ -12,6 +12,7 @@ use crate::error::{Context, Error};
 use crate::host::{mount_work, Host, Options};
 use crate::launcher::{Launcher, Parts};
 use crate::publish::ReadyFiles;
+use crate::reread::ReadableFiles;
 use crate::sys;
 use crate::vm::{Former, Program, VmOptions};
 use std::fs;
@@ -34,6 +35,8 @@ pub fn run(words: &[String]) -> Result<i32, Error> {
         .at("start", || "make a signal descriptor".to_string())?;
     let mut ready_files = ReadyFiles::default();
     arguments.ready.iter().try_for_each(|path| ready_files.add(path))?;
+    let mut readable_files = ReadableFiles::default();
+    arguments.readable.iter().try_for_each(|path| readable_files.add(path))?;
     let vmms = arguments.vmms.iter().map(|path| Program::open(path)).collect::<Result<Vec<_>, _>>()?;
     // 3. What the platform's user must reach is made reachable.
     let work = if is_root { Some(mount_work(&arguments.state)?) } else { None };
@@ -75,7 +78,7 @@ pub fn run(words: &[String]) -> Result<i32, Error> {
         adopt_wait_ms: arguments.adopt_wait_ms,
     };
     let launched = host.and_then(|host| {
-        let parts = Parts { host, cgroups, control, platform, signals, ready_files, id, vms };
+        let parts = Parts { host, cgroups, control, platform, signals, ready_files, readable_files, id, vms };
         Launcher::new(parts).at("start", || "start the launcher".to_string())
     });
     // 6. Serves until the platform ends.

@@ -11,6 +11,7 @@ pub struct Arguments {
     pub keep: Vec<String>,
     pub sources: Vec<String>,
     pub ready: Vec<String>,
+    pub readable: Vec<String>,
     pub vmms: Vec<String>,
     /// How long VMs that outlive the launcher wait for the next one.
     pub vm_wait_ms: u64,
@@ -28,6 +29,7 @@ impl Default for Arguments {
             keep: Vec::new(),
             sources: Vec::new(),
             ready: Vec::new(),
+            readable: Vec::new(),
             vmms: Vec::new(),
             vm_wait_ms: 600_000,
             adopt_wait_ms: 30_000,
@@ -60,6 +62,7 @@ pub fn parse(words: &[String]) -> Result<Arguments, Error> {
             "--vm-wait-ms" => arguments.vm_wait_ms = u64::from(number()?),
             "--adopt-wait-ms" => arguments.adopt_wait_ms = u64::from(number()?),
             "--ready" => arguments.ready.push(path()?),
+            "--readable" => arguments.readable.push(path()?),
             _ => return Err(usage(format!("There is no option {word}."))),
         }
     }
@@ -87,7 +90,7 @@ mod tests {
     #[test]
     fn parse_reads_every_option() {
         let got = parse(&words(
-            "--uid 9 --gid 8 --state /s --keep /a --keep /b --source /c --ready /r/f --vmm /v --vm-wait-ms 5 --adopt-wait-ms 6 -- node up.ts --uid 1",
+            "--uid 9 --gid 8 --state /s --keep /a --keep /b --source /c --ready /r/f --readable /t/c --vmm /v --vm-wait-ms 5 --adopt-wait-ms 6 -- node up.ts --uid 1",
         ));
         let wanted = Arguments {
             uid: Some(9),
@@ -96,6 +99,7 @@ mod tests {
             keep: words("/a /b"),
             sources: words("/c"),
             ready: words("/r/f"),
+            readable: words("/t/c"),
             vmms: words("/v"),
             vm_wait_ms: 5,
             adopt_wait_ms: 6,
