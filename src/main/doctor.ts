@@ -151,7 +151,7 @@ async function probeIn(
   const given = readConfig({ flags: { data, driver: 'auto' }, env, cwd, file: env['HEARTH_CONFIG'] })
   // Everything that could be is tried; what the settings make of it is told apart.
   const all = { isolation: 'any', emulation: 'allow' } as const
-  const config = { ...given, ...all, readyFile: '', cache: cacheFolder(given.cache, env) }
+  const config = { ...given, ...all, readyFile: '', tlsCert: '', tlsKey: '', cache: cacheFolder(given.cache, env) }
   await mkdir(config.cache, { recursive: true, mode: 0o755 })
   const user = process.getuid?.() === 0 ? findServiceUser() : null
   if (user !== null) chownSync(data, user.uid, user.gid)

@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import { AppError, toAppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
@@ -6,6 +7,12 @@ import type { TlsPair } from '../http/server-settings.ts'
 import type { Config } from './config.ts'
 
 type TlsFiles = Pick<Config, 'tlsCert' | 'tlsKey'>
+
+/** What the files hold; null without. Throws invalid, naming the file that is wrong. */
+export function readTlsFiles(files: TlsFiles): TlsPair | null {
+  if (files.tlsCert === '') return null
+  return checkTls({ cert: readPem('tlsCert', files), key: readPem('tlsKey', files) }, files)
+}
 
 /** `pair` when it can serve, and until when. Throws invalid, naming the file that is wrong. */
 export function checkTls(pair: TlsPair, { tlsCert, tlsKey }: TlsFiles): TlsPair & { validTo: string } {
@@ -34,6 +41,17 @@ export async function reloadTls({ files, read, servers, logger }: ReloadOptions)
   } catch (error) {
     const { message, detail } = toAppError(error)
     logger.error('tls.kept', { message, detail })
+  }
+}
+
+function readPem(name: 'tlsCert' | 'tlsKey', files: TlsFiles): string {
+  try {
+    return readFileSync(files[name], 'utf8')
+  } catch (cause) {
+    throw new AppError('invalid', `Cannot read ${name} ${files[name]}: ${(cause as Error).message}.`, {
+      field: name,
+      cause,
+    })
   }
 }
 

@@ -1,11 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { findPackageTools } from '../build/package-tools.ts'
 import { findToolchains } from '../build/toolchains.ts'
 import type { PackageTool, Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
+import type { TlsPair } from '../http/server-settings.ts'
 import { appRoot, guestProgram } from './app.ts'
 import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
@@ -14,6 +15,7 @@ import { outermost } from './outermost.ts'
 import { findRuntimes } from './runtimes.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
 import { ensureServiceUser, type ServiceUser } from './service-user.ts'
+import { readTlsFiles } from './tls.ts'
 import { findVmmPrograms } from './vmm-programs.ts'
 
 /* hearth up, first stage: all that may need root. It ends by becoming the launcher (`hearth-guest up`), which starts the second
@@ -27,6 +29,8 @@ export interface UpOptions extends ConfigSources {
  *  Throws invalid (configuration), conflict (data folder in use), internal (sandbox program not built). */
 export async function up(options: UpOptions): Promise<number> {
   const given = readConfig(options)
+  // Before anything is made: what cannot serve must not leave half a data folder.
+  const tls = readTlsFiles(given)
   const user = process.getuid?.() === 0 ? ensureServiceUser() : null
   prepareFolder(given.data, user)
   const config = { ...given, cache: makeCacheFolder(given, options.env) }
@@ -36,13 +40,15 @@ export async function up(options: UpOptions): Promise<number> {
   const vmms = findVmmPrograms(config, options.env)
   if (options.isFirstRun) startFirstRun(config)
   const serve = serveCommand({ config, user, runtimes, vmms, toolchains, packageTools })
-  if (process.platform !== 'linux') return runPlain(serve, config)
+  const env = childEnv(config, { user, tls })
+  if (process.platform !== 'linux') return runPlain(serve, env)
   if (!existsSync(guestProgram))
     throw new AppError(
       'internal',
       'Cannot start: the sandbox program is not built. Run "npm run setup" in the application folder.',
     )
-  return becomeLauncher(serve, { config, user, runtimes, vmms, toolchains, packageTools })
+  const args = launcherArguments({ config, user, runtimes, vmms, toolchains, packageTools }, serve)
+  return becomeLauncher(args, env)
 }
 
 /** V8 lets the space of young objects grow to three times 16 MiB, which a burst of calls or one deploy leaves behind; with 4 MiB the
@@ -84,11 +90,9 @@ export function launcherArguments(
   ]
 }
 
-function becomeLauncher(serve: readonly string[], options: ServeOptions): never {
-  const { config, user } = options
-  const args = launcherArguments(options, serve)
+function becomeLauncher(args: readonly string[], env: NodeJS.ProcessEnv): never {
   process.chdir(appRoot)
-  process.execve?.(guestProgram, [guestProgram, ...args], childEnv(config, user))
+  process.execve?.(guestProgram, [guestProgram, ...args], env)
   throw new AppError(
     'internal',
     'Cannot become the launcher: this Node has no process.execve. Run "npm run setup", which installs one that has.',
@@ -117,21 +121,18 @@ function runtimeFolders(runtimes: readonly RuntimeBuild[], tools: readonly { fol
 }
 
 /** No launcher on this system: the platform is a plain child, and so are its functions. */
-async function runPlain(serve: readonly string[], config: Config): Promise<number> {
+async function runPlain(serve: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   const [program = '', ...args] = serve
-  const child = spawn(program, args, { stdio: 'inherit', env: childEnv(config, null) })
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal))
+  const child = spawn(program, args, { stdio: 'inherit', env })
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 9)))
 }
 
 /** The settings are read already; a stray one must not reach the second stage. */
-function childEnv(config: Config, user: ServiceUser | null): NodeJS.ProcessEnv {
+function childEnv(config: Config, { user, tls }: { user: ServiceUser | null; tls: TlsPair | null }): NodeJS.ProcessEnv {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('HEARTH_')))
-  const tls =
-    config.tlsCert === ''
-      ? {}
-      : { [tlsVariables.cert]: readPem('tlsCert', config), [tlsVariables.key]: readPem('tlsKey', config) }
-  return { ...env, ...tls, ...mallocSettings, NODE_COMPILE_CACHE: compileCache(config, user) }
+  const pems = tls === null ? {} : { [tlsVariables.cert]: tls.cert, [tlsVariables.key]: tls.key }
+  return { ...env, ...pems, ...mallocSettings, NODE_COMPILE_CACHE: compileCache(config, user) }
 }
 
 /** Compiled modules, kept for all data folders of this application: without them a start takes twice as long and 40 MB more.
@@ -145,17 +146,6 @@ function compileCache(config: Config, user: ServiceUser | null): string {
     return folder
   } catch {
     return path.join(config.data, 'cache/compile')
-  }
-}
-
-function readPem(name: 'tlsCert' | 'tlsKey', config: Config): string {
-  try {
-    return readFileSync(config[name], 'utf8')
-  } catch (cause) {
-    throw new AppError('invalid', `Cannot read ${name} ${config[name]}: ${(cause as Error).message}.`, {
-      field: name,
-      cause,
-    })
   }
 }
 
