@@ -30,8 +30,10 @@ impl ReadableFiles {
 fn read(file: &NamedFile) -> io::Result<String> {
     // A pipe without a writer would hold up everything.
     let opened = sys::openat(file.folder.as_raw_fd(), &file.name, libc::O_RDONLY | libc::O_NONBLOCK, 0)?;
-    if sys::fstat(opened.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    match sys::fstat(opened.as_raw_fd())?.st_mode & libc::S_IFMT {
+        libc::S_IFREG => {}
+        libc::S_IFDIR => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
+        _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
     }
     let mut bytes = vec![0; BYTES_MAX + 1];
     let mut count = 0;
@@ -42,14 +44,14 @@ fn read(file: &NamedFile) -> io::Result<String> {
         }
     }
     if count > BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {BYTES_MAX} bytes")));
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
     }
     bytes.truncate(count);
     // Each of the others takes six characters in a line.
     let is_text =
         |text: &String| !text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t'));
     let text = String::from_utf8(bytes).ok().filter(is_text);
-    text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is no text"))
+    text.ok_or_else(|| io::Error::from_raw_os_error(libc::EILSEQ))
 }
 
 #[cfg(test)]
@@ -75,14 +77,14 @@ mod tests {
         let error = files.read("/etc/shadow").unwrap_err();
         assert_eq!(error.to_string(), "Field \"path\" is \"/etc/shadow\", but it must be a --readable path.");
         for (content, reason) in
-            [(vec![b'x'; BYTES_MAX + 1], "longer than 49152"), (vec![0xff], "no text"), (vec![7], "no text")]
+            [(vec![b'x'; BYTES_MAX + 1], "File too large"), (vec![0xff], "Invalid"), (vec![7], "Invalid")]
         {
             fs::write(&file, content).unwrap();
             assert!(files.read(&path).unwrap_err().to_string().contains(reason));
         }
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(files.read(&path).unwrap_err().to_string().contains("it is no file"));
+        assert!(files.read(&path).unwrap_err().to_string().contains("Is a directory"));
         fs::remove_dir_all(&folder).unwrap();
     }
 }
