@@ -37,7 +37,7 @@ import { ProbeVerdicts } from './probe-verdicts.ts'
 import { liveCatalog, type LiveCatalog } from './runtimes.ts'
 import { onShutdown } from './shutdown.ts'
 import { startReport, type StartFacts } from './start-report.ts'
-import { checkTls, reloadTls } from './tls.ts'
+import { checkTls, reloadTls, type ReloadOptions } from './tls.ts'
 import { placeText, serveUrls } from './url-serving.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
 
@@ -130,16 +130,16 @@ async function start(undo: Undo): Promise<void> {
     await end(undo)
     logger.info('platform.end')
   })
-  process.on('SIGHUP', () => {
-    void refreshed(runtimes)
-    if (tls !== null) void reloadTls({ files: config, read: opened.read, servers: served.servers, logger })
-  })
+  const { servers } = served
+  process.on('SIGHUP', () => void refreshed(runtimes, tls === null ? null : { read: opened.read, servers }))
   const lost = config.isolation === 'vm' ? [] : opened.lost
   await announce({ ...served, newKey, status, lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
 }
 
-async function refreshed(runtimes: LiveCatalog): Promise<void> {
+/** What the machine has now: interpreters, and a renewed certificate. */
+async function refreshed(runtimes: LiveCatalog, tls: Pick<ReloadOptions, 'read' | 'servers'> | null): Promise<void> {
+  if (tls !== null) await reloadTls({ files: config, logger, ...tls })
   await runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error }))
 }
 

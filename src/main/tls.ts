@@ -24,7 +24,7 @@ export function checkTls(pair: TlsPair, { tlsCert, tlsKey }: TlsFiles): TlsPair 
   return { ...pair, validTo: new Date(cert.validTo).toISOString() }
 }
 
-interface ReloadOptions {
+export interface ReloadOptions {
   readonly files: TlsFiles
   readonly read: (path: string) => Promise<string>
   readonly servers: readonly { setTls(pair: TlsPair): void }[]
