@@ -130,16 +130,15 @@ async function start(undo: Undo): Promise<void> {
     await end(undo)
     logger.info('platform.end')
   })
-  const { servers } = served
-  process.on('SIGHUP', () => void refreshed(runtimes, tls === null ? null : { read: opened.read, servers }))
+  process.on('SIGHUP', () => void refreshed(runtimes, { read: opened.read, servers: served.servers }))
   const lost = config.isolation === 'vm' ? [] : opened.lost
   await announce({ ...served, newKey, status, lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
 }
 
 /** What the machine has now: interpreters, and a renewed certificate. */
-async function refreshed(runtimes: LiveCatalog, tls: Pick<ReloadOptions, 'read' | 'servers'> | null): Promise<void> {
-  if (tls !== null) await reloadTls({ files: config, logger, ...tls })
+async function refreshed(runtimes: LiveCatalog, tls: Pick<ReloadOptions, 'read' | 'servers'>): Promise<void> {
+  if (config.tlsCert !== '') await reloadTls({ files: config, logger, ...tls })
   await runtimes.refresh().catch((error: unknown) => logger.error('runtimes.failed', { error }))
 }
 
