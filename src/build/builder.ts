@@ -21,10 +21,9 @@ import type { Caches, CacheScope } from './caches.ts'
 import { goPlan } from './go-plan.ts'
 import { isAsset, type PlanOptions, type Source } from './plan.ts'
 import { buildPackages, type PackageBuilderOptions } from './package-builder.ts'
-import { isOfLine, pickToolchain } from './pick-toolchain.ts'
+import { checkedVersion, pickToolchain } from './pick-toolchain.ts'
 import { rustPlan } from './rust-plan.ts'
 import { targets } from './targets.ts'
-import { versionIn } from './toolchains.ts'
 import { runWork, type WorkOptions } from './work.ts'
 import { addEntry, ended, entriesBelow, entryOptions, type SourceEntry } from './zip-entries.ts'
 
@@ -112,14 +111,6 @@ function sandboxEnv(toolchain: Toolchain): Record<string, string> {
     // A source's own .cargo/config.toml puts no other compiler in its place.
     ...(toolchain.language === 'rust' && { RUSTC: join(toolchain.folder, 'bin/rustc'), RUSTC_WRAPPER: '' }),
   }
-}
-
-/** What compiled, in its own words: a program of another line than `runtime` names is not given out under that name. */
-function checkedVersion(said: string, { language, runtime }: { language: Language; runtime: string }): string {
-  const version = versionIn(language, said)
-  const line = /1\.\d+$/.exec(runtime)?.[0]
-  if (version !== null && (line === undefined || isOfLine(version, line))) return version
-  throw new AppError('guest_failed', `Cannot build: ${runtime} was asked for, but what compiled says "${said}".`)
 }
 
 async function readSource(folder: string, entries: readonly SourceEntry[], language: Language): Promise<Source> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Toolchain } from '../domain/build.ts'
-import { pickToolchain } from './pick-toolchain.ts'
+import { checkedVersion, pickToolchain } from './pick-toolchain.ts'
 
 const rust = (version: string, arches: Toolchain['arches'] = ['x86_64']): Toolchain => ({
   language: 'rust',
@@ -43,4 +43,17 @@ test('pickToolchain: one that builds for the processor; where none does, what it
     message:
       'Rust 1.96.0 cannot build for arm64 here: it lacks the target or its linker. Run "rustup target add aarch64-unknown-linux-gnu --toolchain 1.96.0" and "apt-get install gcc-aarch64-linux-gnu", and start Hearth again.',
   })
+})
+
+test('checkedVersion: what compiled, in its own words, and no other line than was asked for', () => {
+  const go122 = { language: 'go', runtime: 'go1.22' } as const
+  assert.equal(checkedVersion('/tmp/out/program: go1.22.12', go122), '1.22.12')
+  assert.equal(checkedVersion('/tmp/out/program: go1.27.1', { language: 'go', runtime: 'go' }), '1.27.1')
+  assert.throws(() => checkedVersion('/tmp/out/program: go1.26.8', go122), {
+    code: 'guest_failed',
+    message: 'Cannot build: go1.22 was asked for, but what compiled says "/tmp/out/program: go1.26.8".',
+  })
+  const rust175 = { language: 'rust', runtime: 'rust1.75' } as const
+  assert.throws(() => checkedVersion('rustc 1.76.0 (07dca489a 2024-02-04)', rust175), /rust1\.75 was asked for/)
+  assert.throws(() => checkedVersion('', rust175), /rust1\.75 was asked for/)
 })

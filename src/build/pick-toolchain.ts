@@ -2,6 +2,7 @@ import type { Language, Toolchain } from '../domain/build.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
 import { targets } from './targets.ts'
+import { versionIn } from './toolchains.ts'
 
 interface Wanted {
   readonly language: Language
@@ -26,6 +27,15 @@ export function pickToolchain(toolchains: readonly Toolchain[], { language, runt
       ? 'Go is not on this machine. Install it (apt-get install golang-go, or go.dev/dl into /usr/local/go) and start Hearth again.'
       : missingText(line ?? 'stable')
   throw invalid('runtime', runtime, have === '' ? 'a prebuilt program instead' : `${language} of ${have}`, fix)
+}
+
+/** What compiled, in its own words: a program of another line than `runtime` names is not given out under that name.
+ *  Throws guest_failed. */
+export function checkedVersion(said: string, { language, runtime }: Pick<Wanted, 'language' | 'runtime'>): string {
+  const version = versionIn(language, said)
+  const line = /1\.\d+$/.exec(runtime)?.[0]
+  if (version !== null && (line === undefined || isOfLine(version, line))) return version
+  throw new AppError('guest_failed', `Cannot build: ${runtime} was asked for, but what compiled says "${said}".`)
 }
 
 /** `1.75.0` is of the line `1.75`. */
