@@ -11,7 +11,7 @@ console.log(`torture with seed ${seed} (commit ${commit.slice(0, 8)})`)
 const files = ['kill', 'faults', 'disk', 'flood', 'soak', 'vm'].map((name) =>
   path.join(import.meta.dirname, `${name}.torture.ts`),
 )
-for (const name of ['examples', 'native']) files.push(path.join(root, `test/e2e/${name}.test.ts`))
+for (const name of ['examples', 'native', 'starters']) files.push(path.join(root, `test/e2e/${name}.test.ts`))
 const { status } = spawnSync(process.execPath, ['--test', '--test-concurrency=1', ...files], {
   cwd: root,
   stdio: 'inherit',

@@ -1,3 +1,4 @@
+import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
 import type { Context } from '../context.ts'
 import { inferRuntime, kindBody, kindFlags, type Inferred } from '../infer.ts'
@@ -23,7 +24,11 @@ async function kindOf({ cwd, output }: Context, given: Given): Promise<Omit<Infe
   const { runtime, handler, contract, command, port, code } = given
   if (runtime !== undefined) {
     const known = handler ?? nativeHandler(runtime)
-    return { runtime, ...(known !== undefined && { handler: known }) }
+    if (known !== undefined) return { runtime, handler: known }
+    const ofVersion = contract === undefined && command === undefined ? await inferVersion(cwd, given) : null
+    if (ofVersion === null) return { runtime }
+    output.note(`Inferred ${kindFlags({ ...ofVersion, runtime })} from ${ofVersion.from}.`)
+    return { ...ofVersion, runtime }
   }
   const { from, ...inferred } = await inferRuntime(cwd, code, port)
   // Who names a contract, or what to start, means another one than the folder.
@@ -36,6 +41,17 @@ async function kindOf({ cwd, output }: Context, given: Given): Promise<Omit<Infe
   }
   output.note(`Inferred ${kindFlags(kind)} from ${from}.`)
   return kind
+}
+
+/** What the folder says of itself where it is of the family of the named runtime; null where it says something else, or nothing. */
+async function inferVersion(cwd: string, { runtime = '', code, port }: Given): Promise<Inferred | null> {
+  try {
+    const inferred = await inferRuntime(cwd, code, port)
+    return /^(node|python)/.exec(runtime)?.[0] === inferred.runtime ? inferred : null
+  } catch (error) {
+    if (error instanceof CliError) return null
+    throw error
+  }
 }
 
 /** What Go and Rust sources call their handler unless they say otherwise. */
