@@ -198,11 +198,12 @@ export const routes = {
     method: 'PUT',
     path: '/v1/artifacts/{sha256}',
     params: z.object({ sha256: s.hex }),
+    query: s.uploadQuery,
     body: 'bytes',
     reply: s.artifact,
     status: 201,
     scope: 'functions:write',
-    summary: 'Upload a code archive under its SHA-256.',
+    summary: 'Upload a code archive, or an image, under its SHA-256.',
   },
   headArtifact: {
     method: 'HEAD',

@@ -108,6 +108,15 @@ export const deployQuery = z.strictObject({
     .describe('`true`: start the code once before the version goes live; code that does not load is refused.'),
 })
 
+export const uploadQuery = z.strictObject({
+  kind: z
+    .enum(['code', 'image'])
+    .optional()
+    .describe(
+      '`code` (default): a zip of at most 250 MiB; `image`: the tar of a container image, at most 2 GiB: a docker-archive, or an OCI layout.',
+    ),
+})
+
 const versionState = z.enum(['pending', 'active', 'failed'])
 
 export const functionStats = z

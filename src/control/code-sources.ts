@@ -1,11 +1,18 @@
 import { parseDigest, type Artifact, type ArtifactStore, type Digest } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
-import type { CodeOrigin, CodeSource, OriginAddress, Origins, S3Credentials } from '../domain/code-source.ts'
+import type {
+  CodeOrigin,
+  CodeSource,
+  OriginAddress,
+  Origins,
+  S3Credentials,
+  SourceKind,
+} from '../domain/code-source.ts'
 import type { Arch } from '../domain/function.ts'
 import { imageText, parseImageReference } from '../domain/image-reference.ts'
 import type { Caller } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
-import { limits } from '../domain/limits.ts'
+import { sourceBytesMax } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { SingleFlight } from '../domain/single-flight.ts'
 import { parseS3Url, s3Url } from '../domain/storage.ts'
@@ -32,9 +39,6 @@ interface SourceParts {
   readonly clock: Clock
   readonly logger: Logger
 }
-
-/** What the bytes are to be: archives of code, or container images, which may be larger. */
-export type SourceKind = 'code' | 'image'
 
 const imagesMax = 1_000
 
@@ -65,7 +69,7 @@ export class CodeSources {
 
   async #pin(caller: Caller, source: CodeSource, kind: SourceKind): Promise<PinnedCode> {
     if ('artifact' in source) return { digest: source.artifact, origin: null }
-    const bytesMax = kind === 'image' ? limits.image.bytesMax : limits.archive.bytesMax
+    const bytesMax = sourceBytesMax(kind)
     if ('image' in source) {
       if (kind !== 'image')
         throw invalid('code.image', source.image, 'left out, unless it is a function with runtime "image"')

@@ -5,7 +5,7 @@ import type { Clock } from '../domain/clock.ts'
 import type { Control } from '../domain/control.ts'
 import type { IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
-import { limits } from '../domain/limits.ts'
+import { limits, sourceBytesMax } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { Store } from '../domain/store.ts'
@@ -125,9 +125,14 @@ function files({
 }: ControlOptions & { readonly blobs: Blobs }): Pick<Control, 'artifacts' | 'logs' | 'runtimes' | 'nodes'> {
   return {
     artifacts: {
-      async put(caller, source, expect) {
+      async put(caller, source, { expect, kind, bytesExpected }) {
         demand(caller, 'functions:write')
-        const options = { isOwned: true, ...(expect !== null && { expect }) }
+        const options = {
+          isOwned: true,
+          bytesMax: sourceBytesMax(kind),
+          ...(expect !== null && { expect }),
+          ...(bytesExpected !== null && { bytesExpected }),
+        }
         return blobs.put(source, options, async (artifact) => {
           blobs.uploaded(artifact.digest)
           return artifact

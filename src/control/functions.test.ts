@@ -26,7 +26,9 @@ beforeEach(() => {
 
 async function uploaded(content: string, at: ApiInProcess<ScriptedAgent> = api): Promise<Digest> {
   const bytes = await zipOf({ 'index.js': content })
-  return (await at.control.artifacts.put(admin, Readable.from([bytes]), null)).digest
+  return (
+    await at.control.artifacts.put(admin, Readable.from([bytes]), { expect: null, kind: 'code', bytesExpected: null })
+  ).digest
 }
 
 async function create(name: string, options = { wait: true, mustLoad: false }, at = api): Promise<FunctionView> {

@@ -25,6 +25,9 @@ export type CodeSource =
       readonly secret?: string
     }
 
+/** What the bytes are to be: an archive of code, or a container image, which may be larger. */
+export type SourceKind = 'code' | 'image'
+
 /** Where the code of a Version came from, as it was then: nothing is looked up there again. */
 export interface CodeOrigin {
   /** `storage`: the platform's own buckets; `registry`: an image. */

@@ -1,7 +1,7 @@
 import type { AgentStatus, HttpRequestHead, LogLine } from './agent.ts'
 import type { Artifact, Digest } from './artifact.ts'
 import type { BuildWatch, Built } from './build.ts'
-import type { CodeSource } from './code-source.ts'
+import type { CodeSource, SourceKind } from './code-source.ts'
 import type { Alias, DeployedVersion, FunctionConfig, FunctionRecord } from './function.ts'
 import type {
   Effect,
@@ -207,8 +207,12 @@ export interface Control {
     delete(caller: Caller, functionName: string, name: string): Promise<void>
   }
   artifacts: {
-    /** Uses `source` up: the memory of what it delivers is given back. */
-    put(caller: Caller, source: Readable, expect: Digest | null): Promise<Artifact>
+    /** Uses `source` up: the memory of what it delivers is given back. `bytesExpected` null = not known ahead. */
+    put(
+      caller: Caller,
+      source: Readable,
+      about: { expect: Digest | null; kind: SourceKind; bytesExpected: number | null },
+    ): Promise<Artifact>
     stat(caller: Caller, digest: Digest): Promise<Artifact | null>
   }
   layers: {

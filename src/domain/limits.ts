@@ -40,3 +40,8 @@ export const limits = {
 } as const
 
 export const namePattern = /^[A-Za-z0-9_-]{1,64}$/
+
+/** How much may come of what is to be deployed. */
+export function sourceBytesMax(kind: 'code' | 'image'): number {
+  return kind === 'image' ? limits.image.bytesMax : limits.archive.bytesMax
+}

@@ -6,6 +6,7 @@ import type { Caller, Control } from '../domain/control.ts'
 import { AppError, toAppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Authentication } from './auth.ts'
+import type { BodyWatch } from './body-watch.ts'
 import { check } from './check.ts'
 import type { UrlPlace } from './url-place.ts'
 import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
@@ -16,6 +17,7 @@ export interface ApiOptions {
   readonly control: Control
   readonly auth: Authentication
   readonly logger: Logger
+  readonly bodies: BodyWatch
   readonly version: string
   readonly urlPlace: UrlPlace
 }
@@ -24,14 +26,14 @@ const nobody: Caller = { actor: 'nobody', project: '', scopes: [] }
 
 /** Binds the contract table to `app`: authentication before the body is read, then schemas, then the handler. */
 export function bindApi(app: FastifyInstance, options: ApiOptions): void {
-  const { auth, logger } = options
+  const { auth, logger, bodies } = options
   const run = handlers(options.control, options)
   app.removeAllContentTypeParsers()
   app.setErrorHandler((thrown, request, reply) => fail(thrown, { request, reply, logger }))
   app.setNotFoundHandler((request, reply) => notFound(request, reply))
   const rowsOf = (isBytes: boolean) => tableRoutes.filter(([, row]) => isBytes === (bodyOf(row) === 'bytes'))
   const bind = (scope: FastifyInstance, isBytes: boolean): void => {
-    for (const [id, row] of rowsOf(isBytes)) bindRoute(scope, { row, handle: run[id], auth, logger })
+    for (const [id, row] of rowsOf(isBytes)) bindRoute(scope, { row, handle: run[id], auth, logger, bodies })
   }
   // Two kinds of body, each with its own reading: one never has to guess by Content-Type what the other would be.
   void app.register(async (scope) => {
@@ -49,16 +51,20 @@ interface Binding {
   readonly handle: Handler
   readonly auth: Authentication
   readonly logger: Logger
+  readonly bodies: BodyWatch
 }
 
-function bindRoute(app: FastifyInstance, { row, handle, auth, logger }: Binding): void {
+function bindRoute(app: FastifyInstance, { row, handle, auth, logger, bodies }: Binding): void {
   const callers = new WeakMap<IncomingMessage, Caller>()
   app.route({
     method: row.method,
     url: urlOf(row.path),
     exposeHeadRoute: row.method === 'GET',
     onRequest: async (request) => {
-      if (row.scope !== null) callers.set(request.raw, await auth.caller(request.raw))
+      if (row.scope === null) return
+      callers.set(request.raw, await auth.caller(request.raw))
+      // Whoever has a key may send what is large as slowly as the network is.
+      if (bodyOf(row) === 'bytes') bodies.isUpload(request.raw)
     },
     handler: async (request, reply) => {
       const body = bodyOf(row)

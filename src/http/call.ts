@@ -38,3 +38,9 @@ export function page({ query }: Call): { limit: number; cursor?: string } {
 export function numberOf(value: unknown, otherwise: number): number {
   return typeof value === 'number' ? value : otherwise
 }
+
+/** How much the client says is coming; null where it does not. */
+export function contentLength({ raw }: Call): number | null {
+  const length = raw.request.headers['content-length']
+  return length === undefined ? null : Number(length)
+}

@@ -3,7 +3,7 @@ import type { Control, DeployOptions, KeyInput, UpdateFunction } from '../domain
 import { AppError, invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
 import { artifactOf, codeSourceOf, type CodeSourceBody } from './code-source.ts'
-import { numberOf, page, streamed, type Call, type Handlers, type HandlersOf } from './call.ts'
+import { contentLength, numberOf, page, streamed, type Call, type Handlers, type HandlersOf } from './call.ts'
 import { layerHandlers } from './layer-routes.ts'
 import { storageHandlers } from './storage-routes.ts'
 import { streamBuild } from './build-stream.ts'
@@ -70,7 +70,8 @@ function functionHandlers({
     },
     deleteFunction: async (call) => functions.delete(call.caller, name(call)),
     putFunctionCode: async (call) => {
-      const { digest } = await artifacts.put(call.caller, call.raw.content, null)
+      const about = { expect: null, kind: 'code', bytesExpected: contentLength(call) } as const
+      const { digest } = await artifacts.put(call.caller, call.raw.content, about)
       const input = { code: { artifact: digest } }
       return functionJson(await functions.update(call.caller, name(call), input, deployOptions(call)))
     },
@@ -88,8 +89,12 @@ function functionHandlers({
       return aliasJson(await aliases.set(call.caller, name(call), call.params['alias'] ?? '', version))
     },
     deleteAlias: async (call) => aliases.delete(call.caller, name(call), call.params['alias'] ?? ''),
-    putArtifact: async ({ caller, params, raw }) =>
-      artifacts.put(caller, raw.content, artifactOf(params['sha256'] ?? '')),
+    putArtifact: async (call) => {
+      const { caller, params, query, raw } = call
+      const kind = query['kind'] === 'image' ? 'image' : 'code'
+      const about = { expect: artifactOf(params['sha256'] ?? ''), kind, bytesExpected: contentLength(call) } as const
+      return artifacts.put(caller, raw.content, about)
+    },
     buildBundle: async (call) => streamBuild(builds, call),
     headArtifact: async ({ caller, params }) => {
       if ((await artifacts.stat(caller, artifactOf(params['sha256'] ?? ''))) === null)

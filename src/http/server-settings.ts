@@ -1,4 +1,5 @@
 import type http from 'node:http'
+import type { BodyWatchOptions } from './body-watch.ts'
 import { AppError, invalid, toAppError } from '../domain/error.ts'
 
 /** Slow and hostile clients: what they may hold, and for how long. There is no check of `Host` against DNS rebinding: every route that
@@ -6,7 +7,8 @@ import { AppError, invalid, toAppError } from '../domain/error.ts'
 export const serverSettings: http.ServerOptions = {
   maxHeaderSize: 16 * 1024,
   headersTimeout: 10_000,
-  requestTimeout: 300_000,
+  // Bodies have their times below, and on functions' own URLs none: there a large one may take as long as its function.
+  requestTimeout: 0,
   connectionsCheckingInterval: 5_000,
   keepAliveTimeout: 65_000,
   noDelay: true,
@@ -16,6 +18,9 @@ export interface TlsPair {
   readonly cert: string
   readonly key: string
 }
+
+/** Of the API. Clients wait 300 s for an answer; the sum of what they send, and how slowly, is theirs. */
+export const bodyTimes: BodyWatchOptions = { sweepMs: 5_000, totalMs: 300_000, stallMs: 60_000 }
 
 export function listenError(
   cause: unknown,

@@ -9,10 +9,11 @@ import { AppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import { bindApi, refuseUnrouted } from './api.ts'
 import { Authentication } from './auth.ts'
+import { BodyWatch } from './body-watch.ts'
 import { errorBody, leaveBody } from './errors.ts'
 import type { HeldBytes } from './held-bytes.ts'
 import { InvokeRoute, invokeTarget } from './invoke-route.ts'
-import { listenError, serverSettings, type TlsPair } from './server-settings.ts'
+import { bodyTimes, listenError, serverSettings, type TlsPair } from './server-settings.ts'
 import type { UrlPlace } from './url-place.ts'
 
 export interface HttpOptions {
@@ -56,6 +57,8 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
   const auth = new Authentication(control)
   const invoke = new InvokeRoute({ control, auth, logger, nowMs: options.nowMs ?? Date.now, held })
   const closing = { isClosing: false }
+  const bodies = new BodyWatch(bodyTimes)
+  const connection = tls === undefined ? 'connection' : 'secureConnection'
   let server: http.Server | undefined
   const app = fastify({
     bodyLimit: jsonBytesMax,
@@ -65,6 +68,7 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
     frameworkErrors: (error, request, reply) => refuseUnrouted(error, request, reply),
     serverFactory: (handle) => {
       const listener: http.RequestListener = (request, response) => {
+        bodies.began(request, response)
         if (closing.isClosing) return refuseWhileClosing(request, response)
         const target = request.method === 'POST' ? invokeTarget(request.url ?? '') : null
         if (target === null) handle(request, response)
@@ -74,22 +78,23 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
         tls === undefined
           ? http.createServer(serverSettings, listener)
           : https.createServer({ ...serverSettings, ...tls }, listener)
+      server.on(connection, (socket: Duplex) => bodies.connected(socket))
       return server
     },
   })
-  bindApi(app, { control, auth, logger, version: options.version, urlPlace: options.urlPlace })
+  bindApi(app, { control, auth, logger, bodies, version: options.version, urlPlace: options.urlPlace })
   await app.ready()
   if (server === undefined) throw new Error('fastify made no server')
   return {
-    ...lifecycle(app, server, closing),
-    hostServices: hostServices(server, { auth, event: tls === undefined ? 'connection' : 'secureConnection' }),
+    ...lifecycle(app, server, { closing, bodies }),
+    hostServices: hostServices(server, { auth, event: connection }),
   }
 }
 
 function lifecycle(
   app: FastifyInstance,
   server: http.Server,
-  closing: { isClosing: boolean },
+  { closing, bodies }: { closing: { isClosing: boolean }; bodies: BodyWatch },
 ): Pick<HttpServer, 'listen' | 'setTls' | 'close'> {
   return {
     setTls(pair) {
@@ -109,6 +114,7 @@ function lifecycle(
       const sweep = setInterval(() => server.closeIdleConnections(), closeSweepMs)
       const cut = setTimeout(() => server.closeAllConnections(), graceMs)
       await closed
+      bodies.close()
       clearInterval(sweep)
       clearTimeout(cut)
       await app.close()

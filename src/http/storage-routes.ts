@@ -2,7 +2,7 @@ import type { StoredObject as ObjectJson } from '@hearth/sdk'
 import { pipeline } from 'node:stream/promises'
 import type { Control } from '../domain/control.ts'
 import type { ObjectRef, StoredObject } from '../domain/storage.ts'
-import { page, streamed, type Call, type HandlersOf } from './call.ts'
+import { contentLength, page, streamed, type Call, type HandlersOf } from './call.ts'
 
 /** Storage's rows of the contract table bound to the control. */
 export function storageHandlers({
@@ -24,9 +24,8 @@ export function storageHandlers({
       items: (await storage.versions(call.caller, refOf(call))).map(objectJson),
     }),
     putObject: async (call) => {
-      const length = call.raw.request.headers['content-length']
-      const bytesExpected = length === undefined ? null : Number(length)
-      return objectJson(await storage.put(call.caller, refOf(call), { source: call.raw.content, bytesExpected }))
+      const input = { source: call.raw.content, bytesExpected: contentLength(call) }
+      return objectJson(await storage.put(call.caller, refOf(call), input))
     },
     getObject: async (call) => sendObject(storage, call),
     deleteObject: async (call) => storage.delete(call.caller, refOf(call)),

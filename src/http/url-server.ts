@@ -33,8 +33,6 @@ export interface UrlServer {
   close(graceMs: number): Promise<void>
 }
 
-/** A stream may be silent, and a large body may take its time. */
-const requestTimeoutMs = 0
 const closeSweepMs = 50
 /** A refused upgrade is read by then. */
 const lingerMs = 2_000
@@ -67,7 +65,6 @@ export function createUrlServer(options: UrlServerOptions): UrlServer {
   }
   const settings = {
     ...serverSettings,
-    requestTimeout: requestTimeoutMs,
     shouldUpgradeCallback: ({ headers }: http.IncomingMessage) => headers.upgrade?.toLowerCase() === 'websocket',
   }
   const server = tls === undefined ? http.createServer(settings) : https.createServer({ ...settings, ...tls })
