@@ -12,7 +12,7 @@ export const codeSourceFlags = {
   'code-secret': {
     type: 'text',
     value: 'SECRET',
-    about: 'secret with accessKeyId:secretAccessKey to fetch s3:// with',
+    about: 'secret to fetch with: accessKeyId:secretAccessKey for s3://, user:password for an image in a registry',
   },
   'code-endpoint': { type: 'text', value: 'URL', about: "S3 endpoint that s3:// goes to instead of the platform's" },
   'code-region': { type: 'text', value: 'REGION', about: 'region of that endpoint' },
@@ -32,7 +32,9 @@ export async function codeSource(
   if (kind !== 'here' && options.build === true)
     throw new CliError('Cannot build: --build needs --code to be a folder here.')
   if (kind !== 's3' && (secret ?? endpoint ?? region) !== undefined)
-    throw new CliError('--code-secret, --code-endpoint and --code-region go with --code s3://BUCKET/KEY only.')
+    throw new CliError(
+      '--code-secret, --code-endpoint and --code-region go with s3://BUCKET/KEY only, --code-secret with --image too.',
+    )
   if (kind === 'https') {
     if (sha256 === undefined)
       throw new CliError(`Code from ${code} needs --code-sha256: what a web address serves can change.`)

@@ -1,7 +1,9 @@
+import type { CreateFunctionBody, HearthClient } from '@hearth/sdk'
 import { CliError } from '../cli-error.ts'
-import { defineCommand } from '../command.ts'
+import { defineCommand, type Arguments, type Input } from '../command.ts'
 import type { Context } from '../context.ts'
 import { inferRuntime, kindBody, kindFlags, type Inferred } from '../infer.ts'
+import { imageFlags, imageSource } from '../image-source.ts'
 import { codeFlagAbout, codeSource, codeSourceFlags } from '../code-source.ts'
 import { buildChoice, declaredConfig, deployFlags, deployQuery, functionFlags } from './function-flags.ts'
 
@@ -59,6 +61,35 @@ function nativeHandler(runtime: string): string | undefined {
   return /^go(1\.|$)/.test(runtime) ? 'main.Handler' : /^rust(1\.|$)/.test(runtime) ? 'main::handler' : undefined
 }
 
+type Values = Pick<Input<Arguments, typeof functionFlags>['flags'], 'contract' | 'command' | 'port' | 'arch'> &
+  Input<Arguments, typeof deployFlags & typeof imageFlags & typeof codeSourceFlags>['flags'] &
+  Record<'code' | 'runtime' | 'handler', string | undefined>
+
+type Declared = Pick<CreateFunctionBody, 'code' | 'runtime' | 'handler' | 'contract' | 'command'>
+
+/** What is to run and how, and the client to deploy it with. */
+async function declaredCode(context: Context, flags: Values): Promise<{ client: HearthClient } & Declared> {
+  const { code, image, arch } = flags
+  if (image !== undefined) return declaredImage(context, { ...flags, image })
+  if (code === undefined) throw new CliError('Give --code or --image: there is nothing to deploy.')
+  const kind = await kindOf(context, { ...flags, code })
+  const { runtime, handler } = kind
+  const options = { code, build: buildChoice(flags), runtime, handler, arch, project: context.project }
+  const source = await codeSource(context, options, flags)
+  return { client: await context.client(), code: source, ...kindBody(kind) }
+}
+
+async function declaredImage(
+  context: Context,
+  flags: Values & { readonly image: string },
+): Promise<{ client: HearthClient } & Declared> {
+  const { contract = 'http', handler } = flags
+  if (handler !== undefined && contract === 'http')
+    throw new CliError('--handler does not go with --image, unless --contract is runtime-api: HTTP has no handler.')
+  const source = await imageSource(context, flags)
+  return { ...source, runtime: 'image', contract, ...(handler !== undefined && { handler }) }
+}
+
 export default defineCommand({
   name: 'function create',
   summary: 'Deploy a new function',
@@ -80,7 +111,8 @@ export default defineCommand({
       about:
         'for example index.handler, main.handler, main.Handler (Go), main::handler (Rust); not needed for provided and http',
     },
-    code: { type: 'text', value: 'PATH', about: codeFlagAbout, required: true, completes: 'file' },
+    code: { type: 'text', value: 'PATH', about: codeFlagAbout, completes: 'file' },
+    ...imageFlags,
     ...codeSourceFlags,
     ...functionFlags,
     ...deployFlags,
@@ -88,35 +120,17 @@ export default defineCommand({
   examples: [
     'hearth function create --name webhook --code ./examples/webhook-go',
     'hearth function create --name process-image --runtime python --handler main.handler --code ./examples/process-image --memory 512 --timeout 60',
+    'hearth function create --name site --image registry.example.com/team/site:v1 --code-secret registry',
     'hearth function create --name api --runtime node24 --handler index.handler --code ./api.zip --env STAGE=test --secret DB_PASSWORD=db-password',
   ],
   async run(context, { flags }) {
     const { output } = context
     const startedAt = performance.now()
     const { name } = flags
-    const kind = await kindOf(context, flags)
-    const { runtime, handler } = kind
-    const options = {
-      code: flags.code,
-      build: buildChoice(flags),
-      runtime,
-      handler,
-      arch: flags.arch,
-      project: context.project,
-    }
-    const code = await codeSource(context, options, flags)
-    output.status(`deploying ${flags.name} ...`)
-    const client = await context.client()
+    const { client, ...declared } = await declaredCode(context, flags)
+    output.status(`deploying ${name} ...`)
     const made = await client
-      .createFunction({
-        ...deployQuery(flags),
-        body: {
-          name,
-          code,
-          ...kindBody(kind),
-          ...declaredConfig(flags),
-        },
-      })
+      .createFunction({ ...deployQuery(flags), body: { name, ...declared, ...declaredConfig(flags) } })
       .finally(() => output.status(''))
     if (output.isJson) return output.json(made)
     if (flags['no-wait']) return output.line(acceptedText(made.name, made.version))

@@ -84,7 +84,8 @@ function originText(origin: FunctionView['codeSource']): string {
   const facts = [
     ...(endpoint === null ? [] : [`at ${endpoint}`]),
     ...(versionId === null ? [] : [`version ${versionId}`]),
-    ...(etag === null ? [] : [`etag ${etag}`]),
+    // An image's is in its source.
+    ...(etag === null || source.endsWith(etag) ? [] : [`etag ${etag}`]),
   ]
   return `${source} (${[...facts, formatTime(fetchedAt)].join(', ')})`
 }
