@@ -1,10 +1,8 @@
 import type { CreateFunctionBody, HearthClient } from '@hearth/sdk'
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
-import { open, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { Readable } from 'node:stream'
-import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { CliError } from './cli-error.ts'
 import type { Flags } from './command.ts'
 import { connect } from './connect.ts'
@@ -20,13 +18,22 @@ export const imageFlags = {
     type: 'text',
     value: 'IMAGE',
     about:
-      'container image instead of code: REPOSITORY[:TAG] as docker has it, FILE.tar of docker save, or folder of an OCI layout',
+      'container image instead of code: REPOSITORY[:TAG] as docker has it, FILE.tar of docker save (also .tar.gz), or folder of an OCI layout',
     completes: 'file',
   },
 } as const satisfies Flags
 
 /** What says how code is run, where an image says it itself. */
-const others = ['code', 'runtime', 'handler', 'build', 'no-build', 'code-sha256', 'code-endpoint', 'code-region'] as const
+const others = [
+  'code',
+  'runtime',
+  'handler',
+  'build',
+  'no-build',
+  'code-sha256',
+  'code-endpoint',
+  'code-region',
+] as const
 
 type ImageFlags = { readonly [name in (typeof others)[number]]: string | boolean | undefined } & {
   readonly image: string
@@ -78,34 +85,13 @@ async function upload({ output }: Context, client: HearthClient, place: string):
   }
 }
 
-/** The tar of an image, each time it is asked for anew. */
+/** The tar of an image, each time it is asked for anew. A file goes up as it is: the platform knows gzip and zstd by their first bytes. */
 async function contentOf(place: string): Promise<() => AsyncIterable<Uint8Array>> {
   const facts = await stat(place).catch(() => null)
   if (facts === null) throw new CliError(`Cannot read --image "${place}": there is no such file or folder.`)
-  if (facts.isDirectory()) {
-    const members = await listLayout(place)
-    return () => tarMembers(members)
-  }
-  const magic = await firstBytes(place)
-  const read = (): Readable => createReadStream(place, { highWaterMark: 256 * 1024 })
-  if (magic.startsWith('1f8b')) return () => inflated(read(), createGunzip())
-  if (magic === '28b52ffd') return () => inflated(read(), createZstdDecompress())
-  return read
-}
-
-function inflated(source: Readable, inflate: ReturnType<typeof createGunzip | typeof createZstdDecompress>): Readable {
-  source.on('error', (error) => inflate.destroy(error))
-  return source.pipe(inflate)
-}
-
-async function firstBytes(file: string): Promise<string> {
-  const handle = await open(file, 'r')
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(4), 0, 4, 0)
-    return buffer.subarray(0, bytesRead).toString('hex')
-  } finally {
-    await handle.close()
-  }
+  if (!facts.isDirectory()) return () => createReadStream(place, { highWaterMark: 256 * 1024 })
+  const members = await listLayout(place)
+  return () => tarMembers(members)
 }
 
 async function* metered(

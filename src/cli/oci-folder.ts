@@ -1,6 +1,8 @@
 import { createReadStream } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { pack } from 'tar-stream'
 import { CliError } from './cli-error.ts'
 
 /** A file of a layout. */
@@ -10,7 +12,6 @@ interface Member {
   readonly bytes: number
 }
 
-const blockBytes = 512
 const documentBytesMax = 4 * 1024 * 1024
 const indexTypes: readonly string[] = [
   'application/vnd.oci.image.index.v1+json',
@@ -54,31 +55,24 @@ export async function listLayout(folder: string): Promise<readonly Member[]> {
 
 /** They as one tar; the same files give the same bytes. Fails when a file is not as long any more as it was. */
 export async function* tarMembers(members: readonly Member[]): AsyncGenerator<Uint8Array> {
-  for (const { name, file, bytes } of members) {
-    yield headerOf(name, bytes)
-    let sent = 0
-    for await (const chunk of createReadStream(file, { highWaterMark: 256 * 1024 })) {
-      const piece: Uint8Array = chunk
-      sent += piece.length
-      yield piece
-    }
-    if (sent !== bytes) throw new CliError(`Cannot use ${file}: it changed while it was read.`)
-    if (bytes % blockBytes !== 0) yield Buffer.alloc(blockBytes - (bytes % blockBytes))
-  }
-  yield Buffer.alloc(2 * blockBytes)
+  const tar = pack()
+  const filled = fill(tar, members).catch((error: unknown) => tar.destroy(toError(error)))
+  yield* tar
+  await filled
 }
 
-/** ustar, with neither owner nor time. The platform writes its own: nothing but the SDK is shared with it. */
-function headerOf(name: string, bytes: number): Buffer {
-  const octal = (value: number, width: number): string => `${value.toString(8).padStart(width - 1, '0')}\0`
-  const block = Buffer.alloc(blockBytes)
-  block.write(name, 0, 100, 'latin1')
-  block.write(`${octal(0o644, 8)}${octal(0, 8)}${octal(0, 8)}${octal(bytes, 12)}${octal(0, 12)}`, 100, 'latin1')
-  block.write('        0', 148, 'latin1')
-  block.write('ustar\x0000', 257, 'latin1')
-  const sum = block.reduce((total, byte) => total + byte, 0)
-  block.write(`${octal(sum, 7)} `, 148, 'latin1')
-  return block
+async function fill(tar: ReturnType<typeof pack>, members: readonly Member[]): Promise<void> {
+  for (const { name, file, bytes } of members) {
+    const entry = tar.entry({ name, size: bytes, mode: 0o644, mtime: new Date(0) })
+    await pipeline(createReadStream(file, { highWaterMark: 256 * 1024 }), entry).catch((cause: unknown) => {
+      throw new CliError(`Cannot read ${file}, or it changed while it was read: ${toError(cause).message}.`, { cause })
+    })
+  }
+  tar.finalize()
+}
+
+function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
 }
 
 async function readDocument(folder: string, { name, file, bytes }: Member): Promise<unknown> {

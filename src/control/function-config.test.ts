@@ -16,6 +16,9 @@ test('contract: follows the runtime unless something else is said, and stays whe
   const express = parse({ contract: 'http', command: ['node', 'server.js'] })
   assert.equal(parseConfig({ memoryMib: 512 }, express, context).contract, 'http')
   assert.equal(parse({ runtime: 'provided' }, parse({})).contract, 'runtime-api')
+  const lambda = parse({ runtime: 'image', handler: '', contract: 'runtime-api' })
+  assert.equal(parseConfig({ memoryMib: 512, runtime: 'image' }, lambda, context).contract, 'runtime-api')
+  assert.equal(parseConfig({ runtime: 'http' }, lambda, context).contract, 'http')
 })
 
 test('contract: what does not go together is refused, naming the field', () => {

@@ -36,7 +36,7 @@ type Input = Partial<FunctionConfig>
  *  forbidden when `permissions` are wider than the caller's own scopes. */
 export function parseConfig(input: Input, base: FunctionConfig | null, context: ConfigContext): FunctionConfig {
   const merged = { ...(base ?? defaultConfig(context.arch)), ...withoutUndefined(input) }
-  const contract = parseContract(input.contract, merged)
+  const contract = parseContract(input.contract, merged, base?.runtime === merged.runtime)
   const whole = (
     field:
       | 'memoryMib'
@@ -120,9 +120,14 @@ function oneOf<T extends string>(field: string, value: unknown, allowed: readonl
   return found
 }
 
-/** As said; else what it was, where the runtime still has that; else the runtime's own. */
-function parseContract(given: unknown, { runtime, contract }: Pick<FunctionConfig, 'runtime' | 'contract'>): Contract {
+/** As said; else what it was, where the runtime is what it was or has that; else the runtime's own. */
+function parseContract(
+  given: unknown,
+  { runtime, contract }: Pick<FunctionConfig, 'runtime' | 'contract'>,
+  isSameRuntime: boolean,
+): Contract {
   const own = defaultContract(runtime)
+  if (given === undefined && isSameRuntime) return contract
   if (given === undefined) return contract === 'handler' || (own !== 'handler' && contract !== own) ? own : contract
   const asked = oneOf('contract', given, contracts)
   if (asked === 'handler' && isProvided(runtime))

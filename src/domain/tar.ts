@@ -1,4 +1,5 @@
-/* The little of the tar format that a stream of known files needs: headers of ustar, source POSIX.1-2024 pax, "ustar Interchange Format". */
+/* The little of the tar format that a stream of known files needs, where its size must be known before it is made and its bytes must never change:
+ * headers of ustar. Source: POSIX.1-2024 pax, "ustar Interchange Format". */
 
 const blockBytes = 512
 
