@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import os from 'node:os'
@@ -15,7 +15,12 @@ import { imageText, parseImageReference } from '../../src/domain/image-reference
 import { silentLogger } from '../../src/domain/logger.ts'
 import { openOrigins } from '../../src/origin/origins.ts'
 import { startCuttingProxy, type CuttingProxy } from '../support/cutting-proxy.ts'
-import { findDockerRegistry, startDockerRegistry, type DockerRegistry } from '../support/docker-registry.ts'
+import {
+  findDockerRegistry,
+  htpasswdAuth,
+  startDockerRegistry,
+  type DockerRegistry,
+} from '../support/docker-registry.ts'
 import { blobOf, imageOf, indexOf, mediaTypes, pushImage, pushManifest, type Blob } from '../support/oci-image.ts'
 
 /* Images from a real registry, behind a proxy that spoils answers, and from servers that lie. */
@@ -52,6 +57,8 @@ interface Asking {
   readonly credentials?: RegistryCredentials
 }
 
+const arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
+
 const open = async (text: string, { plain, credentials }: Asking) => {
   const origins = openOrigins({
     s3: { endpoint: null, region: 'us-east-1', secret: null, mustHaveSecret: false },
@@ -64,7 +71,7 @@ const open = async (text: string, { plain, credentials }: Asking) => {
   })
   const reference = parseImageReference(text, 'code.image')
   const source = imageText(reference)
-  return origins.open({ kind: 'registry', source, reference, arch: 'x86_64', credentials: credentials ?? null })
+  return origins.open({ kind: 'registry', source, reference, arch, credentials: credentials ?? null })
 }
 
 const fetched = async (text: string, asking: Asking): Promise<{ tar: Buffer; etag: string | null }> => {
@@ -111,7 +118,7 @@ test(
   'registry: of an index, the image for this machine; attestations and others are left where they are',
   { skip },
   async () => {
-    const wanted = imageOf([{ a: 'amd64' }])
+    const wanted = imageOf([{ a: 'amd64' }], { architecture: 'amd64' })
     const other = imageOf([{ a: 'arm64' }], { architecture: 'arm64' })
     const attestation = imageOf([{ a: 'about' }], { architecture: 'unknown' })
     const at = repository('many')
@@ -206,14 +213,10 @@ test('registry: user and password, by Basic', { skip }, async (t) => {
   if ('missing' in found) return
   const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-htpasswd-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
-  // bcrypt of "p:a ss" with the least cost.
-  const line = 'puller:$2b$04$aBzBQ2WGYguYmCefrbn0ne/4BnP8u5SZDMvalhzBDjoB0zvLvu8Cy\n'
-  writeFileSync(path.join(folder, 'htpasswd'), line)
-  const auth = { htpasswd: { realm: 'tests', path: path.join(folder, 'htpasswd') } }
-  const guarded = await startDockerRegistry(found.program, auth)
+  const { section, headers, user, password } = htpasswdAuth(folder)
+  const guarded = await startDockerRegistry(found.program, section)
   t.after(() => guarded.stop())
-  const credentials = { user: 'puller', password: 'p:a ss' }
-  const headers = { authorization: `Basic ${Buffer.from('puller:p:a ss').toString('base64')}` }
+  const credentials = { user, password }
   const image = imageOf([{ a: 'a' }])
   await pushImage({ url: `${guarded.url}/v2/secret`, headers }, 'v1', image)
   const text = `${guarded.host}/secret:v1`

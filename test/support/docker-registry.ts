@@ -81,3 +81,13 @@ export async function startDockerRegistry(program: string, auth: object = {}): P
     throw error
   }
 }
+
+/** A section of configuration that lets one user in, by a file in `folder`. */
+export function htpasswdAuth(folder: string) {
+  const [user, password] = ['puller', 'p:a ss']
+  const file = path.join(folder, 'htpasswd')
+  // bcrypt of that password, with the least cost.
+  writeFileSync(file, `${user}:$2b$04$aBzBQ2WGYguYmCefrbn0ne/4BnP8u5SZDMvalhzBDjoB0zvLvu8Cy\n`)
+  const headers = { authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` }
+  return { user, password, headers, section: { htpasswd: { realm: 'tests', path: file } } }
+}

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
+import { ownArchitecture } from './container-image.ts'
 import { tarEnd, tarHeader, tarPadding } from '../../src/domain/tar.ts'
 
 /** A blob, and how a manifest names it. */
@@ -38,12 +39,12 @@ export function tarOf(files: Readonly<Record<string, string | Buffer>>): Buffer 
   return Buffer.concat([...parts, tarEnd])
 }
 
-/** An image whose layers are gzipped tars of `layers`; `config` goes over what it would have of itself. */
+/** An image whose layers are gzipped: tars as they are, or of plain files by name. */
 export function imageOf(
-  layers: readonly Readonly<Record<string, string | Buffer>>[],
-  { config = {}, architecture = 'amd64' }: { config?: object; architecture?: string } = {},
+  layers: readonly (Buffer | Readonly<Record<string, string | Buffer>>)[],
+  { config = {}, architecture = ownArchitecture }: { config?: object; architecture?: string } = {},
 ): TestImage {
-  const tars = layers.map(tarOf)
+  const tars = layers.map((layer) => (Buffer.isBuffer(layer) ? layer : tarOf(layer)))
   const blobs = tars.map((tar) => blobOf(gzipSync(tar), mediaTypes.layer))
   const rootfs = { type: 'layers', diff_ids: tars.map(sha256) }
   const configBlob = blobOf({ architecture, os: 'linux', config, rootfs }, mediaTypes.config)
