@@ -172,7 +172,7 @@ test('what does not go with an image is refused by name', async () => {
     assert.match(stderr, message)
   }
   await refused(/--code does not go with --image/, '--code', '.')
-  await refused(/--handler does not go with --image/, '--handler', 'index.handler')
+  await refused(/--handler does not go with --image, unless --contract/, '--handler', 'index.handler')
   await refused(/--runtime does not go with --image/, '--runtime', 'node')
   await refused(/--build does not go with --image/, '--build')
   const code = { image: 'alpine', sha256: '0'.repeat(64) }
