@@ -133,10 +133,76 @@ test('CodeSources: more than code may have is refused before it is read', async 
   }
 })
 
+const etag = `sha256:${'a'.repeat(64)}`
+
+/** A registry whose image is `text`. */
+function playing(text: () => string): Origins['open'] {
+  return async (address) => {
+    asked.push(address)
+    const content = Readable.from(
+      (async function* () {
+        yield Buffer.from(text())
+      })(),
+    )
+    return { content, bytes: null, etag, versionId: null }
+  }
+}
+
+async function withOrigin<T>(open: Origins['open'], work: () => Promise<T>): Promise<T> {
+  const real = origins.open
+  origins.open = open
+  return work().finally(() => (origins.open = real))
+}
+
+const deployImage = async (code: CodeSource): Promise<CodeOrigin | null> =>
+  (await api.control.functions.create(admin, { name: `f${count++}`, code, config: { runtime: 'image' } })).version
+    .codeOrigin
+
+test('CodeSources: an image is asked for in full, with the credentials of the secret; its origin is its manifest', async () => {
+  await withOrigin(
+    playing(() => 'credentials'),
+    async () => {
+      await api.control.secrets.set(admin, 'registry', 'AWS:token:with:colons\n')
+      const origin = await deployImage({ image: 'registry.example/team/app', secret: 'registry' })
+      const reference = { registry: 'registry.example', repository: 'team/app', tag: 'latest', digest: null }
+      const source = 'registry.example/team/app:latest'
+      const credentials = { user: 'AWS', password: 'token:with:colons' }
+      assert.deepEqual(asked, [{ kind: 'registry', source, reference, arch: 'x86_64', credentials }])
+      const { fetchedAt: _fetchedAt, ...rest } = origin ?? { fetchedAt: 0 }
+      const pinned = { kind: 'registry', source: `${source}@${etag}`, endpoint: null, etag, versionId: null }
+      assert.deepEqual(rest, pinned)
+      assert.ok(!JSON.stringify(api.logged).includes('token:with'))
+    },
+  )
+})
+
+test('CodeSources: many who ask for one image fetch it once, and later ones take what is here, in their own project alone', async () => {
+  let read = 0
+  await withOrigin(
+    playing(() => `image ${(read += 1)}`),
+    async () => {
+      const image = 'registry.example/team/once:v1'
+      // The manifest is that of the test before: what it stands for is here.
+      const other: Caller = { ...admin, project: 'strangers' }
+      await api.control.projects.create(admin, 'strangers')
+      await Promise.all(Array.from({ length: 4 }, async () => deployImage({ image })))
+      assert.equal(asked.length, 1)
+      assert.equal(read, 0)
+      const config = { runtime: 'image' }
+      const { version } = await api.control.functions.create(other, { name: 'theirs', code: { image }, config })
+      assert.deepEqual([asked.length, read], [2, 1])
+      assert.equal(version.codeOrigin?.etag, etag)
+    },
+  )
+})
+
 test('CodeSources: images are for functions with runtime image; what goes beside them is named', async () => {
   const image = 'registry.example/team/app:v1'
   await refused({ image }, 'code.image', /must be left out, unless it is a function with runtime "image"/)
   const layer = { code: { image }, description: '', runtimes: [] }
   await assert.rejects(api.control.layers.publish(admin, 'tools', layer), { code: 'invalid', field: 'code.image' })
+  await assert.rejects(deployImage({ image: 'A B' }), { code: 'invalid', field: 'code.image' })
+  for (const secret of ['absent', 'malformed'])
+    await assert.rejects(deployImage({ image, secret }), { code: 'invalid', field: 'code.secret' })
   assert.deepEqual(asked, [])
 })

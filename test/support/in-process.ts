@@ -126,7 +126,11 @@ async function assemble<A extends Agent>(
   const store = await openSqliteStore({ file: path.join(folder, 'hearth.db'), ...common })
   const artifacts = await openArtifactStore({ folder: path.join(folder, 'artifacts'), logger })
   const receipts = await openReceiptLog({ folder: path.join(folder, 'receipts'), ...common })
-  const runtimes = runtimeCatalog([build('node26', 'node', '1'), build('python3.13', 'python', '2')])
+  const runtimes = runtimeCatalog([
+    build('node26', 'node', '1'),
+    build('python3.13', 'python', '2'),
+    build('provided', 'provided', '3'),
+  ])
   let services: HostServices | null = null
   const hostServices: HostServices = {
     open: (service, identity, stream) => services?.open(service, identity, stream) ?? false,
