@@ -14,6 +14,7 @@ test('initTimeout names the program and what it did not do, by its contract', ()
     '"python3 server.py" did not accept a connection on port 3456 within 1.50 seconds (initTimeoutMs).',
   )
   assert.match(said({ contract: 'http' }), /^The program \(bootstrap or run\.sh\) did not accept a connection/)
+  assert.match(said({ runtime: 'image', contract: 'http' }), /^The program \(the image's own command\) did not accept/)
   assert.match(said({ contract: 'azure' }), /^The program \(defaultExecutablePath of host\.json\) did not accept/)
   assert.match(said({ contract: 'runtime-api' }), /^The program \(bootstrap\) was not ready for its first invocation/)
 })

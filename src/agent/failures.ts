@@ -55,17 +55,18 @@ export function initTimeout(config: StartConfig): Failure {
   return failure('init_timeout', 'Sandbox.InitTimedout', message)
 }
 
-type StartConfig = Pick<FunctionConfig, 'initTimeoutMs' | 'contract' | 'command' | 'port'>
+type StartConfig = Pick<FunctionConfig, 'initTimeoutMs' | 'runtime' | 'contract' | 'command' | 'port'>
 
 /** What did not happen, with the program that was to do it. */
-function awaited({ contract, command, port }: StartConfig): string {
+function awaited({ runtime, contract, command, port }: StartConfig): string {
   if (contract === 'handler') return 'The function did not load'
   const defaults = {
     'runtime-api': 'bootstrap',
     http: 'bootstrap or run.sh',
     azure: 'defaultExecutablePath of host.json',
   }
-  const program = command.length > 0 ? `"${command.join(' ')}"` : `The program (${defaults[contract]})`
+  const own = runtime === 'image' ? "the image's own command" : defaults[contract]
+  const program = command.length > 0 ? `"${command.join(' ')}"` : `The program (${own})`
   return contract === 'runtime-api'
     ? `${program} was not ready for its first invocation`
     : `${program} did not accept a connection on port ${port}`

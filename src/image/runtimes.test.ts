@@ -71,7 +71,7 @@ test('resolve: names that have ended, are too old, or of no language here say wh
     ['provided.al2032', '. Did you mean "provided.al2023"?'],
     [
       'golang',
-      '. Here are node, python, provided, node26, node20, python3.13, python3.11, provided.al2, provided.al2023, http, go, rust.',
+      '. Here are node, python, provided, node26, node20, python3.13, python3.11, provided.al2, provided.al2023, http, image, go, rust.',
     ],
     ['rst', '. Did you mean "rust"?'],
   ] as const)
