@@ -31,7 +31,7 @@ before(async () => {
   auth = htpasswdAuth(folder)
   registry = 'missing' in found ? null : await startDockerRegistry(found.program, auth.section)
   const insecure = registry === null ? [] : ['--insecure-registry', registry.host]
-  platform = await startPlatform({ flags: [...insecure, '--source-retry-ms', '500'] })
+  platform = await startPlatform({ flags: [...insecure, '--source-retry-ms', '2500'] })
 })
 after(async () => {
   await platform?.stop()

@@ -21,7 +21,15 @@ import {
   startDockerRegistry,
   type DockerRegistry,
 } from '../support/docker-registry.ts'
-import { blobOf, imageOf, indexOf, mediaTypes, pushImage, pushManifest, type Blob } from '../support/oci-image.ts'
+import {
+  blobOf,
+  imageOf as anyImageOf,
+  indexOf,
+  mediaTypes,
+  pushImage,
+  pushManifest,
+  type Blob,
+} from '../support/oci-image.ts'
 
 /* Images from a real registry, behind a proxy that spoils answers, and from servers that lie. */
 
@@ -55,23 +63,26 @@ interface Asking {
   /** Registries that may be asked by plain http. */
   readonly plain: readonly string[]
   readonly credentials?: RegistryCredentials
+  /** An answer may take as long to begin. */
+  readonly retryMs?: number
 }
 
-const arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
+/** Nothing here is run: the machine may be another. */
+const imageOf: typeof anyImageOf = (layers, options) => anyImageOf(layers, { architecture: 'amd64', ...options })
 
-const open = async (text: string, { plain, credentials }: Asking) => {
+const open = async (text: string, { plain, credentials, retryMs = 5_000 }: Asking) => {
   const origins = openOrigins({
     s3: { endpoint: null, region: 'us-east-1', secret: null, mustHaveSecret: false },
     allowsPrivate: false,
     insecureRegistries: plain,
-    patience: { retryMs: 800, stallMs: 1_000, totalMs: 10_000 },
-    imageTotalMs: 10_000,
+    patience: { retryMs, stallMs: 5_000, totalMs: 30_000 },
+    imageTotalMs: 30_000,
     clock: systemClock,
     logger: silentLogger,
   })
   const reference = parseImageReference(text, 'code.image')
   const source = imageText(reference)
-  return origins.open({ kind: 'registry', source, reference, arch, credentials: credentials ?? null })
+  return origins.open({ kind: 'registry', source, reference, arch: 'x86_64', credentials: credentials ?? null })
 }
 
 const fetched = async (text: string, asking: Asking): Promise<{ tar: Buffer; etag: string | null }> => {
@@ -118,7 +129,7 @@ test(
   'registry: of an index, the image for this machine; attestations and others are left where they are',
   { skip },
   async () => {
-    const wanted = imageOf([{ a: 'amd64' }], { architecture: 'amd64' })
+    const wanted = imageOf([{ a: 'amd64' }])
     const other = imageOf([{ a: 'arm64' }], { architecture: 'arm64' })
     const attestation = imageOf([{ a: 'about' }], { architecture: 'unknown' })
     const at = repository('many')
@@ -184,10 +195,10 @@ test(
     assert.ok((await fetched(`${proxied}/storm:v1`, { plain: [proxied] })).tar.length > 0)
     proxy.storms = 1_000
     const lasting = /the registry answers 503 \(tried \d+ times in \d s\)\. Versions that are deployed run on/
-    await refused(fetched(`${proxied}/storm:v1`, { plain: [proxied] }), 'capacity', lasting)
+    await refused(fetched(`${proxied}/storm:v1`, { plain: [proxied], retryMs: 1_000 }), 'capacity', lasting)
     const down = '127.0.0.1:9'
     await refused(
-      fetched(`${down}/storm:v1`, { plain: [down] }),
+      fetched(`${down}/storm:v1`, { plain: [down], retryMs: 500 }),
       'capacity',
       /the connection is refused \(tried \d+ times/,
     )
