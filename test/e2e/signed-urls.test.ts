@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import http from 'node:http'
+import type { Duplex } from 'node:stream'
 import { after, before, test } from 'node:test'
 import type { AccessKey } from '../../src/domain/project.ts'
 import { call, deployFiles, nodeFunction } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
-import { awsSigner, requestTo, send, type Got, type SignableRequest } from '../support/sigv4-client.ts'
+import { until } from '../support/until.ts'
+import { awsSigner, queryText, requestTo, send, type Got, type SignableRequest } from '../support/sigv4-client.ts'
 
 /* Function URLs with auth aws_iam, on the real platform, called with AWS's own signer. */
 
@@ -13,6 +17,8 @@ require('node:http').createServer((request, response) => {
   let bytes = 0
   request.on('data', (chunk) => { bytes += chunk.length })
   request.on('end', () => response.end(JSON.stringify({ bytes, url: request.url, authorization: request.headers.authorization ?? null })))
+}).on('upgrade', (request, socket) => {
+  socket.end('HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\nhello')
 }).listen(process.env.PORT, '0.0.0.0')`
 
 let platform: Platform
@@ -26,8 +32,8 @@ before(async () => {
   host = `echo.localhost:${port}`
   await deployFiles(platform, nodeFunction('echo', 'exports.handler = async (event) => event'))
   await deployFiles(platform, nodeFunction('other', 'exports.handler = async () => 1'))
-  const http = { ...nodeFunction('web', server, { contract: 'http', command: ['node', 'index.js'] }), handler: '' }
-  await deployFiles(platform, http)
+  const web = { ...nodeFunction('web', server, { contract: 'http', command: ['node', 'index.js'] }), handler: '' }
+  await deployFiles(platform, web)
   for (const name of ['echo', 'other', 'web']) {
     const reply = await call(platform, 'PUT', `/v1/functions/${name}/url`, { auth: 'aws_iam' })
     assert.equal(reply.status, 200, reply.body.toString())
@@ -202,10 +208,33 @@ test('contract http: a body is checked as it streams, or before where its hash i
   changed[2_999_999] = 0
   for (const sent of [stated, unstated])
     assertRefused(await send({ ...sent, body: changed }, port), 'InvalidSignatureException', wrong)
-  const { items } = (await call(platform, 'GET', '/v1/functions/web/invocations')).json<{
-    items: { outcome: string }[]
-  }>()
-  assert.deepEqual(items.map(({ outcome }) => outcome).toSorted(), ['cancelled', 'succeeded', 'succeeded'])
+  // The refusal leaves before the invocation has ended.
+  const ended = async (): Promise<true | string> => {
+    const { items } = (await call(platform, 'GET', '/v1/functions/web/invocations')).json<{
+      items: { outcome: string }[]
+    }>()
+    const outcomes = items
+      .map(({ outcome }) => outcome)
+      .toSorted()
+      .join()
+    return outcomes === 'cancelled,succeeded,succeeded' || outcomes
+  }
+  await until(ended, { timeoutMs: 10_000, what: 'two invocations to succeed and one to be cancelled' })
+})
+
+test('a WebSocket is presigned, as a browser must have it', async () => {
+  const request = await presigned(requestTo(`web.localhost:${port}`, { path: '/ws' }))
+  const upgrade = { connection: 'Upgrade', upgrade: 'websocket' }
+  const sent = http.request({
+    ...{ host: '127.0.0.1', port, agent: false },
+    headers: { ...request.headers, ...upgrade },
+    path: `/ws?${queryText(request.query)}`,
+  })
+  sent.end()
+  const [, socket, first] = (await once(sent, 'upgrade')) as [unknown, Duplex, Buffer]
+  assert.equal(Buffer.concat([first, ...((await socket.toArray()) as Buffer[])]).toString(), 'hello')
+  const unsigned = await send(requestTo(`web.localhost:${port}`, { headers: upgrade }), port)
+  assertRefused(unsigned, 'AccessDeniedException', forbidden)
 })
 
 test('CLI: key create --sigv4 prints an access key for an environment; url create --auth aws_iam takes it', async () => {

@@ -61,7 +61,8 @@ export async function send(
   return { status: reply.statusCode ?? 0, headers: reply.headers, body, json }
 }
 
-function queryText(query: object): string {
+/** Encoded as the signer encodes it. */
+export function queryText(query: object): string {
   const pairs = Object.entries(query).flatMap(([name, value]: [string, unknown]) =>
     (Array.isArray(value) ? value : [value]).map((each) => [name, String(each)] as const),
   )
