@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
+import { busybox, umoci } from '../support/container-image.ts'
 import { limitsMissing } from '../support/launcher.ts'
 import { toolMissing } from '../../runtimes/support/native.ts'
 import { startPlatform, type CliResult, type Platform } from '../support/platform.ts'
@@ -22,8 +23,9 @@ function commandsOf(example: string): readonly string[] {
   return [...text.matchAll(/```sh\n([^]*?)```/g)].map(([, block = '']) => block)
 }
 
-async function shell(script: string): Promise<CliResult> {
-  const env = { ...process.env, HEARTH_URL: platform.url, HEARTH_API_KEY: platform.apiKey, API_KEY: platform.apiKey }
+async function shell(script: string, tools: readonly string[] = []): Promise<CliResult> {
+  const own = { HEARTH_URL: platform.url, HEARTH_API_KEY: platform.apiKey, API_KEY: platform.apiKey }
+  const env = { ...process.env, ...own, PATH: [...tools, process.env['PATH']].join(path.delimiter) }
   return new Promise((resolve) => {
     execFile('/bin/sh', ['-c', script], { cwd: root, env, maxBuffer: 16 * 2 ** 20 }, (error, stdout, stderr) =>
       resolve({ stdout, stderr, code: error === null ? 0 : Number(error.code) }),
@@ -145,4 +147,13 @@ test('examples/go-http: a server of net/http, built', { skip: needsRoot || toolM
   const { code, stdout, stderr } = await walk('go-http')
   assert.equal(code, 0, stderr)
   assert.deepEqual(JSON.parse(stdout), { text: 'HELLO' })
+})
+
+test('examples/container: an image built here, at a URL of its own', async () => {
+  const [deploy = '', call = ''] = commandsOf('container')
+  const deployed = await shell(`set -e\n${deploy}`, [busybox(), umoci()].map(path.dirname))
+  assert.equal(deployed.code, 0, deployed.stderr)
+  const { code, stdout, stderr } = await shell(call)
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /^Hello from a container, as user [1-9]\d*, container-1$/m)
 })

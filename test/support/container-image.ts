@@ -120,17 +120,18 @@ function debianProgram(name: string, program: string): string {
 /** A static shell with its tools, an HTTP server among them. */
 export const busybox = (): string => debianProgram('busybox-static', '/bin/busybox')
 
+export const umoci = (): string => debianProgram('umoci', '/bin/umoci')
+
 /** A layout that umoci made of `files`, with busybox as /bin/sh, in `folder`; `settings` are those of `umoci config`. */
 export async function umociLayout(
   folder: string,
   { files, settings }: { files: Readonly<Record<string, string>>; settings: readonly string[] },
 ): Promise<string> {
-  const umoci = debianProgram('umoci', '/bin/umoci')
   const [layout, bundle] = [path.join(folder, 'layout'), path.join(folder, 'bundle')]
   const image = ['--image', `${layout}:app`]
-  await run(umoci, ['init', '--layout', layout])
-  await run(umoci, ['new', ...image])
-  await run(umoci, ['unpack', '--rootless', ...image, bundle])
+  await run(umoci(), ['init', '--layout', layout])
+  await run(umoci(), ['new', ...image])
+  await run(umoci(), ['unpack', '--rootless', ...image, bundle])
   const root = path.join(bundle, 'rootfs')
   mkdirSync(path.join(root, 'bin'), { recursive: true })
   cpSync(busybox(), path.join(root, 'bin/busybox'))
@@ -139,8 +140,8 @@ export async function umociLayout(
     mkdirSync(path.dirname(path.join(root, name)), { recursive: true })
     writeFileSync(path.join(root, name), content, { mode: 0o755 })
   }
-  await run(umoci, ['repack', ...image, bundle])
-  await run(umoci, ['config', ...image, ...settings])
-  await run(umoci, ['gc', '--layout', layout])
+  await run(umoci(), ['repack', ...image, bundle])
+  await run(umoci(), ['config', ...image, ...settings])
+  await run(umoci(), ['gc', '--layout', layout])
   return layout
 }

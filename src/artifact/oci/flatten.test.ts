@@ -9,9 +9,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
+import { gzipSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { hexOf, imageBlobs, layoutOf, ociLayout, dockerArchive, tarOf } from '../../../test/support/container-image.ts'
 import type { Entry, ImageSpec } from '../../../test/support/container-image.ts'
@@ -133,6 +135,8 @@ describe('flattenImage', () => {
   })
 
   const small = { unpackedBytesMax: 1_000_000, entriesMax: 100 }
+  const noise: Entry = { name: 'noise', content: randomBytes(100_000) }
+  const cutShort = (bytes: Buffer): Buffer => bytes.subarray(0, bytes.length / 2)
   const link = (name: string, linkname: string): Entry => ({ name, type: 'symlink', linkname })
   const refusals: readonly (readonly [string, () => Promise<Buffer>, RegExp])[] = [
     [
@@ -172,6 +176,16 @@ describe('flattenImage', () => {
     ],
     ['no image', async () => Buffer.from('neither tar nor image'), /the archive/],
     ['an empty tar', async () => tarOf([]), /it is no tar, or an empty one/],
+    [
+      'an archive cut short',
+      async () => cutShort(gzipSync(await ociLayout(layers([noise])))),
+      /the archive: its bytes are damaged/,
+    ],
+    [
+      'a tar cut short',
+      async () => cutShort(await ociLayout(layers([noise]))),
+      /the archive: its bytes are damaged|named, but not in/,
+    ],
     [
       'another archive',
       async () => tarOf([{ name: 'index.html', content: '' }]),
