@@ -21,16 +21,16 @@ pub struct Head {
 pub type Broken = &'static str;
 
 impl Head {
-    /// The head that `bytes` begin with, and its length; None while it is not whole.
+    /// The head that `bytes` begin with, and its length; None while it is not whole. Lines may end with LF alone, as those of CGI programs do that a
+    /// server passes on (RFC 9112, 2.2).
     pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Broken> {
-        let Some(length) = find(bytes, b"\r\n\r\n").map(|at| at + 4) else {
+        let Some((text, length)) = end_of_head(bytes) else {
             return if bytes.len() > HEAD_BYTES_MAX { Err("its head is longer than 64 KiB") } else { Ok(None) };
         };
         if length > HEAD_BYTES_MAX {
             return Err("its head is longer than 64 KiB");
         }
-        let mut lines =
-            bytes[..length - 4].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let mut lines = bytes[..text].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let first = latin1(lines.next().unwrap_or_default());
         let mut words = first.splitn(3, ' ').map(str::to_string);
         let (Some(one), Some(two), three) = (words.next(), words.next(), words.next().unwrap_or_default()) else {
@@ -124,6 +124,16 @@ pub fn is_header(name: &str, value: &str) -> bool {
     (1..=256).contains(&name.len()) && name.bytes().all(is_token) && is_value && value.chars().count() <= 8_192
 }
 
+/// Where the last header's line ends, and what follows the empty line.
+fn end_of_head(bytes: &[u8]) -> Option<(usize, usize)> {
+    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+    ends.into_iter().find_map(|at| match &bytes[at + 1..] {
+        [b'\n', ..] => Some((at, at + 2)),
+        [b'\r', b'\n', ..] => Some((at, at + 3)),
+        _ => None,
+    })
+}
+
 fn header(line: &[u8]) -> Result<(String, String), Broken> {
     let colon = line.iter().position(|byte| *byte == b':').ok_or("a header has no colon")?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
@@ -163,6 +173,9 @@ mod tests {
         assert_eq!(head.words, ["POST", "/a?b", "HTTP/1.1"]);
         assert_eq!((head.get("x"), length), (Some("y"), 40));
         assert_eq!(Head::parse(b"POST / HTTP/1.1\r\nHos").unwrap(), None);
+        let (head, length) = Head::parse(b"HTTP/1.1 200 OK\r\nA: b\nC: d\n\nbody").unwrap().unwrap();
+        assert_eq!((head.get("a"), head.get("c"), length), (Some("b"), Some("d"), 28));
+        assert_eq!(Head::parse(b"HTTP/1.1 200 OK\nA: b\n\r").unwrap(), None);
         for bytes in
             [&b"X\r\n\r\n"[..], b"A b c\r\nno colon\r\n\r\n", b"A b c\r\nna me: x\r\n\r\n", b"A b c\r\nx: \x01\r\n\r\n"]
         {
