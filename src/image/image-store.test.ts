@@ -4,11 +4,13 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import os from 'node:os'
 import path from 'node:path'
 import { after, test } from 'node:test'
+import type { Digest } from '../domain/artifact.ts'
 import { codeImageBytes, type ImageStore } from '../domain/image.ts'
 import { silentLogger, type Logger } from '../domain/logger.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { openImageStore, type ImageStoreOptions } from './image-store.ts'
 import { currentKernel, shelveKernel, useKernel } from './kernel/kernel-shelf.ts'
+import { imageKey, imagePath, indexImage } from './runtime-index.ts'
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'hearth-images-'))
 const opened: ImageStore[] = []
@@ -84,6 +86,25 @@ test('codeImage: task, cache and merged layers in one sparse image; made once, h
   const again = await open('code-one').codeImage({ ...code, codeFolder: files('fn-copy', { 'index.js': 'code' }) }, 'b')
   assert.deepEqual(again, first)
   assert.deepEqual(readdirSync(path.join(scratch, 'code-one/code')), [path.basename(first.path), 'owners'])
+})
+
+test('runtimeImage: an interpreter and its bridged form share an image, and each is started as what it is, whoever asked first', async () => {
+  const digest: Digest = `sha256:${'2'.repeat(64)}`
+  const bridged: RuntimeBuild = { ...node, digest: `sha256:${'3'.repeat(64)}`, isBridged: true }
+  for (const [name, asked] of [
+    ['shim-first', [node, bridged]],
+    ['bridge-first', [bridged, node]],
+  ] as const) {
+    const store = open(name)
+    const folder = path.join(scratch, name, 'runtimes')
+    files(`${name}/runtimes`, { [path.basename(imagePath(folder, digest))]: 'image' })
+    const key = await imageKey(node, { guestProgram, shimFolder })
+    indexImage(folder, key, { digest, bytes: 'image'.length, runtime: node, builtAt: 1 })
+    for (const build of asked) {
+      const image = await store.runtimeImage(build)
+      assert.deepEqual([image.digest, image.runtime.isBridged], [digest, build.isBridged], name)
+    }
+  }
 })
 
 test('placeholder: the three folders, empty, at the size of every code image', async (t) => {

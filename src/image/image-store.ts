@@ -75,10 +75,16 @@ class FolderImageStore implements ImageStore {
     return this.#kernel
   }
 
-  runtimeImage(build: RuntimeBuild, report: ReportProgress = () => {}): Promise<RuntimeImage> {
-    const known = this.#images.get(build.image)
-    if (known !== undefined) return known
-    const making = this.#runtimeImage(build, report).catch((error: unknown) => {
+  async runtimeImage(build: RuntimeBuild, report: ReportProgress = () => {}): Promise<RuntimeImage> {
+    const image = await (this.#images.get(build.image) ?? this.#keptImage(build, report))
+    // One image serves an interpreter's shim and its bridged form: which of them starts is the build's to say.
+    return { ...image, runtime: { ...image.runtime, isBridged: build.isBridged } }
+  }
+
+  #keptImage(build: RuntimeBuild, report: ReportProgress): Promise<RuntimeImage> {
+    const isOwn = build.digest === build.image
+    const made = { ...build, digest: build.image, isBridged: isOwn && build.isBridged }
+    const making = this.#runtimeImage(made, report).catch((error: unknown) => {
       this.#images.delete(build.image)
       throw error
     })

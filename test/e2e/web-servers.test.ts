@@ -65,7 +65,7 @@ for (const [title, { client, flags, event, answer, refused }] of Object.entries(
         reason = made.reason
         return
       }
-      const seats = ['--instance-concurrency', '10', '--memory', '512', '--init-timeout', '60']
+      const seats = ['--instance-concurrency', '10', '--memory', '512', '--init-timeout', '60', '--timeout', '120']
       const { folder } = made
       const deployed = await platform.cli(['function', 'create', '--name', name, '--code', folder, ...flags, ...seats])
       assert.equal(deployed.code, 0, deployed.stderr)
