@@ -9,7 +9,7 @@ import { AppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import { bindApi, refuseUnrouted } from './api.ts'
 import { Authentication } from './auth.ts'
-import { BodyWatch } from './body-watch.ts'
+import { BodyWatch, type BodyWatchOptions } from './body-watch.ts'
 import { errorBody, leaveBody } from './errors.ts'
 import type { HeldBytes } from './held-bytes.ts'
 import { InvokeRoute, invokeTarget } from './invoke-route.ts'
@@ -22,6 +22,8 @@ export interface HttpOptions {
   readonly version: string
   readonly tls?: TlsPair
   readonly nowMs?: () => number
+  /** How long clients may take to send; default: `bodyTimes`. */
+  readonly bodyTimes?: BodyWatchOptions
   /** Where functions' URLs are served. */
   readonly urlPlace: UrlPlace
   /** What is held here and by functions' URLs. */
@@ -57,7 +59,7 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
   const auth = new Authentication(control)
   const invoke = new InvokeRoute({ control, auth, logger, nowMs: options.nowMs ?? Date.now, held })
   const closing = { isClosing: false }
-  const bodies = new BodyWatch(bodyTimes)
+  const bodies = new BodyWatch(options.bodyTimes ?? bodyTimes)
   const connection = tls === undefined ? 'connection' : 'secureConnection'
   let server: http.Server | undefined
   const app = fastify({

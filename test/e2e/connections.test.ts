@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import net from 'node:net'
 import { after, before, beforeEach, test } from 'node:test'
@@ -25,8 +26,8 @@ class Client {
   isClosed = false
   #wake: () => void = () => {}
 
-  constructor(allowHalfOpen = true) {
-    this.socket = net.connect({ port: Number(new URL(api.url).port), host: '127.0.0.1', allowHalfOpen })
+  constructor(allowHalfOpen = true, url = api.url) {
+    this.socket = net.connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen })
     this.socket.on('data', (chunk: Buffer) => {
       this.received += chunk.toString('latin1')
       this.#wake()
@@ -176,4 +177,35 @@ test('after a refusal the connection is kept: 400, 401, 403, 404, then a good ca
   client.say(good)
   assert.deepEqual(await client.answers(5), [400, 401, 403, 404, 200])
   client.socket.destroy()
+})
+
+test('an upload by who has a key may take as long as it moves; any other body, and one of a stranger, has its time in all', async (t) => {
+  const slow = await startScripted(undefined, { bodyTimes: { sweepMs: 50, totalMs: 800, stallMs: 700 } })
+  t.after(() => slow.close())
+  const send = async (line: string, what: { key?: string; bytes?: number; sent?: number }): Promise<Client> => {
+    const { key = slow.apiKey, bytes = 15, sent = 100 } = what
+    const client = new Client(false, slow.url)
+    const type = line.startsWith('PUT') ? 'application/octet-stream' : 'application/json'
+    client.say(`${line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n`)
+    client.say(`Content-Type: ${type}\r\nContent-Length: ${bytes}\r\n\r\n`)
+    for (let n = 0; n < Math.min(bytes, sent) && !client.isClosed; n++) {
+      client.say('x')
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    return client
+  }
+  const digest = createHash('sha256').update('x'.repeat(15)).digest('hex')
+  const upload = await send(`PUT /v1/artifacts/${digest}`, {})
+  assert.deepEqual(await upload.answers(1), [201])
+  upload.socket.destroy()
+  const stalled = await send(`PUT /v1/artifacts/${digest}`, { sent: 2 })
+  assert.deepEqual(await stalled.answers(1), [408])
+  await stalled.closed()
+  const json = await send('POST /v1/functions', { bytes: 100 })
+  assert.deepEqual(await json.answers(1), [408])
+  await json.closed()
+  // It has its answer at once, and no more time than others to stop.
+  const stranger = await send(`PUT /v1/artifacts/${digest}`, { key: 'hth_no', bytes: 100 })
+  await stranger.closed()
+  assert.deepEqual(stranger.statuses, [401])
 })

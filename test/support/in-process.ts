@@ -18,6 +18,8 @@ import type { Store } from '../../src/domain/store.ts'
 import { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
 import { openOrigins } from '../../src/origin/origins.ts'
 import { HeldBytes, heldBytesMax } from '../../src/http/held-bytes.ts'
+import type { BodyWatchOptions } from '../../src/http/body-watch.ts'
+import { bodyTimes as apiBodyTimes } from '../../src/http/server-settings.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import { createUrlServer } from '../../src/http/url-server.ts'
 import { runtimeCatalog } from '../../src/image/runtimes.ts'
@@ -104,6 +106,7 @@ interface ScriptedOptions {
   readonly origins?: Origins
   /** What requests and replies may hold together; half of it for URLs. */
   readonly heldBytes?: number
+  readonly bodyTimes?: BodyWatchOptions
 }
 
 /** The same over an agent that does what a script says. */
@@ -116,7 +119,7 @@ export async function startScripted(
 
 async function assemble<A extends Agent>(
   makeAgent: (parts: Parts) => A,
-  { folder: kept, origins: played, heldBytes = heldBytesMax }: ScriptedOptions = {},
+  { folder: kept, origins: played, heldBytes = heldBytesMax, bodyTimes = apiBodyTimes }: ScriptedOptions = {},
 ): Promise<ApiInProcess<A>> {
   const folder = kept ?? (await mkdtemp(path.join(os.tmpdir(), 'hearth-api-')))
   const logged: string[] = []
@@ -154,7 +157,7 @@ async function assemble<A extends Agent>(
   const urlHeld = new HeldBytes({ bytesMax: heldBytes / 2, whole: held })
   const urls = createUrlServer({ control, logger, held: urlHeld })
   const urlPlace = await urls.listen({ host: '127.0.0.1', port: 0 })
-  const server = await createHttpServer({ control, logger, version: 'test', urlPlace, held })
+  const server = await createHttpServer({ control, logger, version: 'test', urlPlace, held, bodyTimes })
   services = server.hostServices
   const port = await server.listen({ host: '127.0.0.1', port: 0 })
   return {
