@@ -30,6 +30,7 @@ import {
   pushManifest,
   type Blob,
 } from '../support/oci-image.ts'
+import { startTokenServer } from '../support/token-server.ts'
 
 /* Images from a real registry, behind a proxy that spoils answers, and from servers that lie. */
 
@@ -238,6 +239,28 @@ test('registry: user and password, by Basic', { skip }, async (t) => {
   await refused(fetched(text, { plain }), 'invalid', anonymous)
   const wrong = { ...credentials, password: 'wrong' }
   await refused(fetched(text, { plain, credentials: wrong }), 'invalid', /refuses the credentials \(401 UNAUTHORIZED\)/)
+})
+
+test('registry: a token from whom a real registry sends for it', { skip }, async (t) => {
+  if ('missing' in found) return
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-tokens-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const credentials = { user: 'puller', password: 'right' }
+  const tokens = await startTokenServer(folder, credentials)
+  t.after(() => tokens.stop())
+  const guarded = await startDockerRegistry(found.program, tokens.section)
+  t.after(() => guarded.stop())
+  const headers = { authorization: `Bearer ${tokens.tokenFor('team/closed', ['pull', 'push'])}` }
+  const image = imageOf([{ a: 'a' }])
+  await pushImage({ url: `${guarded.url}/v2/team/closed`, headers }, 'v1', image)
+  const text = `${guarded.host}/team/closed:v1`
+  const plain = [guarded.host, tokens.host]
+  assert.equal((await fetched(text, { plain, credentials })).etag, image.manifest.descriptor.digest)
+  assert.deepEqual(tokens.asked, ['repository:team/closed:pull by puller'])
+  const anonymous = /does not show it to everybody, or has no such repository \(401 UNAUTHORIZED\)/
+  await refused(fetched(text, { plain }), 'invalid', anonymous)
+  const wrong = { ...credentials, password: 'wrong' }
+  await refused(fetched(text, { plain, credentials: wrong }), 'invalid', /refuses the credentials \(401 by 127/)
 })
 
 type Handler = http.RequestListener
