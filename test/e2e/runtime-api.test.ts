@@ -5,7 +5,7 @@ import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { call, invoke, type Reply } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
-import { makeClient, pythonOfPip, runtimeClients, type RuntimeClient } from '../support/runtime-clients.ts'
+import { makeClient, ricFunctions, runtimeClients, type RuntimeClient } from '../support/runtime-clients.ts'
 
 /* Lambda's Runtime API as its own clients use it: Go's and Rust's libraries, and AWS's packages for Node and Python, unchanged. */
 
@@ -30,19 +30,8 @@ const kinds: Record<string, Kind> = {
     flags: ['--runtime', 'provided.al2', '--handler', 'whole'],
     errorType: /Error/,
   },
-  'aws-lambda-ric of npm': {
-    client: runtimeClients.node,
-    flags: ricFlags('node', {
-      handler: 'index.handler',
-      command: 'node node_modules/aws-lambda-ric/index.mjs index.handler',
-    }),
-    errorType: /^TypeError$/,
-  },
-  'awslambdaric of PyPI': {
-    client: runtimeClients.python,
-    flags: ricFlags(await pythonOfPip(), { handler: 'app.handler', command: 'python3 -m awslambdaric app.handler' }),
-    errorType: /^ValueError$/,
-  },
+  [ricFunctions.node.title]: { ...ricFunctions.node, errorType: /^TypeError$/ },
+  [ricFunctions.python.title]: { ...ricFunctions.python, errorType: /^ValueError$/ },
 }
 
 let platform: Platform
@@ -140,10 +129,6 @@ describe('a bootstrap that does not serve', () => {
     assert.match((await invoke(platform, 'missing')).body.toString(), /There is no \/var\/task\/bootstrap/)
   })
 })
-
-function ricFlags(runtime: string, { handler, command }: { handler: string; command: string }): string[] {
-  return ['--runtime', runtime, '--handler', handler, '--contract', 'runtime-api', '--command', command]
-}
 
 async function create(name: string, folder: string, flags: readonly string[]): Promise<void> {
   const { code, stderr } = await platform.cli(['function', 'create', '--name', name, '--code', folder, ...flags])

@@ -1,23 +1,11 @@
 import { anyPython, barePrograms, executableOf, Spawner, type BarePrograms } from './bare.ts'
-import { Client, type TimedReply } from './client.ts'
-import { median, percentile, shuffled, type Row } from './measure.ts'
-import { quietMoment } from './quiet.ts'
-import { bareServer, body200, deploy, invokeHeaders, invokeUrl, withPlatform, type Language } from './subject.ts'
+import { Client } from './client.ts'
+import { decisionToResultMs, invokeBy, sampleAll, type Sample, type Samples } from './cold.ts'
+import { median, percentile, type Row } from './measure.ts'
+import { bareServer, body200, deploy, withPlatform, type Language } from './subject.ts'
 import type { Platform } from '../support/platform.ts'
 
 const rounds = 20
-/** Rounds before those that count: every process has then done everything once. */
-const warmUpRounds = 2
-/** Before each sample: the pool refills (10 ms and a boot after the call) and the machine goes quiet. */
-const pauseMs = 150
-
-/** One subject's call; resolves to its figures in ms by name. */
-type Sample = () => Promise<Readonly<Record<string, number>>>
-interface Samples {
-  readonly samples: Readonly<Record<string, readonly number[]>>
-  /** Taken while other work went on, because it did not end. */
-  readonly ungated: number
-}
 
 /** P2 and P3: cold starts from the booted pool and without it, each beside its limits. One platform with a pool and one without run
  *  side by side; a round takes one sample of every subject, in a new order. `reuse: never` makes every invocation a cold one, and its
@@ -57,6 +45,7 @@ async function measure(
     const programs = await barePrograms(folder, language, executable)
     return await sampleAll(
       subjects({ clients, platforms: [pooled, unpooled], bareUrl: bare.url, cold, warm, spawner, programs }),
+      rounds,
     )
   } finally {
     spawner.close()
@@ -92,48 +81,6 @@ function subjects(of: {
     async () => ({ bareSpawn: await spawner.time(programs.spawned, false) }),
     async () => ({ bareLoad: await spawner.time(programs.booted, true) }),
   ]
-}
-
-/** Throws unless it succeeded. */
-async function invokeBy(client: Client, platform: Platform, name: string): Promise<TimedReply> {
-  const reply = await client.post(invokeUrl(platform, name), invokeHeaders(platform), body200)
-  if (reply.headers.get('hearth-outcome') !== 'succeeded')
-    throw new Error(`Invocation of ${name} did not succeed: ${reply.status} ${reply.body.toString()}`)
-  return reply
-}
-
-async function sampleAll(all: readonly Sample[]): Promise<Samples> {
-  const samples: Record<string, number[]> = {}
-  let ungated = 0
-  for (let round = -warmUpRounds; round < rounds; round++)
-    for (const sample of shuffled(all)) {
-      await new Promise((resolve) => setTimeout(resolve, pauseMs))
-      const isQuiet = await quietMoment()
-      const figures = await sample()
-      if (round < 0) continue
-      if (!isQuiet) ungated++
-      for (const [name, ms] of Object.entries(figures)) (samples[name] ??= []).push(ms)
-    }
-  return { samples, ungated }
-}
-
-/** From the receipt: from the end of queueing to the end of the attempt's last phase. Throws unless it started as `source` says. */
-async function decisionToResultMs(
-  platform: Platform,
-  headers: ReadonlyMap<string, string>,
-  source: 'pool' | 'boot',
-): Promise<number> {
-  const id = headers.get('hearth-invocation-id') ?? ''
-  const reply = await fetch(`${platform.url}/v1/invocations/${id}`, { headers: invokeHeaders(platform) })
-  const receipt = (await reply.json()) as {
-    start: string
-    phases: { phase: string; startMs: number; durationMs: number }[]
-  }
-  if (receipt.start !== source)
-    throw new Error(`Invocation ${id} started from "${receipt.start}" where "${source}" was to be measured.`)
-  const own = receipt.phases.filter(({ phase }) => !['admit', 'queue', 'place'].includes(phase))
-  const from = Math.min(...own.map(({ startMs }) => startMs))
-  return Math.max(...own.map(({ startMs, durationMs }) => startMs + durationMs)) - from
 }
 
 function rowsOf(language: Language, { samples, ungated }: Samples): Row[] {

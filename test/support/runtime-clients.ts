@@ -94,6 +94,40 @@ export async function pythonOfPip(): Promise<string> {
   )
 }
 
+/** AWS's packages that call a handler of Node or Python, and the functions around them. */
+export interface RicFunction {
+  readonly title: string
+  readonly language: 'node' | 'python'
+  readonly client: RuntimeClient
+  /** What the interpreter is started with. */
+  readonly args: readonly string[]
+  /** Flags of `hearth function create`. */
+  readonly flags: readonly string[]
+}
+
+export const ricFunctions = {
+  node: ricFunction('node', {
+    title: 'aws-lambda-ric of npm',
+    language: 'node',
+    client: runtimeClients.node,
+    command: ['node', 'node_modules/aws-lambda-ric/index.mjs', 'index.handler'],
+  }),
+  python: ricFunction(await pythonOfPip(), {
+    title: 'awslambdaric of PyPI',
+    language: 'python',
+    client: runtimeClients.python,
+    command: ['python3', '-m', 'awslambdaric', 'app.handler'],
+  }),
+} as const
+
+function ricFunction(
+  runtime: string,
+  { command, ...of }: Pick<RicFunction, 'title' | 'language' | 'client'> & { command: readonly string[] },
+): RicFunction {
+  const contract = ['--handler', command.at(-1) ?? '', '--contract', 'runtime-api', '--command', command.join(' ')]
+  return { ...of, args: command.slice(1), flags: ['--runtime', runtime, ...contract] }
+}
+
 /** The folder to deploy; or, where it cannot be made here, why, in one line. */
 export async function makeClient(client: RuntimeClient): Promise<{ folder: string } | { reason: string }> {
   const source = client.from === undefined ? path.join(sourcesFolder, client.name) : path.join(root, client.from)
