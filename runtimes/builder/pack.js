@@ -1,16 +1,15 @@
 'use strict'
 /* Makes one zip of the folder in which packages were installed: the same files give the same bytes. */
 
-const { createWriteStream, lstatSync, readdirSync, readlinkSync, rmSync } = require('node:fs')
+const { createWriteStream, lstatSync, readdirSync, readlinkSync } = require('node:fs')
 const path = require('node:path')
 const { pipeline } = require('node:stream/promises')
 const { ZipFile } = require('yazl')
 
 const mtime = new Date(1980, 0, 1)
 
-/** Writes `file` and returns its name: all that is in `folder`, and `notes`, texts by name that take the place of what is there. What `scrap` names goes first, for room. */
-exports.pack = async ({ folder, file, notes, scrap }) => {
-  for (const name of scrap) rmSync(name, { recursive: true, force: true })
+/** Writes `file` and returns its name: all that is in `folder`, and `notes`, texts by name that take the place of what is there. */
+exports.pack = async ({ folder, file, notes }) => {
   const zip = new ZipFile()
   for (const name of namesBelow(folder).sort()) if (!(name in notes)) add(zip, folder, name)
   for (const [name, text] of Object.entries(notes)) zip.addBuffer(Buffer.from(text), name, options(0o100644))

@@ -50,6 +50,7 @@ export function npmPlan({ texts, tools, interpreter, runner }: PackagePlanOption
     },
     toolchain: `npm ${npm.version}, node ${node.version}`,
     lock,
+    manifest: 'package.json',
   }
 }
 

@@ -1,18 +1,19 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { PassThrough, type Readable } from 'node:stream'
-import { ZipFile } from 'yazl'
+import { PassThrough } from 'node:stream'
 import type { Artifact, ArtifactStore, Digest } from '../domain/artifact.ts'
 import type { Built, BuildRequest, BuildWatch, PackageTool } from '../domain/build.ts'
 import { AppError, invalid } from '../domain/error.ts'
+import type { Caches, CacheScope } from './caches.ts'
 import { npmPlan } from './npm-plan.ts'
-import { cacheFolder, plannedFiles, type Interpreter, type PackagePlan } from './package-plan.ts'
+import { plannedFiles, type Interpreter, type PackagePlan } from './package-plan.ts'
 import { pipPlan } from './pip-plan.ts'
 import { outFolder, workFolder } from './plan.ts'
 import type { RunInSandbox, SandboxJob } from './sandbox-run.ts'
 import { thisArch } from './targets.ts'
-import { addEntry, ended, entriesBelow, entryOptions, type SourceEntry } from './zip-entries.ts'
+import { runWork, type WorkOptions } from './work.ts'
+import { entriesBelow, type SourceEntry } from './zip-entries.ts'
 
 export interface PackageBuilderOptions {
   readonly artifacts: ArtifactStore
@@ -25,6 +26,7 @@ export interface PackageBuilderOptions {
   /** Modules that the runner zips with: their file by name. */
   readonly zipModules: ReadonlyMap<string, string>
   readonly run: RunInSandbox
+  readonly caches: Caches
 }
 
 const noteName = 'hearth-build.json'
@@ -36,7 +38,7 @@ export async function buildPackages(
   tool: PackageTool['tool'],
   { request, watch }: { request: BuildRequest; watch: BuildWatch },
 ): Promise<Built> {
-  const { artifacts, run } = options
+  const { artifacts, caches } = options
   const { arch, runtime } = request
   if (arch !== thisArch) throw invalid('arch', arch, `${thisArch}: packages are installed for this machine's processor`)
   const { folder } = await artifacts.unpack(request.source)
@@ -49,15 +51,24 @@ export async function buildPackages(
   const lock = plan.lock === null ? null : digestOf(texts.get(plan.lock) ?? '')
   const facts = { source: request.source, toolchain: plan.toolchain, lock, program: null, arch }
   const note = `${JSON.stringify(facts, null, 2)}\n`
-  const work = await artifacts.put(workZip(options, { folder, entries }))
-  try {
-    const job = { project: request.project, code: work, event: eventText(plan, note), signal: watch.signal }
-    const artifact = await stored(artifacts, job, (held) => run(held, watch.report))
-    await check(artifacts, artifact, note)
-    return { artifact, provenance: { ...facts, output: artifact.digest } }
-  } finally {
-    await artifacts.delete(work.digest)
+  const work = workOf(options, { project: request.project, plan, note, watch })
+  const scope: CacheScope = {
+    project: request.project,
+    toolchain: plan.toolchain,
+    // Without a lock what names the packages is the nearest to one.
+    lock: texts.get(plan.lock ?? plan.manifest) ?? '',
+    parts: [],
   }
+  const artifact = await stored(artifacts, watch.signal, async (sink, signal) =>
+    caches.around(scope, {
+      report: watch.report,
+      make: () => Promise.reject(new AppError('internal', 'Packages have no shared parts.')),
+      build: async (use) =>
+        runWork({ ...work, sink, signal }, { folder, entries, files: new Map(), steps: plan.steps, ...use }),
+    }),
+  )
+  await check(artifacts, artifact, note)
+  return { artifact, provenance: { ...facts, output: artifact.digest } }
 }
 
 /** What of the top folder the plans go by. */
@@ -72,43 +83,38 @@ async function readTexts(folder: string, entries: readonly SourceEntry[]): Promi
   return texts
 }
 
-function eventText({ steps, env }: PackagePlan, note: string): string {
-  const base = {
+/** What npm and pip fetched: the next build of the project finds it. */
+const cache = { folders: ['cache'], keep: '^cache/(npm/_cacache|pip)/', omit: '^$' }
+
+function workOf(
+  { artifacts, run, shimFolder, zipModules }: PackageBuilderOptions,
+  of: { project: string; plan: PackagePlan; note: string; watch: BuildWatch },
+): WorkOptions {
+  const runnerFolder = join(shimFolder, 'builder')
+  const modules = [...zipModules].map(([name, file]) => [`node_modules/${name}/index.js`, file] as const)
+  const env = {
     HOME: '/tmp',
     LANG: 'C.UTF-8',
     TZ: 'UTC',
     // The supervisor's door to the platform: for a build it leads to package registries alone.
     https_proxy: 'http://127.0.0.1:9010',
     HTTPS_PROXY: 'http://127.0.0.1:9010',
+    ...of.plan.env,
   }
-  const pack = {
-    folder: workFolder,
-    file: join(outFolder, 'bundle.zip'),
-    notes: { [noteName]: note },
-    scrap: [cacheFolder],
+  return {
+    ...of.watch,
+    ...{ artifacts, run, runnerFolder, env, project: of.project },
+    plan: { output: outFolder, cache, lasting: [] },
+    pack: { folder: workFolder, file: join(outFolder, 'bundle.zip'), notes: { [noteName]: of.note } },
+    modules: new Map([['pack.js', join(runnerFolder, 'pack.js')], ...modules]),
   }
-  return JSON.stringify({ workFolder, outFolder, steps, env: { ...base, ...env }, pack })
-}
-
-function workZip(
-  { shimFolder, zipModules }: PackageBuilderOptions,
-  { folder, entries }: { folder: string; entries: readonly SourceEntry[] },
-): Readable {
-  const zip = new ZipFile()
-  for (const name of ['index.js', 'pack.js'])
-    zip.addFile(join(shimFolder, 'builder', name), name, entryOptions(0o100644))
-  for (const [name, file] of zipModules) zip.addFile(file, `node_modules/${name}/index.js`, entryOptions(0o100644))
-  // Each build owns its archive and removes it: two of the same source must not share one.
-  zip.addBuffer(randomBytes(16), 'build-id', entryOptions(0o100644))
-  for (const entry of entries) addEntry(zip, folder, { ...entry, as: `source/${entry.name}` })
-  return ended(zip)
 }
 
 /** Stores what comes out of the sandbox as it comes. */
 async function stored(
   artifacts: ArtifactStore,
-  job: SandboxJob,
-  run: (job: SandboxJob) => Promise<unknown>,
+  signal: AbortSignal,
+  run: (sink: SandboxJob['sink'] & {}, signal: AbortSignal) => Promise<unknown>,
 ): Promise<Artifact> {
   const bytes = new PassThrough()
   const unwanted = new AbortController()
@@ -122,7 +128,7 @@ async function stored(
     if (!bytes.write(piece)) await new Promise((resolve) => bytes.once('drain', resolve))
   }
   try {
-    await run({ ...job, sink, signal: AbortSignal.any([job.signal, unwanted.signal]) })
+    await run(sink, AbortSignal.any([signal, unwanted.signal]))
   } catch (error) {
     // A disk that is full is why the rest was aborted, and is what there is to say.
     const reason = refusal ?? error

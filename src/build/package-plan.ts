@@ -10,6 +10,8 @@ export interface PackagePlan {
   readonly toolchain: string
   /** The file that is binding for what is installed; null where the newest that fits is taken. */
   readonly lock: string | null
+  /** The file that names the packages. */
+  readonly manifest: string
 }
 
 export interface PackagePlanOptions {

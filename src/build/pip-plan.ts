@@ -57,5 +57,6 @@ export function pipPlan({ texts, tools, interpreter }: PackagePlanOptions): Pack
     toolchain: `pip ${pip.version}, python ${version}`,
     // With digests in it, it is binding, and pip refuses what differs.
     lock: /--hash[= ]sha256:/.test(required) ? requirements : null,
+    manifest: requirements,
   }
 }

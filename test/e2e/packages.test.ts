@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
@@ -99,6 +99,16 @@ test('npm: a lock that does not fit is refused by name, with its own words, and 
   assert.equal(foreign.code, 2)
   assert.match(foreign.stderr, /npm, which reads no other lock/)
   assert.partialDeepStrictEqual(await call('locked'), { bin: '1.2.4' })
+})
+
+test('npm: what one build fetched is there for the next one with the same lock', async () => {
+  const code = path.join(folder, 'express')
+  cpSync(path.resolve(import.meta.dirname, '../../examples/express'), code, { recursive: true })
+  await works(platform.cli(['function', 'create', '--name', 'express', '--code', code]))
+  // Only a build that fails tells what it began with.
+  writeFileSync(path.join(code, 'package.json'), '{"dependencies":{"express":"5.3.0","semver":"7.6.3"}}')
+  const failed = await platform.cli(['function', 'update', 'express', '--code', code])
+  assert.match(failed.stderr, /Cache: what a build with the same lock file left\./)
 })
 
 test('npm: nothing but registries can be reached, by install scripts neither', async () => {
