@@ -25,14 +25,19 @@ export async function invokeBy(client: Client, platform: Platform, name: string)
   return reply
 }
 
-/** Takes a sample of each in every round, in a new order, at quiet moments as far as there are any. */
-export async function sampleAll(all: readonly Sample[], rounds: number): Promise<Samples> {
+/** A pause, then a moment at which nothing else wants to run; false when there was none. */
+async function quietPause(): Promise<boolean> {
+  await new Promise((resolve) => setTimeout(resolve, pauseMs))
+  return quietMoment()
+}
+
+/** Takes a sample of each in every round, in a new order, each after `rest`, which says whether the machine was quiet. */
+export async function sampleAll(all: readonly Sample[], rounds: number, rest = quietPause): Promise<Samples> {
   const samples: Record<string, number[]> = {}
   let ungated = 0
   for (let round = -warmUpRounds; round < rounds; round++)
     for (const sample of shuffled(all)) {
-      await new Promise((resolve) => setTimeout(resolve, pauseMs))
-      const isQuiet = await quietMoment()
+      const isQuiet = await rest()
       const figures = await sample()
       if (round < 0) continue
       if (!isQuiet) ungated++
