@@ -126,7 +126,7 @@ test(
   },
 )
 
-/** 60 crates are compiled for a minute and a half, net/http for half of that. */
+/** 60 crates, compiled for a minute and a half. */
 const tooLong =
   process.env['HEARTH_TEST_TIER'] === 'torture' ? false : 'compiles for too long: `npm run torture` runs it'
 
@@ -143,7 +143,7 @@ test(
   },
 )
 
-test('examples/go-http: a server of net/http, built', { skip: needsRoot || toolMissing('go') || tooLong }, async () => {
+test('examples/go-http: a server of net/http, built', { skip: needsRoot || toolMissing('go') }, async () => {
   const { code, stdout, stderr } = await walk('go-http')
   assert.equal(code, 0, stderr)
   assert.deepEqual(JSON.parse(stdout), { text: 'HELLO' })
