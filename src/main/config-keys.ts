@@ -246,7 +246,7 @@ export const configKeys = {
     value: 'DIR',
     default: '',
     defaultText: '/var/cache/hearth for root, else ~/.cache/hearth',
-    about: 'Folder with kernels and runtime images for all data folders of this machine.',
+    about: 'Folder with kernels, runtime images and compiled standard libraries for all data folders of this machine.',
   },
   masterKeyFile: {
     type: 'path',
