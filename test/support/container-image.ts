@@ -28,6 +28,8 @@ export interface ImageSpec {
   readonly config?: Readonly<Record<string, unknown>>
   readonly architecture?: string
   readonly compression?: Compression
+  /** Further layers as they are, which no configuration describes rightly. */
+  readonly extra?: readonly Buffer[]
   /** Changes the documents before they get their digests. */
   readonly change?: (documents: { config: Record<string, unknown>; manifest: Record<string, unknown> }) => void
 }
@@ -52,12 +54,12 @@ export async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
 /** Blobs of an image by the hex of their digest, and its manifest's. */
 export async function imageBlobs(spec: ImageSpec): Promise<{ blobs: Map<string, Buffer>; manifest: string }> {
   const tars = await Promise.all(spec.layers.map(tarOf))
-  const layers = tars.map((tar) => compress[spec.compression ?? 'gzip'](tar))
+  const layers = [...tars.map((tar) => compress[spec.compression ?? 'gzip'](tar)), ...(spec.extra ?? [])]
   const config: Record<string, unknown> = {
     architecture: spec.architecture ?? ownArchitecture,
     os: 'linux',
     config: spec.config ?? {},
-    rootfs: { type: 'layers', diff_ids: tars.map((tar) => `sha256:${hexOf(tar)}`) },
+    rootfs: { type: 'layers', diff_ids: [...tars, ...(spec.extra ?? [])].map((tar) => `sha256:${hexOf(tar)}`) },
   }
   const describe = (bytes: Buffer): object => ({ digest: `sha256:${hexOf(bytes)}`, size: bytes.length })
   const manifest: Record<string, unknown> = { schemaVersion: 2, layers: layers.map(describe) }

@@ -3,13 +3,12 @@ import type { Layer } from './image-parts.ts'
 import { explainTar, writeFully } from './members.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
 import type { RootTree } from './root-tree.ts'
-import { openUnpacked } from './unpacked.ts'
+import { openTar } from './open-tar.ts'
 import { createHash } from 'node:crypto'
 import { closeSync, fchmodSync, openSync } from 'node:fs'
 import { posix } from 'node:path'
 import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { extract, type Headers } from 'tar-stream'
+import type { Headers } from 'tar-stream'
 
 const hidden = '.wh.'
 const opaque = '.wh..wh..opq'
@@ -20,15 +19,8 @@ export async function applyLayer(root: RootTree, layer: Layer, of: { diffId: str
   const { diffId, budget } = of
   const hash = createHash('sha256')
   const where = `layer ${layer.name}`
-  const tar = extract()
-  const source = openUnpacked(layer.file, {
-    where,
-    bytesMax: budget.tarBytesMax,
-    see: (bytes) => void hash.update(bytes),
-  })
-  const reading = pipeline(source, tar)
-  // The loop meets the same error, and whoever gives up in the loop ends the pipeline.
-  reading.catch(() => {})
+  const bytesMax = budget.tarBytesMax
+  const { tar, reading } = openTar(layer.file, { where, bytesMax, see: (bytes) => void hash.update(bytes) })
   root.beginLayer()
   try {
     for await (const entry of tar) {

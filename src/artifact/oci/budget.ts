@@ -15,16 +15,24 @@ export class Budget {
   readonly #bounds: ImageBounds
   #bytesLeft: number
   #entriesLeft: number
+  #foldersLeft: number
 
   constructor(bounds: ImageBounds) {
     this.#bounds = bounds
     this.#bytesLeft = bounds.unpackedBytesMax
     this.#entriesLeft = bounds.entriesMax
+    this.#foldersLeft = bounds.entriesMax
   }
 
   /** Bytes that a layer may unpack to, headers and padding included. */
   get tarBytesMax(): number {
     return this.#bytesLeft + this.#entriesLeft * entryBytesMax + entryBytesMax
+  }
+
+  /** A folder is made, named by an entry or by the path of one. Throws invalid when that is one too many. */
+  chargeFolder(path: string): void {
+    if (--this.#foldersLeft < 0)
+      throw refuseImage(path, `with it there are more than ${this.#bounds.entriesMax} folders`, fix)
   }
 
   /** Throws invalid when there is no room for the entry, which is told by its header alone. */

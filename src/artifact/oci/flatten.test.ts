@@ -237,6 +237,72 @@ describe('flattenImage', () => {
       })
     })
 
+  test('memory: names and attributes without end are refused before they are held', async () => {
+    for (const type of ['x', 'L']) {
+      const tar = await tarOf([{ name: 'a', content: Buffer.alloc(64 * 1024 * 1024) }])
+      // The header now says that what follows is a name.
+      tar.write(type, 156, 'latin1')
+      tar.write('        ', 148, 'latin1')
+      const sum = tar.subarray(0, 512).reduce((all, byte) => all + byte, 0)
+      tar.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1')
+      await assert.rejects(flatten(gzipSync(tar)), /the archive: names or attributes of an entry take more than 4 MiB/)
+      const { blobs, manifest } = await imageBlobs({ ...layers([]), extra: [gzipSync(tar)] })
+      await assert.rejects(
+        flatten(await layoutOf(blobs, { manifests: [{ digest: `sha256:${manifest}` }] })),
+        /layer blobs\/.*: names or attributes/,
+      )
+    }
+  })
+
+  test('time: indexes that name one another many times are looked at once each', async () => {
+    const { blobs, manifest } = await imageBlobs(layers([{ name: 'a', content: 'a' }]))
+    const all = new Map(blobs)
+    let below = `sha256:${manifest}`
+    for (let n = 0; n < 12; n++) {
+      const index = Buffer.from(
+        JSON.stringify({ manifests: Array.from({ length: 100 }, () => ({ digest: below })), n }),
+      )
+      all.set(hexOf(index), index)
+      below = `sha256:${hexOf(index)}`
+    }
+    const { root } = await flatten(await layoutOf(all, { manifests: [{ digest: below }] }))
+    assert.deepEqual(listed(root), ['a'])
+    const wide = Array.from({ length: 300 }, (_, n) => ({ digest: `sha256:${hexOf(`${n}`)}` }))
+    const many = new Map([...blobs, ...wide.map((_, n) => [hexOf(`${n}`), Buffer.from(`${n}`)] as const)])
+    await assert.rejects(flatten(await layoutOf(many, { manifests: wide })), /is no JSON|more than 256 manifests/)
+  })
+
+  test('folders that paths imply count', async () => {
+    const deep = Array.from({ length: 50 }, (_, n) => ({ name: `${n}/a/b/c/d`, content: '' }))
+    await assert.rejects(flatten(await ociLayout(layers(deep)), small), /with it there are more than 100 folders/)
+  })
+
+  test('a folder over a link of a lower layer takes its place; a hard link cannot replace the folder it leads into', async () => {
+    const link = (name: string, linkname: string): Entry => ({ name, type: 'symlink', linkname })
+    const { root } = await flatten(
+      await ociLayout(
+        layers(
+          [{ name: 'releases/1/old', content: '' }, link('current', '/releases/1'), link('other', 'releases')],
+          [
+            { name: 'current/', type: 'directory' },
+            { name: 'current/.wh..wh..opq' },
+            { name: 'current/new', content: '' },
+            { name: 'other/through', content: '' },
+          ],
+        ),
+      ),
+    )
+    const expected = ['current', 'current/new', 'other', 'releases', 'releases/1', 'releases/1/old', 'releases/through']
+    assert.deepEqual(listed(root), expected)
+    const inside = layers([
+      { name: 'a/b', content: '' },
+      { name: 'a', type: 'link', linkname: 'a/b' },
+    ])
+    await assert.rejects(flatten(await ociLayout(inside)), /lies in the folder that it replaces/)
+    const many = Array.from({ length: 300 }, (_, n) => ({ name: `${n}`, content: '' }))
+    await assert.rejects(flatten(await ociLayout(layers(many))), /more than 256 files and folders at its top/)
+  })
+
   test('refuses blobs that are missing, damaged or go round in a circle, and more than one image', async () => {
     const { blobs, manifest } = await imageBlobs(layers([{ name: 'a', content: 'a' }]))
     const digest = `sha256:${manifest}`

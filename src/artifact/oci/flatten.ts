@@ -18,6 +18,9 @@ export interface Flattened {
   readonly facts: ContainerFacts
 }
 
+/** Each is mounted for itself. Twin: ENTRIES_MAX in guest/src/instance/root.rs. */
+const topEntriesMax = 256
+
 /** What a sandbox mounts over, or adds to: real folders and files, whatever the image has there. */
 const mountPoints = ['dev', 'proc', 'sys', 'run', 'tmp', 'mnt', 'etc']
 const etcFiles: Readonly<Record<string, string>> = {
@@ -47,8 +50,8 @@ export async function flattenImage(of: {
     }
     mkdirSync(target)
     chmodSync(target, 0o755)
-    const root = new RootTree(target)
     const budget = new Budget(bounds)
+    const root = new RootTree(target, budget)
     for (const [at, layer] of layers.entries()) await applyLayer(root, layer, { diffId: diffIds[at] ?? '', budget })
     furnish(root)
     await promisify(execFile)('sync', ['-f', target])
@@ -61,6 +64,8 @@ export async function flattenImage(of: {
 function furnish(root: RootTree): void {
   root.beginLayer()
   for (const folder of mountPoints) root.ownFolder(folder)
+  if (root.topEntries > topEntriesMax)
+    throw refuseImage('/', `it has more than ${topEntriesMax} files and folders at its top`, 'Put them into a folder.')
   for (const [name, content] of Object.entries(etcFiles))
     writeReadable(root.file(name, Buffer.byteLength(content)), content)
 }

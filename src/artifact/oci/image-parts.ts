@@ -22,7 +22,9 @@ export interface ImageParts {
 
 /** What images call the processors. */
 const architectures: Readonly<Record<Arch, string>> = { x86_64: 'amd64', arm64: 'arm64' }
-const indexesMax = 16
+/** Named by all indexes together: each is looked at. */
+const manifestsMax = 256
+const depthMax = 16
 
 /** Finds the one image for `arch` in an archive: an OCI layout, else what `docker save` writes. Every blob of a layout is checked against its name.
  *  Throws invalid, naming the document that is not there, not right, or goes round in a circle. */
@@ -63,7 +65,7 @@ function checkList(text: string): string {
 
 async function layoutParts(members: Members, arch: Arch): Promise<ImageParts> {
   const index = parseObject('index.json', await members.text('index.json'))
-  const found = await manifestsOf(members, { index, where: 'index.json', arch, above: new Set() })
+  const found = await manifestsOf(members, { index, where: 'index.json', arch, above: new Set(), seen: new Set() })
   const [one, ...others] = [...new Map(found.map((each) => [each.digest, each])).values()]
   if (one === undefined)
     throw refuseImage('index.json', `it has no image for linux/${architectures[arch]}`, 'Build it for this platform.')
@@ -88,23 +90,36 @@ interface Manifest {
   readonly document: Fields
 }
 
+interface IndexPlace {
+  readonly index: Fields
+  readonly where: string
+  readonly arch: Arch
+  /** Indexes that lead here. */
+  readonly above: ReadonlySet<string>
+  /** All that was looked at, here and elsewhere. */
+  readonly seen: Set<string>
+}
+
 /** The manifests that an index leads to, through indexes that it names, for `arch` or for no platform in particular. */
 async function manifestsOf(
   members: Members,
-  { index, where, arch, above }: { index: Fields; where: string; arch: Arch; above: ReadonlySet<string> },
+  { index, where, arch, above, seen }: IndexPlace,
 ): Promise<readonly Manifest[]> {
   const found: Manifest[] = []
   for (const item of listOf(`${where}: manifests`, index['manifests'])) {
     const descriptor = objectOf(`${where}: manifests`, item)
     const digest = digestOf(descriptor, where)
-    if (above.has(digest) || above.size >= indexesMax)
+    if (above.has(digest) || above.size >= depthMax)
       throw refuseImage(digest, `it refers to itself, through ${where}`, buildAgain)
-    if (!isFor(descriptor, arch)) continue
+    if (!isFor(descriptor, arch) || seen.has(digest)) continue
+    if (seen.size >= manifestsMax)
+      throw refuseImage(where, `it leads to more than ${manifestsMax} manifests`, buildAgain)
+    seen.add(digest)
     const { name } = await blobOf(members, descriptor, where)
     const document = parseObject(digest, await members.text(name))
     if (document['manifests'] === undefined) found.push({ digest, document })
     else {
-      const below = { index: document, where: digest, arch, above: new Set([...above, digest]) }
+      const below = { index: document, where: digest, arch, above: new Set([...above, digest]), seen }
       found.push(...(await manifestsOf(members, below)))
     }
   }

@@ -1,12 +1,10 @@
 import { AppError } from '../../domain/error.ts'
 import type { ImageBounds } from './budget.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
-import { openUnpacked } from './unpacked.ts'
+import { openTar } from './open-tar.ts'
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, posix } from 'node:path'
-import { pipeline } from 'node:stream/promises'
-import { extract } from 'tar-stream'
 
 export interface Member {
   readonly file: string
@@ -61,11 +59,8 @@ export class Members {
   }
 
   async #read(archive: string, folder: string, bytesMax: number): Promise<void> {
-    const tar = extract()
     const where = 'the archive'
-    const reading = pipeline(openUnpacked(archive, { where, bytesMax }), tar)
-    // The loop meets the same error, and whoever gives up in the loop ends the pipeline.
-    reading.catch(() => {})
+    const { tar, reading } = openTar(archive, { where, bytesMax })
     try {
       for await (const entry of tar) {
         const { name, type, size = 0, linkname } = entry.header
@@ -95,13 +90,16 @@ export class Members {
   }
 }
 
+/** Of this machine, not of what was sent to it. */
+const ourCodes = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EACCES', 'EMFILE', 'ENFILE', 'ENOMEM'])
+
 const saveIt = 'Give an OCI layout or a docker-archive as a tar, e.g. of "docker save" or "skopeo copy".'
 
 /** What went wrong with a tar, which is the fault of its bytes unless the disk or Hearth itself said so. */
 export function explainTar(where: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  const isOurs = error instanceof AppError || (/^E[A-Z]+$/.test(code) && !code.startsWith('ERR'))
+  const isOurs = error instanceof AppError || ourCodes.has(code)
   return isOurs ? error : refuseImage(where, `its bytes are damaged (${error.message})`, saveIt)
 }
 

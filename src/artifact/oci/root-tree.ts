@@ -1,3 +1,4 @@
+import type { Budget } from './budget.ts'
 import { refuseImage } from './refusal.ts'
 import { chmodSync, linkSync, mkdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,6 +21,9 @@ interface Spot {
 /** As Linux follows. */
 const hopsMax = 40
 const depthMax = 64
+/** On disk, where the data folder comes before it; Linux takes 4,095. */
+const pathBytesMax = 3_900
+const fixIt = 'Build the image again.'
 
 /** A root file system in the making: what is on disk, and the same in memory, by which every path is followed. The disk is never asked,
  *  so no link in an image leads a write out of it. */
@@ -27,15 +31,22 @@ export class RootTree {
   readonly #disk: string
   readonly #root: Folder = { kind: 'folder', children: new Map(), layer: 0, seen: 0 }
   #layer = 0
+  readonly #budget: Pick<Budget, 'chargeFolder'>
 
   /** `folder` is there and empty. */
-  constructor(folder: string) {
+  constructor(folder: string, budget: Pick<Budget, 'chargeFolder'>) {
     this.#disk = folder
+    this.#budget = budget
   }
 
   /** What comes from here on lies over what is there. */
   beginLayer(): void {
     this.#layer++
+  }
+
+  /** Of what lies at the very top. */
+  get topEntries(): number {
+    return this.#root.children.size
   }
 
   /** Files, folders and links below the root, and the bytes of all files. */
@@ -50,7 +61,9 @@ export class RootTree {
     return sum
   }
 
+  /** A link that a lower layer has there is replaced; one of this layer is followed. */
   folder(path: string): void {
+    this.#replaceLink(path)
     this.#enter(partsOf(path), path)
   }
 
@@ -80,7 +93,10 @@ export class RootTree {
         'Build the image again.',
       )
     const spot = this.#spot(path)
-    if (spot.folder.children.get(spot.name) === source) return
+    const there = spot.folder.children.get(spot.name)
+    if (there === source) return
+    if (there?.kind === 'folder' && `${from.path}/`.startsWith(`${join(spot.path, spot.name)}/`))
+      throw refuseImage(path, `it is a hard link to "${target}", which lies in the folder that it replaces`, fixIt)
     this.#remove(spot)
     linkSync(join(from.path, from.name), join(spot.path, spot.name))
     spot.folder.children.set(spot.name, { ...source, layer: this.#layer })
@@ -97,6 +113,7 @@ export class RootTree {
 
   /** An opaque whiteout: of the folder only what this layer brings. */
   hideAllIn(path: string): void {
+    this.#replaceLink(path)
     const { folder, path: onDisk } = this.#enter(partsOf(path), path)
     this.#hideLower(folder, onDisk)
   }
@@ -109,6 +126,13 @@ export class RootTree {
       at = this.#child({ folder: at, path: onDisk, name })
       onDisk = join(onDisk, name)
     }
+  }
+
+  #replaceLink(path: string): void {
+    if (partsOf(path).length === 0) return
+    const spot = this.#spot(path)
+    const node = spot.folder.children.get(spot.name)
+    if (node?.kind === 'link' && node.layer !== this.#layer) this.#remove(spot)
   }
 
   #hideLower(folder: Folder, onDisk: string): void {
@@ -136,7 +160,10 @@ export class RootTree {
     const parts = partsOf(path)
     const name = parts.pop()
     if (name === undefined) throw refuseImage(path, 'it is the root itself', 'Build the image again.')
-    return { ...this.#enter(parts, path), name }
+    const spot = { ...this.#enter(parts, path), name }
+    if (Buffer.byteLength(spot.path) + Buffer.byteLength(name) > pathBytesMax)
+      throw refuseImage(path, `its path is longer than ${pathBytesMax} bytes`, fixIt)
+    return spot
   }
 
   /** The folder that `parts` lead to, links followed as from inside the image; what is not there is made. */
@@ -171,6 +198,7 @@ export class RootTree {
       return known
     }
     this.#remove(spot)
+    this.#budget.chargeFolder(name)
     mkdirSync(join(path, name))
     // mkdir's own mode is cut by the umask.
     chmodSync(join(path, name), 0o755)

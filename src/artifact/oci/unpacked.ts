@@ -9,7 +9,7 @@ const kinds = [
   { magic: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), open: () => createZstdDecompress(chunk) },
 ]
 
-/** The bytes of `file` as they were before gzip or zstd, whichever its first bytes say, or as they are; `see` gets them too.
+/** The bytes of `file` as they were before gzip or zstd, whichever its first bytes say, or as they are; `see` gets them too, and fails the stream by throwing.
  *  Fails with invalid after `bytesMax`: a small file may hold very many. */
 export function openUnpacked(
   file: string,
@@ -21,7 +21,11 @@ export function openUnpacked(
   const limited = new Transform({
     transform(piece: Buffer, _encoding, done) {
       bytes += piece.length
-      see(piece)
+      try {
+        see(piece)
+      } catch (error) {
+        return done(error instanceof Error ? error : new Error(String(error)))
+      }
       if (bytes <= bytesMax) return done(null, piece)
       const problem = `it unpacks to more than ${bytesMax} bytes, which is the limit`
       done(refuseImage(where, problem, 'Leave out what the program does not need.'))
