@@ -28,6 +28,7 @@ impl ReadableFiles {
 }
 
 fn read(file: &NamedFile) -> io::Result<String> {
+    refuse_planted(file)?;
     // A pipe without a writer would hold up everything.
     let opened = sys::openat(file.folder.as_raw_fd(), &file.name, libc::O_RDONLY | libc::O_NONBLOCK, 0)?;
     match sys::fstat(opened.as_raw_fd())?.st_mode & libc::S_IFMT {
@@ -54,10 +55,25 @@ fn read(file: &NamedFile) -> io::Result<String> {
     text.ok_or_else(|| io::Error::from_raw_os_error(libc::EILSEQ))
 }
 
+/// As root a link is followed only where nobody but root, or whoever runs this, could have put it: the platform must not choose what root reads.
+fn refuse_planted(file: &NamedFile) -> io::Result<()> {
+    let found = sys::openat(file.folder.as_raw_fd(), &file.name, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+    if sys::fstat(found.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFLNK {
+        return Ok(());
+    }
+    let folder = sys::fstat(file.folder.as_raw_fd())?;
+    let is_ours = folder.st_uid == 0 || folder.st_uid == sys::geteuid();
+    if is_ours && folder.st_mode & (libc::S_IWGRP | libc::S_IWOTH) == 0 {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn read_gives_what_is_there_now_and_no_other_file() {
@@ -74,6 +90,10 @@ mod tests {
         fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("cert2.pem", &file).unwrap();
         assert_eq!(files.read(&path).unwrap(), "two\n");
+        // Where others may put links, none is followed.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(files.read(&path).unwrap_err().to_string().contains("symbolic links"));
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let error = files.read("/etc/shadow").unwrap_err();
         assert_eq!(error.to_string(), "Field \"path\" is \"/etc/shadow\", but it must be a --readable path.");
         for (content, reason) in

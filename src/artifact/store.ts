@@ -31,6 +31,7 @@ const threadsMax = 2
  *
  *    blobs/sha256/ab/<hex>     the bytes, as uploaded
  *    trees/<hex>/              unpacked; <hex>.json beside it: how much must be there
+ *    roots/<hex>/              the same of a container's image, laid flat
  *    derived/<hash of key>/    made from them (bytecode caches)
  *    tmp/                      under way; wiped here
  *
@@ -60,7 +61,7 @@ class FolderArtifactStore implements ArtifactStore {
 
   async prepare(): Promise<void> {
     await rm(this.#temporary(), { recursive: true, force: true })
-    for (const name of ['blobs/sha256', 'trees', 'derived', 'tmp']) {
+    for (const name of ['blobs/sha256', 'trees', 'roots', 'derived', 'tmp']) {
       await mkdir(join(this.#folder, name), { recursive: true })
     }
     await fsyncFolder(this.#folder)
@@ -117,6 +118,7 @@ class FolderArtifactStore implements ArtifactStore {
   unpack(digest: Digest): Promise<{ folder: string } & Unpacked> {
     return this.#unpacking.run(digest, () =>
       this.#treeOnce(digest, {
+        folder: this.#tree(digest),
         read: unpackedOf,
         make: (archive, target) => this.#pool.run('unpack', { archive, target }),
       }),
@@ -126,6 +128,7 @@ class FolderArtifactStore implements ArtifactStore {
   unpackImage(digest: Digest, arch: Arch): Promise<ContainerRoot> {
     return this.#flattening.run(digest, () =>
       this.#treeOnce(digest, {
+        folder: this.#root(digest),
         read: flattenedOf,
         make: (archive, target) => this.#pool.run('flatten', { archive, target, draft: `${target}.parts`, arch }),
       }),
@@ -157,10 +160,11 @@ class FolderArtifactStore implements ArtifactStore {
       if (actual !== hexOf(digest))
         problems.push({ digest, problem: `the stored bytes have digest "sha256:${actual}"` })
     }
-    for (const digest of await this.#trees()) {
-      const problem = await this.#treeProblem(digest)
-      if (problem !== undefined) problems.push({ digest, problem })
-    }
+    for (const kind of ['trees', 'roots'])
+      for (const digest of await this.#trees(kind)) {
+        const problem = await this.#treeProblem(join(this.#folder, kind, hexOf(digest)))
+        if (problem !== undefined) problems.push({ digest, problem })
+      }
     return problems
   }
 
@@ -175,8 +179,11 @@ class FolderArtifactStore implements ArtifactStore {
   async #remove(digest: Digest): Promise<void> {
     // Out of sight by rename first, so that nobody meets half a tree.
     const doomed = join(this.#temporary(), randomUUID())
-    await rename(this.#tree(digest), doomed).catch(ignoreMissing)
-    await rm(this.#sidecar(digest), { force: true })
+    await mkdir(doomed)
+    for (const folder of [this.#tree(digest), this.#root(digest)]) {
+      await rename(folder, join(doomed, randomUUID())).catch(ignoreMissing)
+      await rm(sidecarOf(folder), { force: true })
+    }
     await rm(this.#blob(digest), { force: true })
     await rm(doomed, { recursive: true, force: true })
   }
@@ -205,13 +212,17 @@ class FolderArtifactStore implements ArtifactStore {
     return { digest: `sha256:${hash.digest('hex')}`, bytes }
   }
 
-  /** The tree of `digest` with what its sidecar says of it; made when it is not there, or not of this kind. */
+  /** The tree of `digest` in `folder` with what its sidecar says of it; made when it is not there. */
   async #treeOnce<T extends Unpacked>(
     digest: Digest,
-    kind: { read: (sidecar: Sidecar) => T | undefined; make: (archive: string, target: string) => Promise<T> },
+    kind: {
+      folder: string
+      read: (sidecar: Sidecar) => T | undefined
+      make: (archive: string, target: string) => Promise<T>
+    },
   ): Promise<{ folder: string } & T> {
-    const folder = this.#tree(digest)
-    const sidecar = await this.#readSidecar(digest)
+    const { folder } = kind
+    const sidecar = await this.#readSidecar(folder)
     const known = sidecar === undefined ? undefined : kind.read(sidecar)
     if (known !== undefined && (await exists(folder))) return { folder, ...known }
     if ((await this.stat(digest)) === null) throw notFound(digest)
@@ -222,7 +233,7 @@ class FolderArtifactStore implements ArtifactStore {
     try {
       const made = await kind.make(archive, draft)
       await writeFile(`${draft}.json`, JSON.stringify(made), { flush: true })
-      await this.#publish(`${draft}.json`, this.#sidecar(digest))
+      await this.#publish(`${draft}.json`, sidecarOf(folder))
       await this.#publish(draft, folder)
       const { bytes, entries } = made
       this.#logger.info('artifact.unpack.done', { digest, bytes, entries, unpackMs: performance.now() - startedMs })
@@ -242,9 +253,9 @@ class FolderArtifactStore implements ArtifactStore {
     await fsyncFolder(dirname(target))
   }
 
-  async #treeProblem(digest: Digest): Promise<string | undefined> {
-    const expected = await this.#readSidecar(digest)
-    const actual = await this.#pool.run('measure', { folder: this.#tree(digest) })
+  async #treeProblem(folder: string): Promise<string | undefined> {
+    const expected = await this.#readSidecar(folder)
+    const actual = await this.#pool.run('measure', { folder })
     if (expected === undefined) return 'the unpacked tree has no record of what belongs to it'
     if (expected.bytes === actual.bytes && expected.entries === actual.entries) return undefined
     return (
@@ -253,9 +264,9 @@ class FolderArtifactStore implements ArtifactStore {
     )
   }
 
-  async #readSidecar(digest: Digest): Promise<Sidecar | undefined> {
+  async #readSidecar(folder: string): Promise<Sidecar | undefined> {
     try {
-      const sidecar: Sidecar = JSON.parse(await readFile(this.#sidecar(digest), 'utf8'))
+      const sidecar: Sidecar = JSON.parse(await readFile(sidecarOf(folder), 'utf8'))
       return sidecar
     } catch (error) {
       if (isMissing(error) || error instanceof SyntaxError) return undefined
@@ -268,8 +279,8 @@ class FolderArtifactStore implements ArtifactStore {
     return found.flatMap((path) => toDigest(path.slice(path.indexOf('/') + 1)))
   }
 
-  async #trees(): Promise<Digest[]> {
-    return (await readdir(join(this.#folder, 'trees'))).flatMap(toDigest)
+  async #trees(kind: string): Promise<Digest[]> {
+    return (await readdir(join(this.#folder, kind))).flatMap(toDigest)
   }
 
   #blob(digest: Digest): string {
@@ -281,14 +292,16 @@ class FolderArtifactStore implements ArtifactStore {
     return join(this.#folder, 'trees', hexOf(digest))
   }
 
-  #sidecar(digest: Digest): string {
-    return `${this.#tree(digest)}.json`
+  #root(digest: Digest): string {
+    return join(this.#folder, 'roots', hexOf(digest))
   }
 
   #temporary(): string {
     return join(this.#folder, 'tmp')
   }
 }
+
+const sidecarOf = (folder: string): string => `${folder}.json`
 
 /** Written by this store beside a tree; `facts` beside one that was an image. */
 type Sidecar = Unpacked & Partial<Pick<Flattened, 'facts'>>

@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import type { Artifact, ArtifactStore, Digest } from '../domain/artifact.ts'
-import type { Built, BuildRequest, BuildWatch, PackageTool } from '../domain/build.ts'
+import type { BuildOrder, Built, BuildRequest, BuildWatch, PackageTool } from '../domain/build.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import type { Caches, CacheScope } from './caches.ts'
 import { npmPlan } from './npm-plan.ts'
@@ -36,7 +36,7 @@ const textBytesMax = 32 * 1024 * 1024
 export async function buildPackages(
   options: PackageBuilderOptions,
   tool: PackageTool['tool'],
-  { request, watch }: { request: BuildRequest; watch: BuildWatch },
+  { request, watch }: { request: BuildRequest; watch: BuildOrder },
 ): Promise<Built> {
   const { artifacts, caches } = options
   const { arch, runtime } = request
@@ -67,7 +67,7 @@ export async function buildPackages(
         runWork({ ...work, sink, signal }, { folder, entries, files: new Map(), steps: plan.steps, ...use }),
     }),
   )
-  await check(artifacts, artifact, note)
+  await check(artifacts, artifact, { note, discard: watch.discard })
   return { artifact, provenance: { ...facts, output: artifact.digest } }
 }
 
@@ -122,10 +122,16 @@ async function stored(
   const storing = artifacts.put(bytes)
   storing.catch((error: unknown) => {
     refusal = error
+    // Whoever waits to write more need not.
+    bytes.destroy()
     unwanted.abort()
   })
   const sink = async (piece: Buffer): Promise<void> => {
-    if (!bytes.write(piece)) await new Promise((resolve) => bytes.once('drain', resolve))
+    if (bytes.destroyed || bytes.write(piece)) return
+    await new Promise<void>((resolve) => {
+      bytes.once('drain', resolve)
+      bytes.once('close', resolve)
+    })
   }
   try {
     await run(sink, AbortSignal.any([signal, unwanted.signal]))
@@ -141,13 +147,17 @@ async function stored(
 }
 
 /** What was installed may have run meanwhile: the bundle must unpack, and say of itself what is true. */
-async function check(artifacts: ArtifactStore, { digest }: Artifact, note: string): Promise<void> {
+async function check(
+  artifacts: ArtifactStore,
+  { digest }: Artifact,
+  { note, discard }: { note: string } & Pick<BuildOrder, 'discard'>,
+): Promise<void> {
   try {
     const { folder } = await artifacts.unpack(digest)
     const said = await readFile(join(folder, noteName), 'utf8')
     if (said !== note) throw new AppError('guest_failed', `Cannot build: something changed ${noteName} meanwhile.`)
   } catch (error) {
-    await artifacts.delete(digest)
+    await discard(digest)
     throw error
   }
 }

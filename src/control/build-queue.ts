@@ -2,8 +2,8 @@ import { AppError } from '../domain/error.ts'
 
 /** Builds under way at a time: each takes a processor and gigabytes of memory. */
 const runningMax = 2
-/** Who comes when so many wait is refused. */
-const waitingMax = 16
+/** Who comes when so many of the project wait is refused; and of all projects, which an operator makes. */
+const waitingMax = { project: 8, all: 256 }
 
 interface Waiting {
   readonly project: string
@@ -37,10 +37,12 @@ export class BuildQueue {
     project: string,
     { signal, wait }: { signal: AbortSignal; wait: (before: number) => void },
   ): Promise<void> {
-    if (this.#waiting.length >= waitingMax)
-      throw new AppError('capacity', `${waitingMax} builds wait for their turn: try again in a moment.`, {
+    const own = this.#waiting.filter((each) => each.project === project).length
+    if (own >= waitingMax.project || this.#waiting.length >= waitingMax.all)
+      throw new AppError('capacity', `${own} builds of this project wait for their turn: try again in a moment.`, {
         retryAfterMs: 10_000,
       })
+    if (signal.aborted) throw givenUp()
     wait(this.#waiting.length)
     await new Promise<void>((resolve, reject) => {
       const waiting = { project, begin: resolve, tell: wait }
@@ -48,7 +50,7 @@ export class BuildQueue {
       signal.addEventListener('abort', () => {
         if (!this.#waiting.includes(waiting)) return
         this.#waiting = this.#waiting.filter((other) => other !== waiting)
-        reject(new AppError('guest_failed', 'The build was given up before it began.'))
+        reject(givenUp())
       })
     })
   }
@@ -77,4 +79,8 @@ export class BuildQueue {
   #count(): number {
     return [...this.#running.values()].reduce((sum, count) => sum + count, 0)
   }
+}
+
+function givenUp(): AppError {
+  return new AppError('guest_failed', 'The build was given up before it began.')
 }

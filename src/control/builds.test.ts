@@ -11,6 +11,7 @@ const input = { source: `sha256:${'0'.repeat(64)}`, runtime: 'go', handler: '' }
 const blobs = {
   holding: async <T>(_digests: unknown, work: () => Promise<T>): Promise<T> => work(),
   uploaded: () => {},
+  release: async () => {},
 }
 const parts = { blobs, arch: 'x86_64', logger: silentLogger } as const
 
@@ -53,10 +54,14 @@ test('builds.build: two at a time, then whose project builds least, told how man
   await third.said
 })
 
-test('builds.build refuses who comes when many wait', async () => {
+test('builds.build refuses who comes when many of the same project wait', async () => {
   const api = buildsApi({ ...parts, builder: { build: async () => new Promise<never>(() => {}) } })
-  for (let n = 0; n < 18; n++) void api.build(caller, input, watch)
-  await assert.rejects(api.build(caller, input, watch), { code: 'capacity', message: /16 builds wait/ })
+  for (let n = 0; n < 10; n++) void api.build(caller, input, watch)
+  await assert.rejects(api.build(caller, input, watch), { code: 'capacity', message: /8 builds of this project wait/ })
+  const lines: string[] = []
+  void api.build({ ...caller, project: 'other' }, input, { ...watch, report: (line) => void lines.push(line) })
+  await new Promise(setImmediate)
+  assert.deepEqual(lines, ['Waits for other builds, 8 before it.'])
 })
 
 test('builds.build needs the scope to deploy', async () => {

@@ -1,3 +1,4 @@
+import type { Digest } from '../domain/artifact.ts'
 import type { Builder, Built } from '../domain/build.ts'
 import type { Control } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
@@ -9,7 +10,7 @@ import { demand } from './scopes.ts'
 
 interface BuildParts {
   readonly builder?: Builder
-  readonly blobs: Pick<Blobs, 'holding' | 'uploaded'>
+  readonly blobs: Pick<Blobs, 'holding' | 'release' | 'uploaded'>
   /** Of this platform's nodes. */
   readonly arch: Arch
   readonly logger: Logger
@@ -29,7 +30,8 @@ export function buildsApi({ builder, blobs, arch: own, logger }: BuildParts): Co
         )
       const { project } = caller
       const work = async (): Promise<Built> => {
-        const built = await builder.build({ project, source, runtime, handler, arch }, watch)
+        const order = { ...watch, discard: async (digest: Digest) => blobs.release([digest]) }
+        const built = await builder.build({ project, source, runtime, handler, arch }, order)
         blobs.uploaded(built.artifact.digest)
         logger.info('build.done', { project, ...built.provenance, bytes: built.artifact.bytes })
         return built

@@ -60,11 +60,17 @@ export interface BuildWatch {
   readonly signal: AbortSignal
 }
 
+/** For whom a build is made. */
+export interface BuildOrder extends BuildWatch {
+  /** These bytes came out and are of no use. Others may have stored the same: they go only if nobody needs them. */
+  readonly discard: (digest: Digest) => Promise<void>
+}
+
 /** Makes a bundle that runs from source, in a sandbox of its own. */
 export interface Builder {
   /** Throws invalid (source, runtime or handler that cannot be built), guest_failed (the compiler or installer
    *  said no, or `signal` aborted; its own words in `detail`), capacity, driver_failed. */
-  build(request: BuildRequest, watch: BuildWatch): Promise<Built>
+  build(request: BuildRequest, order: BuildOrder): Promise<Built>
 }
 
 export function languageOf(runtime: string): Language | null {

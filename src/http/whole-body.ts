@@ -5,6 +5,8 @@ import { HttpRefusal } from './errors.ts'
 
 /** A client that sends nothing for this long is cut: nobody may hold what was read of it by sending no more. */
 const stallMs = 30_000
+/** And the whole of an event, which is small, has this long: else a byte now and then would hold the rest for ever. */
+const totalMs = 120_000
 
 /** Reads a body of at most an event's size; null when the client went away. `hold` is told of each chunk and may throw to refuse it.
  *  Throws HttpRefusal 413. */
@@ -16,8 +18,10 @@ export async function wholeBody(request: IncomingMessage, hold: (bytes: number) 
     const chunks: Buffer[] = []
     let bytes = 0
     const stalled = setTimeout(() => request.destroy(), stallMs)
+    const late = setTimeout(() => request.destroy(), totalMs)
     const settle = (): void => {
       clearTimeout(stalled)
+      clearTimeout(late)
       request.off('data', receive)
     }
     const receive = (chunk: Buffer): void => {

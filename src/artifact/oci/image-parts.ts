@@ -38,7 +38,8 @@ export async function imageParts(members: Members, arch: Arch): Promise<ImagePar
 /** Whether the image is one that this processor runs. */
 export function refuseOther(where: string, fields: Fields, arch: Arch): void {
   const { architecture, os } = fields
-  if (architecture === architectures[arch] && (os === undefined || os === 'linux')) return
+  // A few builders leave them out: then the program in it is the only one who knows.
+  if ((architecture ?? architectures[arch]) === architectures[arch] && (os ?? 'linux') === 'linux') return
   const wanted = `linux/${architectures[arch]}`
   throw refuseImage(where, `it is for ${String(os)}/${String(architecture)}, not ${wanted}`, `Build it for ${wanted}.`)
 }
