@@ -1,5 +1,5 @@
 import { AppError } from '../domain/error.ts'
-import { open, statfs } from 'node:fs/promises'
+import { open, stat, statfs } from 'node:fs/promises'
 
 /** Makes renames and new names inside `folder` survive a power cut. */
 export async function fsyncFolder(folder: string): Promise<void> {
@@ -40,5 +40,12 @@ export async function refuseFullDisk(folder: string, bytes: number): Promise<voi
   throw new AppError(
     'capacity',
     `Cannot store ${Math.ceil(bytes / 2 ** 20)} MiB: the disk that holds the data folder has ${inMib(free)} free, of which ${inMib(spareBytes)} stay free. Free space, then retry.`,
+  )
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
   )
 }

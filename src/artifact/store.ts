@@ -4,7 +4,7 @@ import { AppError } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
-import { explainDiskError, fsyncFolder, isMissing, refuseFullDisk } from './durable.ts'
+import { exists, explainDiskError, fsyncFolder, isMissing, refuseFullDisk } from './durable.ts'
 import { hashing, sliced } from './streams.ts'
 import { refuseTooLarge } from './refusal.ts'
 import { SingleFlight } from '../domain/single-flight.ts'
@@ -331,13 +331,6 @@ function damagedError(digest: Digest): AppError {
     {
       retryable: false,
     },
-  )
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
   )
 }
 

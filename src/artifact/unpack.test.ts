@@ -118,7 +118,7 @@ for (const [title, archive, message] of hostile) {
     })
     assert.deepEqual(await readdir(join(folder, 'tmp')), [])
     assert.deepEqual(await readdir(join(folder, 'trees')), [])
-    assert.deepEqual((await readdir(folder)).toSorted(), ['blobs', 'derived', 'tmp', 'trees'])
+    assert.deepEqual((await readdir(folder)).toSorted(), ['blobs', 'derived', 'roots', 'tmp', 'trees'])
   })
 }
 
