@@ -16,7 +16,9 @@ const vmFileTimeoutMs = 900_000
 
 /** In this order, with the sandbox program's own tests in between. */
 const stages = {
-  unit: ['src', 'sdk', 'tools', 'runtimes', 'test/contract', 'test/support', 'test/fc-sim'],
+  // In one process, as `npm run unit` has them: to start one for each file took longer than the tests.
+  'unit, in one process': ['src', 'sdk', 'tools', 'runtimes'],
+  contracts: ['test/contract', 'test/support', 'test/fc-sim'],
   'end to end': ['test/e2e'],
 }
 /** Driver suites on real guests: they need the kernel and the images that are made meanwhile. */
@@ -42,7 +44,7 @@ function setUp(isWhole) {
   if (setup.status !== 0) process.exit(1)
 }
 
-async function nodeTests(title, files, { timeoutMs = fileTimeoutMs, env = {} } = {}) {
+async function nodeTests(title, files, { timeoutMs = fileTimeoutMs, env = {}, flags = [] } = {}) {
   if (files.length === 0) return true
   console.log(`\n== ${title}: ${files.length} files`)
   const args = [
@@ -51,6 +53,7 @@ async function nodeTests(title, files, { timeoutMs = fileTimeoutMs, env = {} } =
     `--test-timeout=${timeoutMs}`,
     '--disable-warning=ExperimentalWarning',
     concurrency,
+    ...flags,
     ...files,
   ]
   let counted = false
@@ -78,13 +81,19 @@ async function houseChecks() {
   return code === 0
 }
 
+const guest = path.join(root, 'guest')
+const cargoTest = ['test', '--release', '--locked', '--quiet', '--manifest-path', path.join(guest, 'Cargo.toml')]
+cargoTest.push('--config', path.join(guest, '.cargo/config.toml'))
+const cargoProgram = process.env.CARGO ?? 'cargo'
+
+/** Compiles the sandbox program's tests beside the house checks; what goes wrong is told when they are run. */
+async function compileGuestTests() {
+  await runLines(cargoProgram, [...cargoTest, '--no-run'], () => {})
+}
+
 async function guestTests() {
   console.log('\n== sandbox program: cargo test')
-  const cargoProgram = process.env.CARGO ?? 'cargo'
-  const guest = path.join(root, 'guest')
-  const args = ['test', '--release', '--locked', '--quiet', '--manifest-path', path.join(guest, 'Cargo.toml')]
-  args.push('--config', path.join(guest, '.cargo/config.toml'))
-  const code = await runLines(cargoProgram, args, (line) => {
+  const code = await runLines(cargoProgram, cargoTest, (line) => {
     const [, passed, failed] = /^test result: \w+\. (\d+) passed; (\d+) failed/.exec(plain(line)) ?? []
     if (passed !== undefined) {
       cargo.passed += Number(passed)
@@ -153,9 +162,16 @@ async function main() {
   if (chosen.length > 0) passed.push(await nodeTests('chosen', chosen))
   else {
     const vmParts = startVmParts(testEnv())
+    const isLinux = process.platform === 'linux'
+    const compiled = isLinux ? compileGuestTests() : null
     passed.push(await houseChecks())
-    passed.push(await nodeTests('unit', filesOf(stages.unit)))
-    passed.push(process.platform !== 'linux' || (await guestTests()))
+    await compiled
+    for (const [title, flags] of [
+      ['unit, in one process', ['--test-isolation=none']],
+      ['contracts', []],
+    ])
+      passed.push(await nodeTests(title, filesOf(stages[title]), { flags }))
+    passed.push(!isLinux || (await guestTests()))
     await vmParts.finish()
     const endToEnd = filesOf(stages['end to end'])
     const onVms = endToEnd.filter((file) => vmFiles.test(file))
