@@ -286,8 +286,10 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.#backoff.failed(failure, this.#host.clock.monotonicMs())
     this.#startOver()
     start.execution?.fail(failure)
-    // With other Instances alive the rest can be served by them; without, every waiter meets the same failure, unless an event may have caused it.
-    if (this.live.size > 0 || (start.execution !== null && !isOfLoading(failure))) return this.pump()
+    // With other Instances alive the rest can be served by them.
+    if (this.live.size > 0) return
+    // The event that it had may be why: others try for themselves.
+    if (start.execution !== null && !isOfLoading(failure)) return this.pump()
     for (const execution of this.#waiting.splice(0)) execution.fail(failure)
   }
 
