@@ -1,4 +1,8 @@
 import type { Digest } from './artifact.ts'
+import type { Arch } from './function.ts'
+
+/** What images call the processors. */
+export const imageArchitectures: Readonly<Record<Arch, string>> = { x86_64: 'amd64', arm64: 'arm64' }
 
 /** What an OCI image says of the program in it. */
 export interface ContainerFacts {

@@ -1,4 +1,5 @@
 import { parseDigest } from '../domain/artifact.ts'
+import { imageArchitectures } from '../domain/container-image.ts'
 import type { Arch } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { RegistryAddress } from './registry-auth.ts'
@@ -67,7 +68,8 @@ export function candidates(entries: readonly IndexEntry[], arch: Arch): readonly
 
 /** Names of a platform as images have them: what every machine of the architecture runs. */
 export function platformsOf(arch: Arch): readonly [string, ...string[]] {
-  return arch === 'arm64' ? ['linux/arm64', 'linux/arm64/v8'] : ['linux/amd64', 'linux/amd64/v1']
+  const plain = `linux/${imageArchitectures[arch]}`
+  return [plain, `${plain}/${arch === 'arm64' ? 'v8' : 'v1'}`]
 }
 
 /** Throws invalid for the configuration of an image for other machines. */

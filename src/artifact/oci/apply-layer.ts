@@ -21,11 +21,11 @@ export async function applyLayer(root: RootTree, layer: Layer, of: { diffId: str
   const where = `layer ${layer.name}`
   const bytesMax = budget.tarBytesMax
   const { tar, reading } = openTar(layer.file, { where, bytesMax, see: (bytes) => void hash.update(bytes) })
-  root.beginLayer()
+  root.beginLayer(where)
   try {
     for await (const entry of tar) {
       budget.charge(where, entry.header.name, entry.header.size ?? 0)
-      await place(root, entry, { header: entry.header, where })
+      await place(root, entry, entry.header)
     }
     await reading
   } catch (error) {
@@ -37,22 +37,18 @@ export async function applyLayer(root: RootTree, layer: Layer, of: { diffId: str
     throw refuseImage(where, `it unpacks to ${actual}, the configuration says ${diffId}`, buildAgain)
 }
 
-async function place(root: RootTree, content: Readable, of: { header: Headers; where: string }): Promise<void> {
-  const { name, type, mode = 0, size = 0, linkname } = of.header
+async function place(root: RootTree, content: Readable, header: Headers): Promise<void> {
+  const { name, type, mode = 0, size = 0, linkname } = header
   const base = posix.basename(name)
-  try {
-    if (base === opaque) root.hideAllIn(posix.dirname(name))
-    else if (base.startsWith(hidden)) {
-      // Names that begin so otherwise are another tool's notes.
-      if (!base.startsWith('.wh..wh.')) root.hide(posix.join(posix.dirname(name), base.slice(hidden.length)))
-    } else if (type === 'directory') root.folder(name)
-    else if (type === 'symlink') root.link(name, linkname ?? '')
-    else if (type === 'link') root.hardLink(name, linkname ?? '')
-    else if (type === 'file' || type === 'contiguous-file')
-      return await write(root.file(name, size), content, (mode & 0o111) !== 0)
-  } catch (error) {
-    throw inLayer(of.where, error)
-  }
+  if (base === opaque) root.hideAllIn(posix.dirname(name))
+  else if (base.startsWith(hidden)) {
+    // Names that begin so otherwise are another tool's notes.
+    if (!base.startsWith('.wh..wh.')) root.hide(posix.join(posix.dirname(name), base.slice(hidden.length)))
+  } else if (type === 'directory') root.folder(name)
+  else if (type === 'symlink') root.link(name, linkname ?? '')
+  else if (type === 'link') root.hardLink(name, linkname ?? '')
+  else if (type === 'file' || type === 'contiguous-file')
+    return write(root.file(name, size), content, (mode & 0o111) !== 0)
   // Devices and pipes: a sandbox has its own.
   content.resume()
 }
@@ -66,11 +62,4 @@ async function write(file: string, content: Readable, isExecutable: boolean): Pr
   } finally {
     closeSync(fd)
   }
-}
-
-/** An error about an entry, which now says of which layer. */
-function inLayer(where: string, error: unknown): unknown {
-  if (error instanceof Error && 'code' in error && error.code === 'invalid')
-    error.message = error.message.replace('Cannot take the image: ', `Cannot take the image: ${where}: `)
-  return error
 }

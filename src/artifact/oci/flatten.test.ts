@@ -321,7 +321,7 @@ describe('flattenImage', () => {
     // An index cannot hold its own digest, but its name may lie.
     const name = 'a'.repeat(64)
     const circle = new Map([[name, Buffer.from(JSON.stringify({ manifests: [{ digest: `sha256:${name}` }] }))]])
-    await refused(circle, [{ digest: `sha256:${name}` }], /its bytes have digest|refers to itself/)
+    await refused(circle, [{ digest: `sha256:${name}` }], /its bytes have digest/)
     const deep = new Map<string, Buffer>()
     let below = digest
     for (let n = 0; n < 20; n++) {
@@ -329,7 +329,7 @@ describe('flattenImage', () => {
       deep.set(hexOf(index), index)
       below = `sha256:${hexOf(index)}`
     }
-    await refused(new Map([...blobs, ...deep]), [{ digest: below }], /it refers to itself/)
+    await refused(new Map([...blobs, ...deep]), [{ digest: below }], /indexes are nested more than 16 deep/)
   })
 
   test('whatever a layer holds, nothing outside of the root is touched', async () => {

@@ -6,7 +6,7 @@ import { Budget, type ImageBounds } from './budget.ts'
 import { parseImageConfig } from './image-config.ts'
 import { imageParts } from './image-parts.ts'
 import { Members } from './members.ts'
-import { refuseImage } from './refusal.ts'
+import { buildAgain, refuseImage } from './refusal.ts'
 import { RootTree } from './root-tree.ts'
 import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -46,7 +46,7 @@ export async function flattenImage(of: {
     const { facts, diffIds } = parseImageConfig(config, arch)
     if (diffIds.length !== layers.length) {
       const problem = `it names ${diffIds.length} layers, the manifest ${layers.length}`
-      throw refuseImage('the configuration', problem, 'Build or save the image again.')
+      throw refuseImage('the configuration', problem, buildAgain)
     }
     mkdirSync(target)
     chmodSync(target, 0o755)
@@ -62,7 +62,7 @@ export async function flattenImage(of: {
 }
 
 function furnish(root: RootTree): void {
-  root.beginLayer()
+  root.beginLayer('what every sandbox has')
   for (const folder of mountPoints) root.ownFolder(folder)
   if (root.topEntries > topEntriesMax)
     throw refuseImage('/', `it has more than ${topEntriesMax} files and folders at its top`, 'Put them into a folder.')

@@ -1,8 +1,9 @@
 import type { Digest } from '../../domain/artifact.ts'
 import { parseDigest } from '../../domain/artifact.ts'
+import { imageArchitectures } from '../../domain/container-image.ts'
 import type { Arch } from '../../domain/function.ts'
 import { limits } from '../../domain/limits.ts'
-import { listOf, objectOf, parseObject, textOf, textsOf, type Fields } from './json.ts'
+import { listOf, objectOf, parseJson, parseObject, textOf, textsOf, type Fields } from './json.ts'
 import type { Member, Members } from './members.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
 import { createHash } from 'node:crypto'
@@ -20,8 +21,6 @@ export interface ImageParts {
   readonly layers: readonly Layer[]
 }
 
-/** What images call the processors. */
-const architectures: Readonly<Record<Arch, string>> = { x86_64: 'amd64', arm64: 'arm64' }
 /** Named by all indexes together: each is looked at. */
 const manifestsMax = 256
 const depthMax = 16
@@ -39,37 +38,37 @@ export async function imageParts(members: Members, arch: Arch): Promise<ImagePar
 export function refuseOther(where: string, fields: Fields, arch: Arch): void {
   const { architecture, os } = fields
   // A few builders leave them out: then the program in it is the only one who knows.
-  if ((architecture ?? architectures[arch]) === architectures[arch] && (os ?? 'linux') === 'linux') return
-  const wanted = `linux/${architectures[arch]}`
+  if ((architecture ?? imageArchitectures[arch]) === imageArchitectures[arch] && (os ?? 'linux') === 'linux') return
+  const wanted = `linux/${imageArchitectures[arch]}`
   throw refuseImage(where, `it is for ${String(os)}/${String(architecture)}, not ${wanted}`, `Build it for ${wanted}.`)
 }
 
 async function savedParts(members: Members): Promise<ImageParts> {
-  const [only, ...others] = listOf('manifest.json', JSON.parse(await members.text('manifest.json').then(checkList)))
+  const [only, ...others] = listOf('manifest.json', parseJson('manifest.json', await members.text('manifest.json')))
   if (only === undefined || others.length > 0)
     throw refuseImage('manifest.json', `it lists ${others.length + (only === undefined ? 0 : 1)} images`, 'Save one.')
   const image = objectOf('manifest.json', only)
-  const names = textsOf('manifest.json: Layers', image['Layers'])
+  const names = fewLayers('manifest.json', textsOf('manifest.json: Layers', image['Layers']))
   const layers = names.map((name) => ({ ...members.get(name), name }))
   return { manifest: null, config: await members.text(textOf('manifest.json: Config', image['Config'])), layers }
 }
 
-/** The text, once it is known to be JSON. */
-function checkList(text: string): string {
-  try {
-    JSON.parse(text)
-    return text
-  } catch {
-    throw refuseImage('manifest.json', 'it is no JSON', buildAgain)
-  }
+function fewLayers<T>(where: string, layers: readonly T[]): readonly T[] {
+  const { layersMax } = limits.image
+  if (layers.length > layersMax) throw refuseImage(where, `it has more than ${layersMax} layers`, 'Merge some of them.')
+  return layers
 }
 
 async function layoutParts(members: Members, arch: Arch): Promise<ImageParts> {
   const index = parseObject('index.json', await members.text('index.json'))
-  const found = await manifestsOf(members, { index, where: 'index.json', arch, above: new Set(), seen: new Set() })
-  const [one, ...others] = [...new Map(found.map((each) => [each.digest, each])).values()]
+  const found = await manifestsOf(members, { index, where: 'index.json', arch, depth: 0, seen: new Set() })
+  const [one, ...others] = found
   if (one === undefined)
-    throw refuseImage('index.json', `it has no image for linux/${architectures[arch]}`, 'Build it for this platform.')
+    throw refuseImage(
+      'index.json',
+      `it has no image for linux/${imageArchitectures[arch]}`,
+      'Build it for this platform.',
+    )
   if (others.length > 0) {
     const names = [one, ...others].map(({ digest }) => digest).join(', ')
     throw refuseImage('index.json', `it has ${others.length + 1} images: ${names}`, 'Keep one in the layout.')
@@ -77,12 +76,9 @@ async function layoutParts(members: Members, arch: Arch): Promise<ImageParts> {
   const { document, digest } = one
   const config = await blobOf(members, objectOf(`${digest}: config`, document['config']), `${digest}: config`)
   const layers: Layer[] = []
-  for (const layer of listOf(`${digest}: layers`, document['layers'])) {
-    const fields = objectOf(`${digest}: layers`, layer)
-    if (layers.length >= limits.image.layersMax)
-      throw refuseImage(digest, `it has more than ${limits.image.layersMax} layers`, 'Merge some of them.')
-    layers.push(await blobOf(members, fields, `${digest}: layers`))
-  }
+  const where = `${digest}: layers`
+  for (const layer of fewLayers(where, listOf(where, document['layers'])))
+    layers.push(await blobOf(members, objectOf(where, layer), where))
   return { manifest: digest, config: await members.text(config.name), layers }
 }
 
@@ -95,8 +91,8 @@ interface IndexPlace {
   readonly index: Fields
   readonly where: string
   readonly arch: Arch
-  /** Indexes that lead here. */
-  readonly above: ReadonlySet<string>
+  /** Indexes above it. */
+  readonly depth: number
   /** All that was looked at, here and elsewhere. */
   readonly seen: Set<string>
 }
@@ -104,14 +100,12 @@ interface IndexPlace {
 /** The manifests that an index leads to, through indexes that it names, for `arch` or for no platform in particular. */
 async function manifestsOf(
   members: Members,
-  { index, where, arch, above, seen }: IndexPlace,
+  { index, where, arch, depth, seen }: IndexPlace,
 ): Promise<readonly Manifest[]> {
   const found: Manifest[] = []
   for (const item of listOf(`${where}: manifests`, index['manifests'])) {
     const descriptor = objectOf(`${where}: manifests`, item)
     const digest = digestOf(descriptor, where)
-    if (above.has(digest) || above.size >= depthMax)
-      throw refuseImage(digest, `it refers to itself, through ${where}`, buildAgain)
     if (!isFor(descriptor, arch) || seen.has(digest)) continue
     if (seen.size >= manifestsMax)
       throw refuseImage(where, `it leads to more than ${manifestsMax} manifests`, buildAgain)
@@ -120,7 +114,9 @@ async function manifestsOf(
     const document = parseObject(digest, await members.text(name))
     if (document['manifests'] === undefined) found.push({ digest, document })
     else {
-      const below = { index: document, where: digest, arch, above: new Set([...above, digest]), seen }
+      // None can hold its own digest: one that leads in a circle has lied about a blob.
+      if (depth >= depthMax) throw refuseImage(digest, `indexes are nested more than ${depthMax} deep`, buildAgain)
+      const below = { index: document, where: digest, arch, depth: depth + 1, seen }
       found.push(...(await manifestsOf(members, below)))
     }
   }
@@ -130,7 +126,7 @@ async function manifestsOf(
 function isFor({ platform }: Fields, arch: Arch): boolean {
   if (platform === undefined || platform === null) return true
   const { os, architecture } = objectOf('platform', platform)
-  return os === 'linux' && architecture === architectures[arch]
+  return os === 'linux' && architecture === imageArchitectures[arch]
 }
 
 function digestOf(descriptor: Fields, where: string): Digest {

@@ -4,14 +4,16 @@ import { buildAgain, refuseImage } from './refusal.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
-export function parseObject(where: string, text: string): Fields {
-  let value: unknown
+export function parseJson(where: string, text: string): unknown {
   try {
-    value = JSON.parse(text)
+    return JSON.parse(text)
   } catch {
     throw refuseImage(where, 'it is no JSON', buildAgain)
   }
-  return objectOf(where, value)
+}
+
+export function parseObject(where: string, text: string): Fields {
+  return objectOf(where, parseJson(where, text))
 }
 
 export function objectOf(where: string, value: unknown): Fields {

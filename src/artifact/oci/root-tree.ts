@@ -1,5 +1,5 @@
 import type { Budget } from './budget.ts'
-import { refuseImage } from './refusal.ts'
+import { buildAgain, refuseImage } from './refusal.ts'
 import { chmodSync, linkSync, mkdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -23,7 +23,6 @@ const hopsMax = 40
 const depthMax = 64
 /** On disk, where the data folder comes before it; Linux takes 4,095. */
 const pathBytesMax = 3_900
-const fixIt = 'Build the image again.'
 
 /** A root file system in the making: what is on disk, and the same in memory, by which every path is followed. The disk is never asked,
  *  so no link in an image leads a write out of it. */
@@ -31,6 +30,7 @@ export class RootTree {
   readonly #disk: string
   readonly #root: Folder = { kind: 'folder', children: new Map(), layer: 0, seen: 0 }
   #layer = 0
+  #where = ''
   readonly #budget: Pick<Budget, 'chargeFolder'>
 
   /** `folder` is there and empty. */
@@ -39,9 +39,10 @@ export class RootTree {
     this.#budget = budget
   }
 
-  /** What comes from here on lies over what is there. */
-  beginLayer(): void {
+  /** What comes from here on lies over what is there; `where` is how errors name it. */
+  beginLayer(where: string): void {
     this.#layer++
+    this.#where = where
   }
 
   /** Of what lies at the very top. */
@@ -64,7 +65,7 @@ export class RootTree {
   /** A link that a lower layer has there is replaced; one of this layer is followed. */
   folder(path: string): void {
     this.#replaceLink(path)
-    this.#enter(partsOf(path), path)
+    this.#enter(this.#partsOf(path), path)
   }
 
   /** Makes room at `path` and gives the place on disk, where nothing is; the caller writes `bytes` there. */
@@ -76,7 +77,7 @@ export class RootTree {
 
   link(path: string, target: string): void {
     if (target === '' || target.includes('\0') || Buffer.byteLength(target) > 4_095)
-      throw refuseImage(path, `its target "${target.slice(0, 80)}" is no path`, 'Remove the link.')
+      throw this.#refusal(path, `its target "${target.slice(0, 80)}" is no path`, 'Remove the link.')
     const spot = this.#clear(path)
     symlinkSync(target, join(spot.path, spot.name))
     spot.folder.children.set(spot.name, { kind: 'link', target, layer: this.#layer })
@@ -87,16 +88,12 @@ export class RootTree {
     const from = this.#spot(target)
     const source = from.folder.children.get(from.name)
     if (source?.kind !== 'file')
-      throw refuseImage(
-        path,
-        `it is a hard link to "${target}", which is no file of the image`,
-        'Build the image again.',
-      )
+      throw this.#refusal(path, `it is a hard link to "${target}", which is no file of the image`)
     const spot = this.#spot(path)
     const there = spot.folder.children.get(spot.name)
     if (there === source) return
     if (there?.kind === 'folder' && `${from.path}/`.startsWith(`${join(spot.path, spot.name)}/`))
-      throw refuseImage(path, `it is a hard link to "${target}", which lies in the folder that it replaces`, fixIt)
+      throw this.#refusal(path, `it is a hard link to "${target}", which lies in the folder that it replaces`)
     this.#remove(spot)
     linkSync(join(from.path, from.name), join(spot.path, spot.name))
     spot.folder.children.set(spot.name, { ...source, layer: this.#layer })
@@ -114,14 +111,14 @@ export class RootTree {
   /** An opaque whiteout: of the folder only what this layer brings. */
   hideAllIn(path: string): void {
     this.#replaceLink(path)
-    const { folder, path: onDisk } = this.#enter(partsOf(path), path)
+    const { folder, path: onDisk } = this.#enter(this.#partsOf(path), path)
     this.#hideLower(folder, onDisk)
   }
 
   /** A folder that is one on all levels, whatever was there before. */
   ownFolder(path: string): void {
     let [at, onDisk] = [this.#root, this.#disk]
-    for (const name of partsOf(path)) {
+    for (const name of this.#partsOf(path)) {
       if (at.children.get(name)?.kind !== 'folder') this.#remove({ folder: at, path: onDisk, name })
       at = this.#child({ folder: at, path: onDisk, name })
       onDisk = join(onDisk, name)
@@ -129,7 +126,7 @@ export class RootTree {
   }
 
   #replaceLink(path: string): void {
-    if (partsOf(path).length === 0) return
+    if (this.#partsOf(path).length === 0) return
     const spot = this.#spot(path)
     const node = spot.folder.children.get(spot.name)
     if (node?.kind === 'link' && node.layer !== this.#layer) this.#remove(spot)
@@ -157,37 +154,38 @@ export class RootTree {
   }
 
   #spot(path: string): Spot {
-    const parts = partsOf(path)
+    const parts = this.#partsOf(path)
     const name = parts.pop()
-    if (name === undefined) throw refuseImage(path, 'it is the root itself', 'Build the image again.')
+    if (name === undefined) throw this.#refusal(path, 'it is the root itself')
     const spot = { ...this.#enter(parts, path), name }
     if (Buffer.byteLength(spot.path) + Buffer.byteLength(name) > pathBytesMax)
-      throw refuseImage(path, `its path is longer than ${pathBytesMax} bytes`, fixIt)
+      throw this.#refusal(path, `its path is longer than ${pathBytesMax} bytes`)
     return spot
   }
 
   /** The folder that `parts` lead to, links followed as from inside the image; what is not there is made. */
   #enter(parts: readonly string[], path: string): { folder: Folder; path: string } {
-    const way: { folder: Folder; path: string }[] = [{ folder: this.#root, path: this.#disk }]
+    const root = { folder: this.#root, path: this.#disk }
+    const way = [root]
     const rest = [...parts]
     let hops = 0
     for (let name = rest.shift(); name !== undefined; name = rest.shift()) {
-      const { folder, path: onDisk } = way.at(-1) ?? { folder: this.#root, path: this.#disk }
+      const { folder, path: onDisk } = way.at(-1) ?? root
       if (name === '..') {
-        if (way.length === 1) throw refuseImage(path, 'it leads out of the image through a link', 'Remove that link.')
+        if (way.length === 1) throw this.#refusal(path, 'it leads out of the image through a link', 'Remove that link.')
         way.pop()
         continue
       }
       const node = folder.children.get(name)
       if (node?.kind === 'link') {
-        if (++hops > hopsMax) throw refuseImage(path, `it goes through more than ${hopsMax} links`, 'Remove some.')
+        if (++hops > hopsMax) throw this.#refusal(path, `it goes through more than ${hopsMax} links`, 'Remove some.')
         if (node.target.startsWith('/')) way.length = 1
         rest.unshift(...node.target.split('/').filter((part) => part !== '' && part !== '.'))
         continue
       }
       way.push({ folder: this.#child({ folder, path: onDisk, name }), path: join(onDisk, name) })
     }
-    return way.at(-1) ?? { folder: this.#root, path: this.#disk }
+    return way.at(-1) ?? root
   }
 
   #child(spot: Spot): Folder {
@@ -206,15 +204,18 @@ export class RootTree {
     folder.children.set(name, made)
     return made
   }
-}
 
-/** The parts of a member's path. Throws invalid for one that no image has for an honest reason. */
-function partsOf(path: string): string[] {
-  const fix = 'Build the image again.'
-  if (path.includes('\0') || path.includes('\uFFFD')) throw refuseImage(path, 'its name is not UTF-8', fix)
-  const parts = path.split('/').filter((part) => part !== '' && part !== '.')
-  if (parts.includes('..')) throw refuseImage(path, 'its path leaves the image ("..")', fix)
-  if (parts.length > depthMax) throw refuseImage(path, `it is more than ${depthMax} folders deep`, fix)
-  if (parts.some((part) => Buffer.byteLength(part) > 255)) throw refuseImage(path, 'a part of it is too long', fix)
-  return parts
+  /** The parts of a member's path. Throws invalid for one that no image has for an honest reason. */
+  #partsOf(path: string): string[] {
+    if (path.includes('\0') || path.includes('\uFFFD')) throw this.#refusal(path, 'its name is not UTF-8')
+    const parts = path.split('/').filter((part) => part !== '' && part !== '.')
+    if (parts.includes('..')) throw this.#refusal(path, 'its path leaves the image ("..")')
+    if (parts.length > depthMax) throw this.#refusal(path, `it is more than ${depthMax} folders deep`)
+    if (parts.some((part) => Buffer.byteLength(part) > 255)) throw this.#refusal(path, 'a part of it is too long')
+    return parts
+  }
+
+  #refusal(path: string, problem: string, fix = buildAgain): Error {
+    return refuseImage(`${this.#where}: ${path}`, problem, fix)
+  }
 }
