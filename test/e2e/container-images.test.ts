@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
+import { zstdCompressSync } from 'node:zlib'
 import {
-  busybox,
   dockerArchive,
+  listen,
   ociLayout,
+  serverScript,
+  shellLayer,
   umociLayout,
   type Entry,
   type ImageSpec,
@@ -31,17 +33,8 @@ after(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-/** Answers any request with what it finds around it. */
-const server = `#!/bin/sh
-length=0
-while read -r name value; do
-  case "$name" in
-    [Cc]ontent-[Ll]ength:) length="\${value%?}" ;;
-    ?) break ;;
-  esac
-done
-body="$(/bin/busybox head -c "$length")"
-answer="$(
+/** Tells what it finds around it. */
+const server = serverScript(`
   echo "body $body"
   echo "uid $(id -u), in $(pwd)"
   echo "greeting $GREETING, own $OWN, port $PORT"
@@ -50,10 +43,7 @@ answer="$(
   touch /here 2> /tmp/said || cat /tmp/said
   cat /etc/os-release
   ls /proc/1/root/ 2> /tmp/said || echo "PID 1 keeps its root"
-)"
-printf 'HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: %s\\r\\n\\r\\n%s' "\${#answer}" "$answer"
-`
-const listen = ['/bin/busybox', 'nc', '-ll', '-p', '8080', '-e', '/serve.sh']
+`)
 
 async function create(name: string, archive: Buffer, config: Readonly<Record<string, unknown>> = {}): Promise<Reply> {
   const artifact = await upload(platform, archive)
@@ -67,15 +57,7 @@ async function answers(name: string, event: unknown = {}): Promise<string> {
   return reply.body.toString()
 }
 
-const shell: readonly Entry[] = [
-  { name: 'bin/', type: 'directory' },
-  { name: 'bin/busybox', mode: 0o755, content: readFileSync(busybox()) },
-  ...['sh', 'cat', 'ls', 'id', 'touch'].map((name) => ({
-    name: `bin/${name}`,
-    type: 'symlink' as const,
-    linkname: 'busybox',
-  })),
-]
+const shell = shellLayer('cat', 'ls', 'id', 'touch')
 const serving: ImageSpec = {
   layers: [shell, [{ name: 'serve.sh', mode: 0o755, content: server }]],
   config: { Entrypoint: listen, Env: ['GREETING=by hand'] },
@@ -119,7 +101,7 @@ test('a docker-archive, and layers by zstd: later layers hide and replace what e
   const spec = { ...serving, layers: [[...shell, ...lower], upper] }
   for (const [name, archive] of [
     ['saved', await dockerArchive(spec)],
-    ['zstd', await ociLayout({ ...spec, compression: 'zstd' })],
+    ['zstd', await ociLayout({ ...spec, compress: (tar) => zstdCompressSync(tar) })],
   ] as const) {
     const made = await create(name, archive)
     assert.equal(made.status, 201, made.body.toString())

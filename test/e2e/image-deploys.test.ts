@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
-import { busybox, dockerArchive, tarOf, type Entry } from '../support/container-image.ts'
+import { dockerArchive, listen, serverScript, shellLayer, tarOf, type Entry } from '../support/container-image.ts'
 import {
   findDockerRegistry,
   htpasswdAuth,
@@ -39,36 +38,13 @@ after(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-const shell = async (): Promise<Buffer> =>
-  tarOf([
-    { name: 'bin/', type: 'directory' },
-    { name: 'bin/busybox', mode: 0o755, content: readFileSync(busybox()) },
-    { name: 'bin/sh', type: 'symlink', linkname: 'busybox' },
-  ])
-
-const listen = ['/bin/busybox', 'nc', '-ll', '-p', '8080', '-e', '/serve.sh']
-
 /** Answers every request with `text`. */
 const serving = (text: string): readonly Entry[] => [
-  {
-    name: 'serve.sh',
-    mode: 0o755,
-    content: `#!/bin/sh
-length=0
-while read -r name value; do
-  case "$name" in
-    [Cc]ontent-[Ll]ength:) length="\${value%?}" ;;
-    ?) break ;;
-  esac
-done
-/bin/busybox head -c "$length" > /tmp/body
-printf 'HTTP/1.1 200 OK\\r\\nContent-Length: ${text.length}\\r\\n\\r\\n${text}'
-`,
-  },
+  { name: 'serve.sh', mode: 0o755, content: serverScript(`printf '%s' '${text}'`) },
 ]
 
 const imageSaying = async (text: string): Promise<TestImage> =>
-  imageOf([await shell(), await tarOf(serving(text))], { config: { Entrypoint: listen } })
+  imageOf([await tarOf(shellLayer()), await tarOf(serving(text))], { config: { Entrypoint: listen } })
 
 const said = async (name: string): Promise<string> => {
   const reply = await invoke(platform, name)
@@ -133,13 +109,7 @@ test(
 
 test('an image from here: a docker-archive, and the folder of a layout, which is the same tar each time', async () => {
   const saved = path.join(folder, 'saved.tar')
-  const layers = [
-    [
-      { name: 'bin/busybox', mode: 0o755, content: readFileSync(busybox()) },
-      { name: 'bin/sh', type: 'symlink' as const, linkname: 'busybox' },
-    ],
-    serving('saved'),
-  ]
+  const layers = [shellLayer(), serving('saved')]
   await writeFile(saved, await dockerArchive({ layers, config: { Entrypoint: listen } }))
   await hearth('function', 'create', '--name', 'local', '--image', saved)
   assert.equal(await said('local'), 'saved')

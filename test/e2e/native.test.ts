@@ -3,35 +3,21 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { buffer } from 'node:stream/consumers'
 import { openPromise } from 'yauzl'
 import { toolMissing } from '../../runtimes/support/native.ts'
 import { call as request, upload, zipOf } from '../support/functions.ts'
-import { startPlatform, type CliResult, type Platform } from '../support/platform.ts'
+import { startPlatform, type CliResult } from '../support/platform.ts'
+import { openWorkbench, works } from '../support/workbench.ts'
 
 /* Go and Rust from source: built by the platform in a sandbox, called through it. */
 
-const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-native-'))
+const bench = openWorkbench('native')
+const { folder } = bench
 const isRoot = process.getuid?.() === 0
 const go = isRoot ? toolMissing('go') : 'needs root: without it builds have no sandbox that shows them a toolchain'
 const rust = isRoot ? toolMissing('cargo') : 'needs root: without it builds have no sandbox that shows them a toolchain'
-let platform: Platform
-before(async () => {
-  platform = await startPlatform()
-})
-after(async () => {
-  await platform.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
-
-function source(name: string, files: Readonly<Record<string, string>>): string {
-  for (const [file, text] of Object.entries(files)) {
-    mkdirSync(path.dirname(path.join(folder, name, file)), { recursive: true })
-    writeFileSync(path.join(folder, name, file), text)
-  }
-  return path.join(folder, name)
-}
 
 type Deploy = 'create' | 'update'
 async function deploy(
@@ -40,15 +26,9 @@ async function deploy(
   files: Record<string, string>,
   how: Deploy = 'create',
 ): Promise<CliResult> {
-  const code = source(`${name}-${how}-${Object.keys(files).length}`, files)
+  const code = bench.source(`${name}-${how}-${Object.keys(files).length}`, files)
   const named = how === 'create' ? ['create', '--name', name, '--runtime', runtime] : ['update', name]
-  return platform.cli(['function', ...named, '--code', code])
-}
-
-async function works(deploying: Promise<CliResult>): Promise<CliResult> {
-  const result = await deploying
-  assert.equal(result.code, 0, result.stderr)
-  return result
+  return bench.platform.cli(['function', ...named, '--code', code])
 }
 
 function digestIn(json: string): string {
@@ -58,7 +38,13 @@ function digestIn(json: string): string {
 }
 
 async function call(name: string, event: unknown): Promise<unknown> {
-  const { stdout, stderr, code } = await platform.cli(['function', 'invoke', name, '--data', JSON.stringify(event)])
+  const { stdout, stderr, code } = await bench.platform.cli([
+    'function',
+    'invoke',
+    name,
+    '--data',
+    JSON.stringify(event),
+  ])
   assert.equal(code, 0, stderr)
   return JSON.parse(stdout)
 }
@@ -86,7 +72,7 @@ func Handler(ctx context.Context, event Event) (map[string]string, error) {
 
 test('a Go handler without any dependency is built and called; its files are beside it', { skip: go }, async () => {
   const files = { 'go.mod': goMod, 'main.go': goHandler('hello'), 'texts/greeting.txt': '> ', 'run.sh': '#!/bin/sh\n' }
-  const code = source('orders-create-4', files)
+  const code = bench.source('orders-create-4', files)
   chmodSync(path.join(code, 'run.sh'), 0o755)
   symlinkSync('texts/greeting.txt', path.join(code, 'greeting.txt'))
   assert.match(
@@ -119,13 +105,13 @@ test(
   { skip: go },
   async () => {
     const [foreign, here, machine] = process.arch === 'arm64' ? ['x86_64', 'arm64', 62] : ['arm64', 'x86_64', 183]
-    const artifact = await upload(platform, await zipOf({ 'go.mod': goMod, 'main.go': goHandler('hello') }))
-    const built = await request(platform, 'POST', '/v1/builds', { artifact, runtime: 'go', arch: foreign })
+    const artifact = await upload(bench.platform, await zipOf({ 'go.mod': goMod, 'main.go': goHandler('hello') }))
+    const built = await request(bench.platform, 'POST', '/v1/builds', { artifact, runtime: 'go', arch: foreign })
     const [, bundle = ''] = /"artifact":"(sha256:[0-9a-f]{64})"/.exec(built.body.toString()) ?? []
     assert.notEqual(bundle, '', built.body.toString())
     assert.equal((await entryOf(bundle, 'hearth-bootstrap')).readUInt16LE(18), machine)
     const args = { name: 'foreign', runtime: 'go', arch: foreign, code: { artifact: bundle } }
-    const refused = await request(platform, 'POST', '/v1/functions', args)
+    const refused = await request(bench.platform, 'POST', '/v1/functions', args)
     assert.equal(refused.status, 400)
     assert.match(
       refused.body.toString(),
@@ -137,7 +123,7 @@ test(
 /** One file of a bundle that the platform holds. */
 async function entryOf(digest: string, name: string): Promise<Buffer> {
   const hex = digest.slice('sha256:'.length)
-  const zip = await openPromise(path.join(platform.data, 'blobs/sha256', hex.slice(0, 2), hex))
+  const zip = await openPromise(path.join(bench.platform.data, 'blobs/sha256', hex.slice(0, 2), hex))
   for await (const entry of zip.eachEntry())
     if (entry.fileName === name) return buffer(await zip.openReadStreamPromise(entry))
   throw new Error(`There is no ${name} in ${digest}.`)
@@ -213,11 +199,14 @@ test(
   { skip: rust },
   async () => {
     const files = { 'Cargo.toml': cargo, 'src/main.rs': rustHandler }
-    const code = source('rusty-again', files)
+    const code = bench.source('rusty-again', files)
     const { stdout } = await works(
-      platform.cli(['function', 'create', '--name', 'rusty-again', '--code', code, '--json']),
+      bench.platform.cli(['function', 'create', '--name', 'rusty-again', '--code', code, '--json']),
     )
-    assert.equal(digestIn(stdout), digestIn((await works(platform.cli(['function', 'get', 'rusty', '--json']))).stdout))
+    assert.equal(
+      digestIn(stdout),
+      digestIn((await works(bench.platform.cli(['function', 'get', 'rusty', '--json']))).stdout),
+    )
     const other = rustHandler.replace('hello', 'goodbye')
     await works(deploy('rusty', 'rust', { ...files, 'src/main.rs': other }, 'update'))
     assert.deepEqual(await call('rusty', { name: 'you' }), { text: 'goodbye you', function: 'rusty' })
@@ -288,7 +277,7 @@ test('rust1.75 is built with Rust 1.75, once rustup has it', { skip: rust || too
   execFileSync('rustup', install, { env, stdio: 'ignore' })
   const own = await startPlatform({ env: { RUSTUP_HOME: rustupHome } })
   try {
-    const code = source('old', {
+    const code = bench.source('old', {
       'Cargo.toml': cargo,
       'src/main.rs': rustHandler,
     })
@@ -305,11 +294,11 @@ test('rust1.75 is built with Rust 1.75, once rustup has it', { skip: rust || too
 
 test('the same source gives the same bundle, by hearth init and without naming its runtime', { skip: go }, async () => {
   const code = path.join(folder, 'started')
-  assert.equal((await platform.cli(['init', 'go', code])).code, 0)
+  assert.equal((await bench.platform.cli(['init', 'go', code])).code, 0)
   const digests: string[] = []
   for (const name of ['twice-a', 'twice-b']) {
     const args = ['function', 'create', '--name', name, '--code', code, '--json']
-    const { stdout, stderr } = await works(platform.cli(args))
+    const { stdout, stderr } = await works(bench.platform.cli(args))
     assert.match(stderr, /Inferred --runtime go --handler main\.Handler from go\.mod/)
     digests.push(digestIn(stdout))
   }
@@ -326,7 +315,7 @@ test('Go gives the same program without any cache as with one', { skip: go || to
   try {
     const args = ['function', 'create', '--name', 'cold', '--code', path.join(folder, 'started'), '--json']
     const { stdout } = await works(cold.cli(args))
-    const known = await works(platform.cli(['function', 'get', 'twice-a', '--json']))
+    const known = await works(bench.platform.cli(['function', 'get', 'twice-a', '--json']))
     assert.equal(digestIn(stdout), digestIn(known.stdout))
   } finally {
     await cold.stop()

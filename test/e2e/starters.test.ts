@@ -1,21 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
-import { after, before, test } from 'node:test'
-import { startPlatform, type Platform } from '../support/platform.ts'
+import { test } from 'node:test'
+import { openWorkbench } from '../support/workbench.ts'
 
 /* What `hearth init` writes for each kind is deployed and called by the very lines that it prints. */
 
-const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-starters-'))
-let platform: Platform
-before(async () => {
-  platform = await startPlatform()
-})
-after(async () => {
-  await platform.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
+const bench = openWorkbench('starters')
+const { folder } = bench
 
 interface Written {
   readonly kind: string
@@ -25,7 +16,7 @@ interface Written {
 
 /** Writes the starter and gives its lines as arguments of `hearth`. */
 async function write(kind: string): Promise<{ written: Written; lines: string[][] }> {
-  const { stdout, stderr, code } = await platform.cli(['init', kind, path.join(folder, kind), '--json'])
+  const { stdout, stderr, code } = await bench.platform.cli(['init', kind, path.join(folder, kind), '--json'])
   assert.equal(code, 0, stderr)
   const written: Written = JSON.parse(stdout)
   return { written, lines: written.next.map((line) => line.split(' ').slice(1)) }
@@ -47,12 +38,12 @@ for (const [kind, inferred] of [
   test(`hearth init ${kind}: deploys and answers, and create says what it inferred`, { skip }, async () => {
     const { lines } = await write(kind)
     const [create = [], ...others] = lines
-    const made = await platform.cli(create)
+    const made = await bench.platform.cli(create)
     assert.equal(made.code, 0, made.stderr)
     assert.ok(made.stderr.includes(`Inferred ${inferred} from `), made.stderr)
     const call = others.find(([, verb]) => verb === 'invoke') ?? []
     for (const _ of ['cold', 'warm']) {
-      const { stdout, stderr } = await platform.cli(call)
+      const { stdout, stderr } = await bench.platform.cli(call)
       assert.deepEqual(stdout === '' ? stderr : JSON.parse(stdout), { greeting: 'Hello, you!' })
     }
   })
@@ -63,7 +54,7 @@ test('hearth init container: says how an image is made and deployed; unknown kin
   assert.equal(written.kind, 'container')
   assert.ok(written.files.includes('Dockerfile'))
   assert.match(written.next.join('\n'), /docker build .*\nhearth function create --name image --image \.\/image\.tar/)
-  const refused = await platform.cli(['init', 'cobol', folder])
+  const refused = await bench.platform.cli(['init', 'cobol', folder])
   assert.deepEqual(
     [refused.code, /must be one of node, python, go, rust, provided, http/.test(refused.stderr)],
     [2, true],

@@ -1,32 +1,24 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { call, deployFiles, invoke, upload, zipOf } from '../support/functions.ts'
-import { startPlatform, type Platform } from '../support/platform.ts'
+import { openWorkbench } from '../support/workbench.ts'
 
-/* Built-in storage on the real platform, by the command line and by HTTP. */
+/* Built-in storage on the real bench.platform, by the command line and by HTTP. */
 
-const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-storage-'))
-let platform: Platform
-before(async () => {
-  platform = await startPlatform()
-})
-after(async () => {
-  await platform.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
+const bench = openWorkbench('storage')
+const { folder } = bench
 
 const file = (name: string, content: string | Buffer): string => {
   writeFileSync(path.join(folder, name), content)
   return path.join(folder, name)
 }
 const hexOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
-const blobOf = (hex: string): string => path.join(platform.data, 'blobs/sha256', hex.slice(0, 2), hex)
+const blobOf = (hex: string): string => path.join(bench.platform.data, 'blobs/sha256', hex.slice(0, 2), hex)
 const cli = async (...args: string[]): Promise<string> => {
-  const { stdout, stderr, code } = await platform.cli(['storage', ...args])
+  const { stdout, stderr, code } = await bench.platform.cli(['storage', ...args])
   assert.equal(code, 0, stderr)
   return stdout
 }
@@ -42,7 +34,7 @@ test('storage: put, ls, get and rm by the command line, content intact', async (
   assert.ok(readFileSync(target).equals(content))
   await cli('rm', 's3://pictures/2026/photo.bin')
   assert.doesNotMatch(await cli('ls'), /pictures/)
-  const gone = await platform.cli(['storage', 'get', 's3://pictures/2026/photo.bin', target])
+  const gone = await bench.platform.cli(['storage', 'get', 's3://pictures/2026/photo.bin', target])
   assert.equal(gone.code, 4)
   assert.match(gone.stderr, /There is no bucket "pictures"/)
   assert.ok(readFileSync(target).equals(content))
@@ -63,10 +55,10 @@ test('storage: each put is a version; an old one is found by its id until it is 
 
 test('storage: HEAD and GET tell size, etag and version, and nothing a browser would run', async () => {
   const content = Buffer.from('<script>alert(1)</script>')
-  const made = (await call(platform, 'PUT', '/v1/storage/web/a%20b/%C3%BC.html', content)).json()
+  const made = (await call(bench.platform, 'PUT', '/v1/storage/web/a%20b/%C3%BC.html', content)).json()
   assert.equal(made['key'], 'a b/\u00FC.html')
   for (const method of ['HEAD', 'GET']) {
-    const { status, headers, body } = await call(platform, method, '/v1/storage/web/a%20b/%C3%BC.html')
+    const { status, headers, body } = await call(bench.platform, method, '/v1/storage/web/a%20b/%C3%BC.html')
     assert.equal(status, 200)
     assert.equal(headers.get('content-length'), String(content.length))
     assert.equal(headers.get('etag'), `"${hexOf(content)}"`)
@@ -89,7 +81,7 @@ const bad: readonly (readonly [string, string, string])[] = [
 ]
 for (const [bucket, key, field] of bad)
   test(`storage: refuses ${bucket}/${key.slice(0, 20)} by field and value`, async () => {
-    const reply = await call(platform, 'PUT', `/v1/storage/${bucket}/${key}`, Buffer.from('x'))
+    const reply = await call(bench.platform, 'PUT', `/v1/storage/${bucket}/${key}`, Buffer.from('x'))
     assert.equal(reply.status, 400, reply.body.toString())
     const { error } = reply.json<{ error: Record<string, unknown> }>()
     assert.equal(error['field'], field)
@@ -102,7 +94,7 @@ test('storage: more than the limit or the disk is refused before the first byte'
   assert.equal(status, 400)
   assert.match(text, /larger than 5120 MiB, which is the limit\.".*"field":"body"/)
   assert.equal(continued, true)
-  assert.deepEqual(readdirSync(path.join(platform.data, 'tmp')), [])
+  assert.deepEqual(readdirSync(path.join(bench.platform.data, 'tmp')), [])
 })
 
 /** Announces a body and sends none of it. */
@@ -113,9 +105,9 @@ async function putUnsent(
   const { request } = await import('node:http')
   return new Promise((resolve, reject) => {
     let continued = false
-    const asked = request(`${platform.url}${where}`, {
+    const asked = request(`${bench.platform.url}${where}`, {
       method: 'PUT',
-      headers: { authorization: `Bearer ${platform.apiKey}`, ...headers },
+      headers: { authorization: `Bearer ${bench.platform.apiKey}`, ...headers },
     })
     asked.on('continue', () => (continued = true))
     asked.on('response', (reply) => {
@@ -132,16 +124,16 @@ async function putUnsent(
 }
 
 test('storage: scopes decide, whether or not the name exists', async () => {
-  const made = await call(platform, 'POST', '/v1/keys', { name: 'reader', scopes: ['storage:read'] })
-  const reader = { url: platform.url, apiKey: made.json<{ token: string }>().token }
-  await call(platform, 'PUT', '/v1/storage/scoped/a', Buffer.from('x'))
+  const made = await call(bench.platform, 'POST', '/v1/keys', { name: 'reader', scopes: ['storage:read'] })
+  const reader = { url: bench.platform.url, apiKey: made.json<{ token: string }>().token }
+  await call(bench.platform, 'PUT', '/v1/storage/scoped/a', Buffer.from('x'))
   assert.equal((await call(reader, 'GET', '/v1/storage/scoped/a')).status, 200)
   for (const key of ['a', 'absent']) {
     assert.equal((await call(reader, 'PUT', `/v1/storage/scoped/${key}`, Buffer.from('y'))).status, 403)
     assert.equal((await call(reader, 'DELETE', `/v1/storage/scoped/${key}`)).status, 403)
   }
-  const other = await call(platform, 'POST', '/v1/keys', { name: 'other', scopes: ['functions:read'] })
-  const stranger = { url: platform.url, apiKey: other.json<{ token: string }>().token }
+  const other = await call(bench.platform, 'POST', '/v1/keys', { name: 'other', scopes: ['functions:read'] })
+  const stranger = { url: bench.platform.url, apiKey: other.json<{ token: string }>().token }
   for (const where of ['', '/scoped', '/scoped/a', '/absent/a'])
     assert.equal((await call(stranger, 'GET', `/v1/storage${where}`)).status, 403)
 })
@@ -149,30 +141,30 @@ test('storage: scopes decide, whether or not the name exists', async () => {
 test('storage: bytes that a function runs on, or that were just uploaded, stay when the object goes', async () => {
   const files = { 'index.js': 'exports.handler = async () => "kept"' }
   const zip = await zipOf(files)
-  await call(platform, 'PUT', '/v1/storage/shared/code.zip', zip)
-  await deployFiles(platform, { name: 'kept', runtime: 'node', handler: 'index.handler', files })
-  assert.equal((await call(platform, 'DELETE', '/v1/storage/shared/code.zip')).status, 204)
+  await call(bench.platform, 'PUT', '/v1/storage/shared/code.zip', zip)
+  await deployFiles(bench.platform, { name: 'kept', runtime: 'node', handler: 'index.handler', files })
+  assert.equal((await call(bench.platform, 'DELETE', '/v1/storage/shared/code.zip')).status, 204)
   assert.ok(existsSync(blobOf(hexOf(zip))))
-  assert.equal((await invoke(platform, 'kept')).body.toString(), '"kept"')
+  assert.equal((await invoke(bench.platform, 'kept')).body.toString(), '"kept"')
 
   const fresh = await zipOf({ 'index.js': '// uploaded, not deployed yet' })
-  await call(platform, 'PUT', '/v1/storage/shared/fresh.zip', fresh)
-  await upload(platform, fresh)
-  assert.equal((await call(platform, 'DELETE', '/v1/storage/shared/fresh.zip')).status, 204)
+  await call(bench.platform, 'PUT', '/v1/storage/shared/fresh.zip', fresh)
+  await upload(bench.platform, fresh)
+  assert.equal((await call(bench.platform, 'DELETE', '/v1/storage/shared/fresh.zip')).status, 204)
   assert.ok(existsSync(blobOf(hexOf(fresh))))
 })
 
 test('storage: a function from s3:// is pinned: neither a new object nor none changes it', async () => {
   const zip = await zipOf({ 'index.js': 'exports.handler = async () => "from a bucket"' })
-  const stored = (await call(platform, 'PUT', '/v1/storage/functions/f.zip', zip)).json()
+  const stored = (await call(bench.platform, 'PUT', '/v1/storage/functions/f.zip', zip)).json()
   const made = ['--name', 'bucket', '--runtime', 'node', '--handler', 'index.handler', '--code', 's3://functions/f.zip']
-  const { stderr, code } = await platform.cli(['function', 'create', ...made])
+  const { stderr, code } = await bench.platform.cli(['function', 'create', ...made])
   assert.equal(code, 0, stderr)
-  await call(platform, 'PUT', '/v1/storage/functions/f.zip', Buffer.from('no zip at all'))
-  assert.equal((await call(platform, 'DELETE', '/v1/storage/functions/f.zip')).status, 204)
+  await call(bench.platform, 'PUT', '/v1/storage/functions/f.zip', Buffer.from('no zip at all'))
+  assert.equal((await call(bench.platform, 'DELETE', '/v1/storage/functions/f.zip')).status, 204)
   assert.ok(existsSync(blobOf(hexOf(zip))))
-  assert.equal((await invoke(platform, 'bucket')).body.toString(), '"from a bucket"')
-  const { codeSource } = (await call(platform, 'GET', '/v1/functions/bucket')).json()
+  assert.equal((await invoke(bench.platform, 'bucket')).body.toString(), '"from a bucket"')
+  const { codeSource } = (await call(bench.platform, 'GET', '/v1/functions/bucket')).json()
   const { fetchedAt, ...rest } = codeSource as Record<string, unknown>
   assert.equal(typeof fetchedAt, 'number')
   const facts = { etag: hexOf(zip), versionId: stored['versionId'] }
@@ -180,8 +172,8 @@ test('storage: a function from s3:// is pinned: neither a new object nor none ch
 })
 
 test('storage: what cannot be code from a bucket is told by field, and the function stays as it was', async () => {
-  await call(platform, 'PUT', '/v1/storage/functions/text.zip', Buffer.from('no zip at all'))
-  const update = async (code: unknown) => call(platform, 'PATCH', '/v1/functions/bucket', { code })
+  await call(bench.platform, 'PUT', '/v1/storage/functions/text.zip', Buffer.from('no zip at all'))
+  const update = async (code: unknown) => call(bench.platform, 'PATCH', '/v1/functions/bucket', { code })
   const rows = [
     [{ s3: 's3://functions/text.zip' }, 400, 'Cannot unpack the archive'],
     [{ s3: 's3://functions/absent.zip' }, 404, 's3://functions/absent.zip'],
@@ -198,12 +190,12 @@ test('storage: what cannot be code from a bucket is told by field, and the funct
     assert.equal(reply.status, status, reply.body.toString())
     assert.ok(reply.body.toString().includes(text), reply.body.toString())
   }
-  assert.equal((await call(platform, 'GET', '/v1/functions/bucket')).json()['version'], 1)
-  assert.equal((await invoke(platform, 'bucket')).body.toString(), '"from a bucket"')
+  assert.equal((await call(bench.platform, 'GET', '/v1/functions/bucket')).json()['version'], 1)
+  assert.equal((await invoke(bench.platform, 'bucket')).body.toString(), '"from a bucket"')
   const scopes = ['functions:read', 'functions:write']
-  const key = (await call(platform, 'POST', '/v1/keys', { name: 'deployer', scopes })).json<{ token: string }>()
+  const key = (await call(bench.platform, 'POST', '/v1/keys', { name: 'deployer', scopes })).json<{ token: string }>()
   const code = { s3: 's3://functions/text.zip' }
-  const deployer = { url: platform.url, apiKey: key.token }
+  const deployer = { url: bench.platform.url, apiKey: key.token }
   assert.equal((await call(deployer, 'PATCH', '/v1/functions/bucket', { code })).status, 403)
 })
 
@@ -211,13 +203,13 @@ test('storage: puts and deletes of the same bytes at once leave each object whol
   const content = randomBytes(200_000)
   const keys = Array.from({ length: 8 }, (_, n) => `k${n}`)
   for (let round = 0; round < 5; round++) {
-    await Promise.all(keys.map(async (key) => call(platform, 'PUT', `/v1/storage/race/${key}`, content)))
+    await Promise.all(keys.map(async (key) => call(bench.platform, 'PUT', `/v1/storage/race/${key}`, content)))
     const [kept = '', ...doomed] = keys
     const replies = await Promise.all([
-      ...doomed.map(async (key) => call(platform, 'DELETE', `/v1/storage/race/${key}`)),
-      call(platform, 'PUT', `/v1/storage/race/${kept}`, content),
+      ...doomed.map(async (key) => call(bench.platform, 'DELETE', `/v1/storage/race/${key}`)),
+      call(bench.platform, 'PUT', `/v1/storage/race/${kept}`, content),
     ])
     for (const { status, body } of replies) assert.ok(status < 300, body.toString())
-    assert.ok((await call(platform, 'GET', `/v1/storage/race/${kept}`)).body.equals(content))
+    assert.ok((await call(bench.platform, 'GET', `/v1/storage/race/${kept}`)).body.equals(content))
   }
 })

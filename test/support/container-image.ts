@@ -1,13 +1,23 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
-import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { pack, type Headers } from 'tar-stream'
 import { packageFiles } from '../../src/image/debian-packages.ts'
+import { imageOf, type ImageOptions } from './oci-image.ts'
 import { testCache } from './test-cache.ts'
 
 /* Images for tests: by hand, down to the single tar header, and by umoci from Debian's packages. */
@@ -19,30 +29,12 @@ export interface Entry extends Partial<Headers> {
   readonly content?: string | Buffer
 }
 
-export type Compression = 'none' | 'gzip' | 'zstd'
-
-export interface ImageSpec {
+export interface ImageSpec extends ImageOptions {
   /** Lowest first. */
   readonly layers: readonly (readonly Entry[])[]
-  /** `config` of the image's configuration. */
-  readonly config?: Readonly<Record<string, unknown>>
-  readonly architecture?: string
-  readonly compression?: Compression
-  /** Further layers as they are, which no configuration describes rightly. */
-  readonly extra?: readonly Buffer[]
-  /** Changes the documents before they get their digests. */
-  readonly change?: (documents: { config: Record<string, unknown>; manifest: Record<string, unknown> }) => void
 }
-
-export const ownArchitecture = process.arch === 'arm64' ? 'arm64' : 'amd64'
 
 export const hexOf = (bytes: Buffer | string): string => createHash('sha256').update(bytes).digest('hex')
-const jsonOf = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
-const compress: Readonly<Record<Compression, (tar: Buffer) => Buffer>> = {
-  none: (tar) => tar,
-  gzip: (tar) => gzipSync(tar),
-  zstd: (tar) => zstdCompressSync(tar),
-}
 
 export async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
   const tar = pack()
@@ -52,21 +44,13 @@ export async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
 }
 
 /** Blobs of an image by the hex of their digest, and its manifest's. */
-export async function imageBlobs(spec: ImageSpec): Promise<{ blobs: Map<string, Buffer>; manifest: string }> {
-  const tars = await Promise.all(spec.layers.map(tarOf))
-  const layers = [...tars.map((tar) => compress[spec.compression ?? 'gzip'](tar)), ...(spec.extra ?? [])]
-  const config: Record<string, unknown> = {
-    architecture: spec.architecture ?? ownArchitecture,
-    os: 'linux',
-    config: spec.config ?? {},
-    rootfs: { type: 'layers', diff_ids: [...tars, ...(spec.extra ?? [])].map((tar) => `sha256:${hexOf(tar)}`) },
-  }
-  const describe = (bytes: Buffer): object => ({ digest: `sha256:${hexOf(bytes)}`, size: bytes.length })
-  const manifest: Record<string, unknown> = { schemaVersion: 2, layers: layers.map(describe) }
-  spec.change?.({ config, manifest })
-  manifest['config'] ??= describe(jsonOf(config))
-  const blobs = [...layers, jsonOf(config), jsonOf(manifest)]
-  return { blobs: new Map(blobs.map((bytes) => [hexOf(bytes), bytes])), manifest: hexOf(jsonOf(manifest)) }
+export async function imageBlobs({
+  layers,
+  ...options
+}: ImageSpec): Promise<{ blobs: Map<string, Buffer>; manifest: string }> {
+  const image = imageOf(await Promise.all(layers.map(tarOf)), options)
+  const all = [...image.layers, image.config, image.manifest].map(({ content }) => content)
+  return { blobs: new Map(all.map((content) => [hexOf(content), content])), manifest: hexOf(image.manifest.content) }
 }
 
 export async function ociLayout(spec: ImageSpec): Promise<Buffer> {
@@ -77,25 +61,20 @@ export async function ociLayout(spec: ImageSpec): Promise<Buffer> {
 export async function layoutOf(blobs: ReadonlyMap<string, Buffer>, index: unknown): Promise<Buffer> {
   return tarOf([
     { name: 'oci-layout', content: '{"imageLayoutVersion":"1.0.0"}' },
-    { name: 'index.json', content: jsonOf(index) },
+    { name: 'index.json', content: JSON.stringify(index) },
     ...[...blobs].map(([hex, content]) => ({ name: `blobs/sha256/${hex}`, content })),
   ])
 }
 
 /** As `docker save` wrote it before it wrote layouts. */
-export async function dockerArchive(spec: ImageSpec): Promise<Buffer> {
-  const tars = await Promise.all(spec.layers.map(tarOf))
-  const config = jsonOf({
-    architecture: spec.architecture ?? ownArchitecture,
-    os: 'linux',
-    config: spec.config ?? {},
-    rootfs: { type: 'layers', diff_ids: tars.map((tar) => `sha256:${hexOf(tar)}`) },
-  })
-  const names = tars.map((_, n) => `${n}/layer.tar`)
+export async function dockerArchive({ layers, ...options }: ImageSpec): Promise<Buffer> {
+  const image = imageOf(await Promise.all(layers.map(tarOf)), { ...options, compress: (tar) => tar })
+  const names = image.layers.map((_, n) => `${n}/layer.tar`)
+  const config = `${hexOf(image.config.content)}.json`
   return tarOf([
-    ...tars.map((content, n) => ({ name: names[n] ?? '', content })),
-    { name: `${hexOf(config)}.json`, content: config },
-    { name: 'manifest.json', content: jsonOf([{ Config: `${hexOf(config)}.json`, RepoTags: null, Layers: names }]) },
+    ...image.layers.map(({ content }, n) => ({ name: names[n] ?? '', content })),
+    { name: config, content: image.config.content },
+    { name: 'manifest.json', content: JSON.stringify([{ Config: config, RepoTags: null, Layers: names }]) },
   ])
 }
 
@@ -123,6 +102,32 @@ function debianProgram(name: string, program: string): string {
 export const busybox = (): string => debianProgram('busybox-static', '/bin/busybox')
 
 export const umoci = (): string => debianProgram('umoci', '/bin/umoci')
+
+/** A layer with busybox as its shell and as `tools`. */
+export const shellLayer = (...tools: readonly string[]): readonly Entry[] => [
+  { name: 'bin/', type: 'directory' },
+  { name: 'bin/busybox', mode: 0o755, content: readFileSync(busybox()) },
+  ...['sh', ...tools].map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, linkname: 'busybox' })),
+]
+
+/** Starts /serve.sh, a `serverScript`, for each connection. */
+export const listen = ['/bin/busybox', 'nc', '-ll', '-p', '8080', '-e', '/serve.sh']
+
+/** Answers any request with what the commands `answer` print; the request's body is $body. */
+export const serverScript = (answer: string): string => `#!/bin/sh
+length=0
+while read -r name value; do
+  case "$name" in
+    [Cc]ontent-[Ll]ength:) length="\${value%?}" ;;
+    ?) break ;;
+  esac
+done
+body="$(/bin/busybox head -c "$length")"
+answer="$(
+${answer}
+)"
+printf 'HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: %s\\r\\n\\r\\n%s' "\${#answer}" "$answer"
+`
 
 /** A layout that umoci made of `files`, with busybox as /bin/sh, in `folder`; `settings` are those of `umoci config`. */
 export async function umociLayout(

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
-import { ownArchitecture } from './container-image.ts'
 import { tarEnd, tarHeader, tarPadding } from '../../src/domain/tar.ts'
 
 /** A blob, and how a manifest names it. */
@@ -39,22 +38,38 @@ export function tarOf(files: Readonly<Record<string, string | Buffer>>): Buffer 
   return Buffer.concat([...parts, tarEnd])
 }
 
-/** An image whose layers are gzipped: tars as they are, or of plain files by name. */
+export interface ImageOptions {
+  /** `config` of the image's configuration. */
+  readonly config?: object
+  readonly architecture?: string
+  /** Of layers; default: gzip. */
+  readonly compress?: (tar: Buffer) => Buffer
+  /** Further layers as they are, which no configuration describes rightly. */
+  readonly extra?: readonly Buffer[]
+  /** Changes the documents before they get their digests. */
+  readonly change?: (documents: { config: Record<string, unknown>; manifest: Record<string, unknown> }) => void
+}
+
+export const ownArchitecture = process.arch === 'arm64' ? 'arm64' : 'amd64'
+
+/** An image of layers: tars as they are, or of plain files by name. */
 export function imageOf(
   layers: readonly (Buffer | Readonly<Record<string, string | Buffer>>)[],
-  { config = {}, architecture = ownArchitecture }: { config?: object; architecture?: string } = {},
+  { architecture = ownArchitecture, compress = gzipSync, extra = [], change = () => {}, ...own }: ImageOptions = {},
 ): TestImage {
   const tars = layers.map((layer) => (Buffer.isBuffer(layer) ? layer : tarOf(layer)))
-  const blobs = tars.map((tar) => blobOf(gzipSync(tar), mediaTypes.layer))
-  const rootfs = { type: 'layers', diff_ids: tars.map(sha256) }
-  const configBlob = blobOf({ architecture, os: 'linux', config, rootfs }, mediaTypes.config)
-  const manifest = {
+  const blobs = [...tars.map((tar) => compress(tar)), ...extra].map((layer) => blobOf(layer, mediaTypes.layer))
+  const rootfs = { type: 'layers', diff_ids: [...tars, ...extra].map(sha256) }
+  const config: Record<string, unknown> = { architecture, os: 'linux', config: own.config ?? {}, rootfs }
+  const manifest: Record<string, unknown> = {
     schemaVersion: 2,
     mediaType: mediaTypes.manifest,
-    config: configBlob.descriptor,
     layers: blobs.map(({ descriptor }) => descriptor),
   }
-  return { manifest: blobOf(manifest, mediaTypes.manifest), config: configBlob, layers: blobs }
+  change({ config, manifest })
+  const configBlob = blobOf(config, mediaTypes.config)
+  const whole = { config: configBlob.descriptor, ...manifest }
+  return { manifest: blobOf(whole, mediaTypes.manifest), config: configBlob, layers: blobs }
 }
 
 /** An index of `entries`, each for its platform. */

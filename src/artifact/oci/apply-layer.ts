@@ -1,11 +1,10 @@
 import type { Budget } from './budget.ts'
 import type { Layer } from './image-parts.ts'
-import { explainTar, writeFully } from './members.ts'
+import { explainTar, writeFile } from './members.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
 import type { RootTree } from './root-tree.ts'
 import { openTar } from './open-tar.ts'
 import { createHash } from 'node:crypto'
-import { closeSync, fchmodSync, openSync } from 'node:fs'
 import { posix } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { Headers } from 'tar-stream'
@@ -48,18 +47,7 @@ async function place(root: RootTree, content: Readable, header: Headers): Promis
   else if (type === 'symlink') root.link(name, linkname ?? '')
   else if (type === 'link') root.hardLink(name, linkname ?? '')
   else if (type === 'file' || type === 'contiguous-file')
-    return write(root.file(name, size), content, (mode & 0o111) !== 0)
+    return writeFile(root.file(name, size), content, (mode & 0o111) === 0 ? 0o644 : 0o755)
   // Devices and pipes: a sandbox has its own.
   content.resume()
-}
-
-async function write(file: string, content: Readable, isExecutable: boolean): Promise<void> {
-  const fd = openSync(file, 'wx', 0o600)
-  try {
-    for await (const piece of content) writeFully(fd, piece)
-    // Not by `open`, whose mode is cut by the umask.
-    fchmodSync(fd, isExecutable ? 0o755 : 0o644)
-  } finally {
-    closeSync(fd)
-  }
 }

@@ -2,9 +2,10 @@ import { AppError } from '../../domain/error.ts'
 import type { ImageBounds } from './budget.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
 import { openTar } from './open-tar.ts'
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fchmodSync, openSync, writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, posix } from 'node:path'
+import type { Entry } from 'tar-stream'
 
 export interface Member {
   readonly file: string
@@ -62,31 +63,29 @@ export class Members {
     const where = 'the archive'
     const { tar, reading } = openTar(archive, { where, bytesMax })
     try {
-      for await (const entry of tar) {
-        const { name, type, size = 0, linkname } = entry.header
-        const path = posix.normalize(name)
-        if (this.#files.size + this.#links.size >= membersMax)
-          throw refuseImage('the archive', `it has more than ${membersMax} members`, buildAgain)
-        if (type === 'file') {
-          const file = join(folder, String(this.#files.size))
-          const fd = openSync(file, 'wx', 0o600)
-          try {
-            for await (const chunk of entry) writeFully(fd, chunk)
-          } finally {
-            closeSync(fd)
-          }
-          this.#files.set(path, { file, bytes: size })
-        } else {
-          if (type === 'symlink') this.#links.set(path, posix.join(posix.dirname(path), linkname ?? ''))
-          if (type === 'link') this.#links.set(path, posix.normalize(linkname ?? ''))
-          entry.resume()
-        }
-      }
+      for await (const entry of tar) await this.#take(entry, folder)
       await reading
     } catch (error) {
       throw explainTar(where, error)
     }
     if (this.#files.size === 0) throw refuseImage('the archive', 'it is no tar, or an empty one', saveIt)
+  }
+
+  async #take(entry: Entry, folder: string): Promise<void> {
+    const { name, type, size = 0 } = entry.header
+    const target = entry.header.linkname ?? ''
+    const path = posix.normalize(name)
+    if (this.#files.size + this.#links.size >= membersMax)
+      throw refuseImage('the archive', `it has more than ${membersMax} members`, buildAgain)
+    if (type === 'file') {
+      const file = join(folder, String(this.#files.size))
+      await writeFile(file, entry, 0o600)
+      this.#files.set(path, { file, bytes: size })
+      return
+    }
+    if (type === 'symlink') this.#links.set(path, posix.join(posix.dirname(path), target))
+    if (type === 'link') this.#links.set(path, posix.normalize(target))
+    entry.resume()
   }
 }
 
@@ -103,6 +102,14 @@ export function explainTar(where: string, error: unknown): unknown {
   return isOurs ? error : refuseImage(where, `its bytes are damaged (${error.message})`, saveIt)
 }
 
-export function writeFully(fd: number, content: Uint8Array): void {
-  for (let written = 0; written < content.length;) written += writeSync(fd, content, written)
+/** A new file, whatever the umask. */
+export async function writeFile(file: string, content: AsyncIterable<Uint8Array>, mode: number): Promise<void> {
+  const fd = openSync(file, 'wx', 0o600)
+  try {
+    for await (const piece of content)
+      for (let written = 0; written < piece.length;) written += writeSync(fd, piece, written)
+    fchmodSync(fd, mode)
+  } finally {
+    closeSync(fd)
+  }
 }
