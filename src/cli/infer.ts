@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { CliError } from './cli-error.ts'
 import { commandWords } from './command-words.ts'
+import { parsePackageJson } from './package-json.ts'
 
 /** What a folder says of itself. */
 export interface Inferred {
@@ -98,7 +99,7 @@ const exportsHandler =
 async function nodeOf({ names, read }: Top): Promise<Inferred | null> {
   const index = ['index.js', 'index.mjs', 'index.cjs', 'index.ts', 'index.mts'].find((name) => names.has(name))
   if (index === undefined && !names.has('package.json')) return null
-  const { main, scripts } = parseObject(await read('package.json'))
+  const { main, scripts } = parsePackageJson(await read('package.json'))
   const entry = typeof main === 'string' ? path.posix.normalize(main) : index
   const text = entry === undefined ? '' : await read(entry)
   const exported = exportsHandler.test(text) ? 'handler' : /^export default\b/m.test(text) ? 'default' : null
@@ -139,13 +140,4 @@ async function pythonOf({ names, read, port }: Top): Promise<Inferred | null> {
   }
   const isLambda = /^(async )?def lambda_handler\b/m.test(text) || module === 'lambda_function'
   return { runtime: 'python', handler: `${module}.${isLambda ? 'lambda_handler' : 'handler'}`, from }
-}
-
-function parseObject(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? { ...value } : {}
-  } catch {
-    return {}
-  }
 }

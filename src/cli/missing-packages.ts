@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { listCodeFiles } from './code-files.ts'
+import { parsePackageJson } from './package-json.ts'
 
 /** The file of a function's folder that names packages which do not lie beside the code; null when nothing is missing. */
 export async function missingPackages(folder: string, runtime: string): Promise<string | null> {
@@ -19,7 +20,7 @@ interface Naming {
 const manifest: Naming = {
   file: 'package.json',
   namesAny(text) {
-    const { dependencies, optionalDependencies } = parseObject(text)
+    const { dependencies, optionalDependencies } = parsePackageJson(text)
     return [dependencies, optionalDependencies].some(
       (part) => typeof part === 'object' && Object.keys(part ?? {}).length > 0,
     )
@@ -39,14 +40,4 @@ async function isMissing(folder: string, { file, namesAny, installed }: Naming):
   if (text === null || !namesAny(text)) return false
   const files = await listCodeFiles(folder)
   return files.some(({ name }) => name === file) && !files.some(({ name }) => installed.test(name))
-}
-
-/** What is no JSON is left to npm, which says so better. */
-function parseObject(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? { ...value } : {}
-  } catch {
-    return {}
-  }
 }

@@ -1,3 +1,4 @@
+import { nearest } from '../domain/nearest.ts'
 import {
   isProvided,
   oldestNative,
@@ -57,9 +58,8 @@ function nearestText(name: string, list: readonly RuntimeBuild[]): string {
   const hasProvided = list.some(({ family }) => family === 'provided')
   const others = hasProvided ? runtimeIds.filter((id) => isProvided(id) && !/\d\./.test(id)) : []
   const names = [...new Set([...runtimeFamilies, ...list.map(({ id }) => id), ...others])]
-  const [nearest = ''] = names.toSorted((a, b) => distance(name, a) - distance(name, b))
-  const isClose = distance(name, nearest) <= Math.max(2, Math.floor(name.length / 3))
-  return isClose ? `. Did you mean "${nearest}"?` : `. Here are ${names.join(', ')}.`
+  const meant = nearest(name, names)
+  return meant === undefined ? `. Here are ${names.join(', ')}.` : `. Did you mean "${meant}"?`
 }
 
 /** Of `ids` of one family the one whose version is nearest; of two that are equally far the newer. */
@@ -71,18 +71,4 @@ function nearestNumber(name: string, ids: readonly string[]): string {
   const wanted = number(name)
   const far = (id: string): number => Math.abs(number(id) - wanted) - (number(id) > wanted ? 0.5 : 0)
   return ids.toSorted((a, b) => far(a) - far(b))[0] ?? ''
-}
-
-/** Levenshtein. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, n) => n)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }

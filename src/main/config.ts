@@ -3,7 +3,7 @@ import path from 'node:path'
 import { parse as parseYaml, YAMLParseError } from 'yaml'
 import { AppError, invalid } from '../domain/error.ts'
 import { configKeys, envOf, flagOf, type ConfigKey, type ConfigName } from './config-keys.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../domain/nearest.ts'
 
 type ValueOf<K extends ConfigKey> = K extends { type: 'integer' }
   ? number

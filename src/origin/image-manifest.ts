@@ -24,11 +24,11 @@ export type Manifest =
       readonly layers: readonly Descriptor[]
     }
 
-const indexTypes: readonly string[] = [
+export const indexTypes: readonly string[] = [
   'application/vnd.oci.image.index.v1+json',
   'application/vnd.docker.distribution.manifest.list.v2+json',
 ]
-const imageTypes: readonly string[] = [
+export const imageTypes: readonly string[] = [
   'application/vnd.oci.image.manifest.v1+json',
   'application/vnd.docker.distribution.manifest.v2+json',
 ]

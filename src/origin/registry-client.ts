@@ -4,6 +4,7 @@ import type { OriginContent } from '../domain/code-source.ts'
 import type { Logger } from '../domain/logger.ts'
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { imageTypes, indexTypes } from './image-manifest.ts'
 import { RegistryAuth, type RegistryAddress } from './registry-auth.ts'
 import { openResumable, type OpenPart, type Patience } from './resumable.ts'
 import { collect, collectSoon, isObject, jsonObject } from './small-body.ts'
@@ -44,12 +45,7 @@ export interface RawManifest {
 /** Manifests and configurations are read into memory: the distribution specification's own bound. */
 export const documentBytesMax = 4 * 2 ** 20
 
-const manifestTypes = [
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-].join(', ')
+const manifestTypes = [...imageTypes, ...indexTypes].join(', ')
 
 /** One repository of a registry, by the OCI distribution API. What its server names is refused or followed by the rules of the web; what breaks off goes on where
  *  it was. Methods throw invalid, conflict, capacity. Source: OCI distribution specification 1.1. */
