@@ -24,16 +24,7 @@ export const imageFlags = {
 } as const satisfies Flags
 
 /** What says how code is run, where an image says it itself. */
-const others = [
-  'code',
-  'runtime',
-  'handler',
-  'build',
-  'no-build',
-  'code-sha256',
-  'code-endpoint',
-  'code-region',
-] as const
+const others = ['code', 'runtime', 'build', 'no-build', 'code-sha256', 'code-endpoint', 'code-region'] as const
 
 type ImageFlags = { readonly [name in (typeof others)[number]]: string | boolean | undefined } & {
   readonly image: string

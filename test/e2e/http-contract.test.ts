@@ -41,6 +41,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200); self.send_header('connection', 'close'); self.end_headers(); self.wfile.write(b'to the end')
             self.close_connection = True
             return
+        if do == 'close-unsaid':
+            self.answer(200, {'n': event['n']}); self.wfile.flush(); time.sleep(0.02)
+            self.close_connection = True
+            return
         if do == 'nothing': self.send_response(204); return self.end_headers()
         if do == 'cut':
             self.send_response(200); self.send_header('content-length', '100'); self.end_headers(); self.wfile.write(b'half')
@@ -102,6 +106,14 @@ test('bodies come whole: in chunks, until the end, none, and megabytes both ways
   assert.equal(large.body.length, 5_000_002)
   const event = { text: 'x'.repeat(5_000_000) }
   assert.equal((await invoke(platform, 'server', event)).json<{ bytes: number }>().bytes, JSON.stringify(event).length)
+})
+
+test('a server that closes each connection without having said so loses no request', async () => {
+  await deploy('closing', { concurrency: 1 })
+  for (let n = 0; n < 50; n++) {
+    const reply = await invoke(platform, 'closing', { do: 'close-unsaid', n })
+    assert.deepEqual([reply.status, reply.body.toString()], [200, `{"n": ${n}}`])
+  }
 })
 
 test('a server that breaks HTTP: the invocation fails and says how, the next is served', async () => {

@@ -18,6 +18,8 @@ pub struct Connection {
     pub is_broken: bool,
     /// When bytes last came or went.
     pub used_at: Instant,
+    /// A request was answered over it: the next would be its second.
+    pub has_answered: bool,
 }
 
 impl Connection {
@@ -30,6 +32,7 @@ impl Connection {
             is_ended: false,
             is_broken: false,
             used_at: Instant::now(),
+            has_answered: false,
         }
     }
 

@@ -63,6 +63,11 @@ impl Exchange {
         self.connection.is_none() && !self.is_fresh
     }
 
+    /// What crosses the server's closing its connection can be sent once more.
+    pub fn may_repeat(&self) -> bool {
+        self.up.may_repeat()
+    }
+
     /// The next bytes of the event.
     pub fn push(&mut self, bytes: &[u8], is_last: bool) {
         if !self.up.push(bytes, is_last) {

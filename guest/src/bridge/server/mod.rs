@@ -20,6 +20,9 @@ const IDLE_MAX: usize = 16;
 /// An idle connection that is older may be about to be closed by the server, all the more after a freeze, in which its timers went on: Node's
 /// and most others' wait 5 s.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(1);
+/// A connection that is still open so long after an answer shows that the server means it: some close without having said so, and what crosses that
+/// and must not be sent twice would be lost.
+const PROVEN_AFTER: Duration = Duration::from_millis(100);
 /// How long the first attempt waits for the next while the server is not up; each later one half as long again.
 const RETRY: Duration = Duration::from_micros(500);
 const RETRY_MAX: Duration = Duration::from_millis(25);
@@ -41,6 +44,8 @@ pub struct Server {
     port: u16,
     readiness: Readiness,
     idle: Vec<Connection>,
+    /// It has shown that it leaves connections open.
+    keeps_open: bool,
     exchanges: BTreeMap<u32, Exchange>,
     azure: Option<Azure>,
     /// Streams whose server hung up. If that was its end, the host is to hear of the end instead.
@@ -50,7 +55,15 @@ pub struct Server {
 impl Server {
     pub fn new(port: u16) -> Server {
         let readiness = Readiness::Trying { attempt: None, at: Instant::now(), pause: RETRY };
-        Server { port, readiness, idle: Vec::new(), exchanges: BTreeMap::new(), suspects: Vec::new(), azure: None }
+        Server {
+            port,
+            readiness,
+            idle: Vec::new(),
+            keeps_open: false,
+            exchanges: BTreeMap::new(),
+            suspects: Vec::new(),
+            azure: None,
+        }
     }
 
     /// Invocations are put into the words of Azure Functions.
@@ -169,7 +182,7 @@ impl Server {
             return;
         }
         let Some(mut exchange) = self.exchanges.remove(&stream) else { return };
-        exchange.connection = self.idle_connection().or_else(|| self.connect(&mut exchange));
+        exchange.connection = self.idle_connection(exchange.may_repeat()).or_else(|| self.connect(&mut exchange));
         self.exchanges.insert(stream, exchange);
         self.go_on(stream, 0, host);
     }
@@ -183,8 +196,9 @@ impl Server {
             Fate::Lives => {}
             Fate::Done => {
                 let connection = self.exchanges.remove(&stream).and_then(|exchange| exchange.connection);
-                if self.idle.len() < IDLE_MAX {
-                    self.idle.extend(connection);
+                if let Some(mut connection) = connection.filter(|_| self.idle.len() < IDLE_MAX) {
+                    connection.has_answered = true;
+                    self.idle.push(connection);
                 }
             }
             Fate::Again => {
@@ -205,10 +219,17 @@ impl Server {
         }
     }
 
-    /// The one used last, if the server has not closed it.
-    fn idle_connection(&mut self) -> Option<Connection> {
-        while let Some(connection) = self.idle.pop() {
-            if connection.used_at.elapsed() < IDLE_AGE_MAX && !sys::has_ended_or_data(connection.fd()) {
+    /// The one used last that the server has not closed, nor may be about to.
+    fn idle_connection(&mut self, may_repeat: bool) -> Option<Connection> {
+        let is_open = |connection: &Connection| !sys::has_ended_or_data(connection.fd());
+        let is_proof = |connection: &Connection| {
+            connection.has_answered && connection.used_at.elapsed() > PROVEN_AFTER && is_open(connection)
+        };
+        self.keeps_open = self.keeps_open || self.idle.iter().any(is_proof);
+        let is_safe = self.keeps_open || may_repeat;
+        while let Some(at) = self.idle.iter().rposition(|connection| is_safe || !connection.has_answered) {
+            let connection = self.idle.remove(at);
+            if connection.used_at.elapsed() < IDLE_AGE_MAX && is_open(&connection) {
                 return Some(connection);
             }
         }
