@@ -1,3 +1,4 @@
+import { ociLayout } from '../../test/support/container-image.ts'
 import { rawZip } from '../../test/support/raw-zip.ts'
 import type { Digest } from '../domain/artifact.ts'
 import { AppError } from '../domain/error.ts'
@@ -154,6 +155,28 @@ test('unpack of a damaged blob is internal, and putting the bytes again heals it
   await rejects(buffer(await store.open(digest)), 'internal', /is damaged on disk/)
   await store.put(Readable.from([zip]))
   assert.equal((await store.unpack(digest)).entries, 1)
+})
+
+test('unpackImage lays an image flat once, apart from trees of archives; verify follows no link in it, delete removes it', async (t) => {
+  const { store, folder } = await opened(t)
+  const layer = [
+    { name: 'bin/tool', mode: 0o755, content: 'tool' },
+    { name: 'up', type: 'symlink', linkname: '/' },
+  ] as const
+  const archive = await ociLayout({ layers: [layer], config: { Cmd: ['tool'] } })
+  const { digest } = await store.put(Readable.from([archive]))
+  const arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
+  const [image, same] = await Promise.all([store.unpackImage(digest, arch), store.unpackImage(digest, arch)])
+  assert.equal(image, same)
+  assert.equal(await readFile(join(image.folder, 'bin/tool'), 'utf8'), 'tool')
+  assert.deepEqual(image.facts.command, ['tool'])
+  assert.deepEqual(await store.unpackImage(digest, arch), image)
+  await rejects(store.unpack(digest), 'invalid', /Cannot unpack/)
+  assert.deepEqual(await store.verify(), [])
+  await rm(join(image.folder, 'bin/tool'))
+  assert.match((await store.verify())[0]?.problem ?? '', /the unpacked tree has/)
+  await store.delete(digest)
+  for (const kind of ['roots', 'trees', 'tmp']) assert.deepEqual(await readdir(join(folder, kind)), [], kind)
 })
 
 test('verify names damaged blobs and trees that miss files, and nothing else', async (t) => {
