@@ -92,10 +92,24 @@ fn a_request_arrives_as_it_was_sent_and_its_answer_comes_back() {
     // A plain invocation.
     let plain = bridge.call("{}").json();
     assert_eq!((&plain["method"], &plain["path"], &plain["body"]), (&json!("POST"), &json!("/"), &json!("{}")));
-    assert_eq!(plain["port"], told["port"], "the connection is used again");
     bridge.send(wire::SHUTDOWN, 0, 0, br#"{"graceMs":5000}"#);
     assert_eq!(bridge.ended(), 0);
     assert_eq!(world.out("end"), "terminated");
+}
+
+#[test]
+fn a_connection_is_used_again_by_what_may_be_sent_twice_and_once_it_has_stayed_open_by_all() {
+    let Some(world) = World::new() else { return };
+    let mut bridge = boot(&world);
+    let port = |outcome: crate::rig::Outcome| outcome.json()["port"].as_u64().unwrap();
+    let first = port(get(&mut bridge, "/"));
+    assert_eq!(port(get(&mut bridge, "/")), first, "what may be sent twice, at once");
+    let second = port(bridge.call("{}"));
+    assert_ne!(second, first, "the server may be about to close the first");
+    // The time itself is the rule: longer than PROVEN_AFTER, shorter than IDLE_AGE_MAX.
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    let used = [port(bridge.call("{}")), port(bridge.call("{}"))];
+    assert!(used.iter().all(|port| [first, second].contains(port)), "{used:?} of {first} and {second}");
 }
 
 #[test]
