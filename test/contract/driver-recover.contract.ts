@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import type { Sandbox } from '../../src/domain/driver.ts'
+import { until } from '../support/until.ts'
 import { bind, bootOne, invoke, type Booted, type DriverHarness } from './driver.contract.ts'
 
 /** A driver whose platform is killed, and the drivers of the platforms after it. */
@@ -50,7 +51,7 @@ function tools(of: Succession) {
     )
   const refuses = async (handle: Handle, reason: RegExp): Promise<void> => {
     const spec = { epoch: 'refused', runtime: of.harness.build }
-    const recovering = of.harness.driver.recover(handle, spec, { deadlineMs: Date.now() + 20_000 })
+    const recovering = of.harness.driver.recover(handle, spec, { deadlineMs: Date.now() + 60_000 })
     await assert.rejects(recovering, { code: 'driver_failed', message: reason })
   }
   return { boot, bound, onDisk, recover, refuses }
@@ -75,7 +76,7 @@ function takeOverTest(of: Succession): void {
       assert.deepEqual(next.sandbox.handle.state['instance'], before.id)
       await next.sandbox.kill()
       const spec = { epoch: 'late', runtime: of.harness.build }
-      assert.equal(await of.harness.driver.recover(handle, spec, { deadlineMs: Date.now() + 20_000 }), null)
+      assert.equal(await of.harness.driver.recover(handle, spec, { deadlineMs: Date.now() + 60_000 }), null)
     }
     assert.deepEqual(await of.harness.leftovers(), [])
   })
@@ -107,12 +108,14 @@ function refusalTest(of: Succession): void {
     await refuses(otherWith({ accelerator: 'none' }), /"accelerator" must be kvm or tcg/)
     const nobody = otherWith({ instance: '../../etc' })
     const spec = { epoch: 'refused', runtime: of.harness.build }
-    assert.equal(await of.harness.driver.recover(nobody, spec, { deadlineMs: Date.now() + 20_000 }), null)
+    assert.equal(await of.harness.driver.recover(nobody, spec, { deadlineMs: Date.now() + 60_000 }), null)
     // This one is held by then: it is killed.
     await refuses(otherWith({ image: `sha256:${'0'.repeat(64)}` }), /^Its root image is sha256:0+, that of node/)
     assert.deepEqual(await of.sweep(), [unasked.id])
-    for (let tries = 0; tries < 40 && (await of.harness.leftovers()).length > 0; tries++)
-      await new Promise((resolve) => void setTimeout(resolve, 50))
-    assert.deepEqual(await of.harness.leftovers(), [])
+    const isClean = async (): Promise<true | string> => {
+      const left = await of.harness.leftovers()
+      return left.length === 0 || left.join(', ')
+    }
+    await until(isClean, { timeoutMs: 30_000, what: 'what was swept to be gone' })
   })
 }

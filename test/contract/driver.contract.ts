@@ -59,7 +59,7 @@ function closeTest(harness: DriverHarness): void {
     const id = `t-${process.pid}-comes`
     const coming = driver.boot(
       { ...bootBasics, instanceId: id, epoch: 'epoch-comes', runtime: build, folder: join(folder, id) },
-      { deadlineMs: Date.now() + 20_000 },
+      { deadlineMs: Date.now() + 60_000 },
     )
     const late = coming.then(
       ({ exited }) => exited,
@@ -189,11 +189,11 @@ function endTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
   test('recover: a live handle is found or killed, a dead one is null', async () => {
     const { sandbox } = await boot()
     const spec = { epoch: 'next', runtime: harness.build }
-    const found = await harness.driver.recover(sandbox.handle, spec, { deadlineMs: Date.now() + 20_000 })
+    const found = await harness.driver.recover(sandbox.handle, spec, { deadlineMs: Date.now() + 60_000 })
     if (found === null) await sandbox.exited
     else await found.kill()
     await sandbox.kill()
-    assert.equal(await harness.driver.recover(sandbox.handle, spec, { deadlineMs: Date.now() + 20_000 }), null)
+    assert.equal(await harness.driver.recover(sandbox.handle, spec, { deadlineMs: Date.now() + 60_000 }), null)
   })
 }
 
@@ -266,7 +266,7 @@ export async function bootOne(harness: DriverHarness, id: string, start?: Start,
   const { driver, build, folder } = harness
   const sandbox = await (start ?? driver.boot.bind(driver))(
     { ...bootBasics, instanceId: id, epoch, runtime: build, folder: join(folder, id) },
-    { deadlineMs: Date.now() + 20_000 },
+    { deadlineMs: Date.now() + 60_000 },
   )
   const configure = { instance: id, nowMs: Date.now(), logBytesPerSecond: 1_000_000 }
   const supervisor = sandbox.channels.supervisor
