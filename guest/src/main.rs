@@ -8,6 +8,7 @@
 //! In a microVM the same program is PID 1, init and supervisor in one (init).
 //! As `bridge` it is the runtime in front of a program that speaks HTTP (bridge).
 
+mod accounts;
 mod arguments;
 mod bridge;
 mod cgroup;

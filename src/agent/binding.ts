@@ -22,7 +22,7 @@ export function bindSpec(version: Version, code: Code): BindSpec {
     codeImage: code.image,
     cacheFolder: code.cacheFolder,
     layerFolders: code.layerFolders,
-    ...(code.container !== null && { isRoot: true }),
+    ...(code.container !== null && { rootUser: code.container.user }),
     memoryMib,
     cpuShare: Math.max(64, Math.round((memoryMib / mibPerCpu) * 1024)),
     network,

@@ -310,7 +310,7 @@ const unpackedOf = ({ bytes, entries, facts }: Sidecar): Unpacked | undefined =>
   facts === undefined ? { bytes, entries } : undefined
 
 const flattenedOf = ({ bytes, entries, facts }: Sidecar): Flattened | undefined =>
-  facts === undefined ? undefined : { bytes, entries, facts }
+  facts?.user === undefined ? undefined : { bytes, entries, facts }
 
 function hexOf(digest: Digest): string {
   return digest.slice('sha256:'.length)

@@ -13,6 +13,8 @@ export interface ContainerFacts {
   readonly env: Readonly<Record<string, string>>
   /** WORKDIR; `/` where the image names none. */
   readonly workdir: string
+  /** The name of its USER, `function` where that is root, nobody's or not given: who runs it is another, and is called so. */
+  readonly user: string
 }
 
 /** An image with its layers laid over one another: a root file system that nobody writes to. */

@@ -81,8 +81,9 @@ export interface BindSpec {
   /** Read-only bytecode cache, if the Version has one; seen at /var/cache/hearth. */
   readonly cacheFolder: string | null
   readonly layerFolders: readonly string[]
-  /** The code is a whole file system, of a container's image: it becomes the sandbox's root, with no cache and no layers. */
-  readonly isRoot?: boolean
+  /** The code is a whole file system, of a container's image: it becomes the sandbox's root, with no cache and no layers. Under this name
+   *  its program finds itself in `/etc/passwd`. */
+  readonly rootUser?: string
   readonly memoryMib: number
   /** Relative weight; 1 vCPU = 1024. */
   readonly cpuShare: number

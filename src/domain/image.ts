@@ -44,7 +44,10 @@ export interface RuntimeImage extends Image {
 }
 
 /** The trees of a Version, as `BindSpec` names them. What lies in them never changes under the same path. */
-export type CodeTrees = Pick<BindSpec, 'codeFolder' | 'cacheFolder' | 'layerFolders' | 'isRoot'>
+export interface CodeTrees extends Pick<BindSpec, 'codeFolder' | 'cacheFolder' | 'layerFolders'> {
+  /** The code is a whole file system, of a container's image. */
+  readonly isRoot?: boolean
+}
 
 /** Every code image is this large for the VM, sparse on disk: any can stand in for the placeholder that a snapshot was made with. */
 export const codeImageBytes = 1280 * 1024 * 1024

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import { after, before, test } from 'node:test'
@@ -33,7 +32,7 @@ async function send(path: string, { bytes, sent = bytes }: { bytes: number; sent
   socket.on('data', (chunk: Buffer) => (received += chunk.toString()))
   // What is cut may be reset.
   socket.on('error', () => {})
-  const closed = once(socket, 'close')
+  const closed = new Promise((resolve) => socket.once('close', resolve))
   socket.write(`PUT ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${bytes}\r\n\r\n`)
   for (let n = 0; n < sent && !socket.destroyed; n++) {
     socket.write('x')

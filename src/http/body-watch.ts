@@ -19,11 +19,15 @@ interface Sending {
   bytesRead: number
   /** Sweep at which it began or, of an upload, last moved. */
   since: number
+  /** It was answered, and ends at the next sweep: ended at once while the client sends, the connection would be reset under the answer. */
+  isCut: boolean
 }
 
+const timedOutBody = '{"error":{"code":"timeout","message":"The request did not come in time.","retryable":true}}'
+// With its length: it is whole for the client, however the connection ends.
 const timedOut =
-  'HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n' +
-  '{"error":{"code":"timeout","message":"The request did not come in time.","retryable":true}}'
+  'HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n' +
+  `content-length: ${timedOutBody.length}\r\n\r\n${timedOutBody}`
 
 /** Cuts clients that take too long to send a request: node's own `requestTimeout` knows no difference between a body that stands still and one that is large.
  *  A request costs it one look-up and no timer. */
@@ -40,7 +44,14 @@ export class BodyWatch {
   }
 
   connected(socket: Duplex): void {
-    this.#connections.set(socket, { request: null, response: null, isUpload: false, bytesRead: 0, since: 0 })
+    this.#connections.set(socket, {
+      request: null,
+      response: null,
+      isUpload: false,
+      bytesRead: 0,
+      since: 0,
+      isCut: false,
+    })
     socket.once('close', () => this.#connections.delete(socket))
   }
 
@@ -68,7 +79,8 @@ export class BodyWatch {
     this.#sweeps++
     for (const [socket, sending] of this.#connections) {
       const { request } = sending
-      if (request === null) continue
+      if (sending.isCut) socket.destroy()
+      if (request === null || sending.isCut) continue
       if (request.complete || request.destroyed) sending.request = sending.response = null
       else this.#look(socket, request, sending)
     }
@@ -83,13 +95,15 @@ export class BodyWatch {
       sending.bytesRead = bytesRead
     }
     const limit = Math.ceil((sending.isUpload ? stallMs : totalMs) / sweepMs)
-    if (this.#sweeps - sending.since >= limit) cut(socket, sending.response)
+    if (this.#sweeps - sending.since < limit) return
+    sending.isCut = true
+    if (!answered(socket, sending.response)) socket.destroy()
   }
 }
 
-/** With an answer, where none is under way on the connection: of this request, or of one before. */
-function cut(socket: Duplex, response: ServerResponse | null): void {
+/** Where no other answer is under way on the connection: of this request, or of one before. */
+function answered(socket: Duplex, response: ServerResponse | null): boolean {
   const isOpen = response !== null && response.socket !== null && !response.headersSent
-  if (!isOpen) return void socket.destroy()
-  socket.write(timedOut, () => socket.destroy())
+  if (isOpen) socket.write(timedOut)
+  return isOpen
 }

@@ -19,7 +19,7 @@ const configure = {
   memoryMib: 128,
   seed: '00'.repeat(32),
 }
-const bind = { hasCode: true, memoryMib: 128, tmpMib: 64, pidsMax: 64, network: null }
+const bind = { hasCode: true, rootUser: null, memoryMib: 128, tmpMib: 64, pidsMax: 64, network: null }
 const resume = { nowMs: 1, seed: '11'.repeat(32), epoch: 'e3', instance: 'i-2', hostname: 'i-2' }
 const exit = {
   errorType: 'Runtime.Exit',

@@ -33,8 +33,8 @@ export interface GuestNetwork {
 export interface InitBind {
   /** Whether the second drive holds a code image; else nothing is mounted. */
   readonly hasCode: boolean
-  /** The code image is a whole file system, and becomes the root. */
-  readonly isRoot?: boolean
+  /** When the code image is a whole file system, which becomes the root: the name of whoever runs there. */
+  readonly rootUser: string | null
   readonly memoryMib: number
   readonly tmpMib: number
   readonly pidsMax: number

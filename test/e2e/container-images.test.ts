@@ -37,6 +37,7 @@ after(async () => {
 const server = serverScript(`
   echo "body $body"
   echo "uid $(id -u), in $(pwd)"
+  echo "user $(id -un) of $(id -gn), knows $(grep -c . /etc/passwd) accounts"
   echo "greeting $GREETING, own $OWN, port $PORT"
   echo "root" $(ls /)
   touch /tmp/here && echo "/tmp takes files"
@@ -57,7 +58,7 @@ async function answers(name: string, event: unknown = {}): Promise<string> {
   return reply.body.toString()
 }
 
-const shell = shellLayer('cat', 'ls', 'id', 'touch')
+const shell = shellLayer('cat', 'ls', 'id', 'touch', 'grep')
 const serving: ImageSpec = {
   layers: [shell, [{ name: 'serve.sh', mode: 0o755, content: server }]],
   config: { Entrypoint: listen, Env: ['GREETING=by hand'] },
@@ -108,6 +109,23 @@ test('a docker-archive, and layers by zstd: later layers hide and replace what e
     const text = await answers(name)
     assert.match(text, /^root bin dev dir etc mnt proc run serve\.sh sys tmp$/m)
     assert.match(text, /^ID=upper\nnew$/m)
+  }
+})
+
+test('a program finds itself under the name of its USER, beside the accounts of its image', async () => {
+  const accounts: readonly Entry[] = [
+    { name: 'etc/passwd', content: 'root:x:0:0::/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\n' },
+    { name: 'passwd', content: 'a file of this name at the top is not in the way' },
+  ]
+  for (const [name, user, expected] of [
+    ['by-name', 'www-data:web', 'user www-data of www-data, knows 3 accounts'],
+    ['by-uid', '1000:1000', 'user node of node, knows 3 accounts'],
+    ['as-root', 'root', 'user function of function, knows 3 accounts'],
+  ] as const) {
+    const { layers, config } = serving
+    const archive = await ociLayout({ layers: [...layers, accounts], config: { ...config, User: user } })
+    assert.equal((await create(name, archive)).status, 201)
+    assert.ok((await answers(name)).includes(`${expected}\n`), await answers(name))
   }
 })
 

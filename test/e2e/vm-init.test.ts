@@ -282,13 +282,13 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
     await vm.connectInit()
     await vm.initHello.promise
     await assert.rejects(
-      vm.init.bind({ hasCode: true, memoryMib: 64, tmpMib: 1, pidsMax: 9, network: null }),
+      vm.init.bind({ hasCode: true, rootUser: null, memoryMib: 64, tmpMib: 1, pidsMax: 9, network: null }),
       (error: unknown) =>
         error instanceof Error && /could not bind: Cannot mount "\/dev\/vdb" at "\/mnt"/.test(error.message),
     )
     const network = { address: '100.64.0.2', gateway: '100.64.0.1', nameServer: '100.64.0.1' }
     await assert.rejects(
-      vm.init.bind({ hasCode: false, memoryMib: 64, tmpMib: 1, pidsMax: 9, network }),
+      vm.init.bind({ hasCode: false, rootUser: null, memoryMib: 64, tmpMib: 1, pidsMax: 9, network }),
       /Cannot give eth0 the address 100\.64\.0\.2: No such device/,
     )
     vm.init.configure(vm.configuration({ argv: ['/usr/bin/nothing'] }))
@@ -316,7 +316,7 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
     assert.equal(JSON.parse((await vm.call({ act: 'resolver' })).toString()), 'nameserver 10.0.2.3\n')
     assert.deepEqual((await vm.json({}, 'identity'))['addresses'], ['10.0.2.15'])
     const bindNetwork = async (to: typeof network | null): Promise<unknown> =>
-      vm.init.bind({ hasCode: true, memoryMib: 256, tmpMib: 64, pidsMax: 128, network: to })
+      vm.init.bind({ hasCode: true, rootUser: null, memoryMib: 256, tmpMib: 64, pidsMax: 128, network: to })
     await bindNetwork(null)
     assert.deepEqual((await vm.json({}, 'identity'))['addresses'], [])
     assert.match((await vm.call({ act: 'get', url })).toString(), /ENETUNREACH|other side closed|Timeout|ECONN|aborted/)

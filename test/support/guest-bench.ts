@@ -159,7 +159,14 @@ export class GuestBench {
 
   async bind(handler: string, rest: Partial<BindMessage> = {}, network: InitBind['network'] = null): Promise<void> {
     const { memoryMib } = this.options
-    await this.init.bind({ hasCode: true, memoryMib: memoryMib - 32, tmpMib: 64, pidsMax: 128, network })
+    await this.init.bind({
+      hasCode: true,
+      rootUser: null,
+      memoryMib: memoryMib - 32,
+      tmpMib: 64,
+      pidsMax: 128,
+      network,
+    })
     this.runtime.configure({ instance: 'i-1', nowMs: Date.now(), logBytesPerSecond: 1_000_000 })
     this.runtime.bind({
       function: 'f',

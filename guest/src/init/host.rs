@@ -141,7 +141,7 @@ impl Vm {
     fn place(&mut self, message: &Bind) -> Result<(), Error> {
         // A snapshot of a loaded function has its code mounted.
         if message.has_code && !self.has_code {
-            mounts::mount_code(message.is_root)?;
+            mounts::mount_code(message.root_user.as_deref())?;
             self.has_code = true;
         }
         mounts::resize_tmp(message.tmp_mib)?;

@@ -2,6 +2,7 @@
 //! sides; it is refused by the field's name all the same.
 
 use super::network::Network;
+use crate::accounts;
 use crate::error::Error;
 use serde_json::Value;
 use std::net::Ipv4Addr;
@@ -19,8 +20,8 @@ pub struct Configure {
 
 pub struct Bind {
     pub has_code: bool,
-    /// Its code is a whole file system, and becomes the root.
-    pub is_root: bool,
+    /// Its code is a whole file system, and becomes the root: the name of whoever runs there.
+    pub root_user: Option<String>,
     pub memory_mib: u64,
     pub tmp_mib: u64,
     pub pids_max: u64,
@@ -66,7 +67,7 @@ impl Bind {
         let fields = Fields::parse(payload)?;
         Ok(Bind {
             has_code: fields.flag("hasCode")?,
-            is_root: fields.flag("isRoot").unwrap_or(false),
+            root_user: fields.user("rootUser")?,
             memory_mib: fields.number("memoryMib")?,
             tmp_mib: fields.number("tmpMib")?,
             pids_max: fields.number("pidsMax")?,
@@ -124,6 +125,14 @@ impl Fields {
 
     fn text(&self, name: &str) -> Result<String, Error> {
         self.0[name].as_str().filter(|text| !text.contains('\0')).map(str::to_string).ok_or_else(|| bad(name, "a text"))
+    }
+
+    fn user(&self, name: &str) -> Result<Option<String>, Error> {
+        match &self.0[name] {
+            Value::Null => Ok(None),
+            Value::String(user) if accounts::is_name(user) => Ok(Some(user.clone())),
+            _ => Err(bad(name, accounts::NAME_RULE)),
+        }
     }
 
     fn number(&self, name: &str) -> Result<u64, Error> {

@@ -1,6 +1,8 @@
 //! File systems of a VM: the table that init mounts at its start, and what BIND adds.
 
 use super::network::RESOLV_CONF;
+use super::runtime::UID;
+use crate::accounts;
 use crate::error::{Context, Error};
 use crate::instance::tmp;
 use crate::sys;
@@ -71,7 +73,7 @@ pub fn mount_table() -> Result<(), Error> {
 
 /// Mounts the code image and shows its folders where the runtime looks. Nothing else may have read the drive: a snapshot may have been taken
 /// with another image of the same size in its place. One that is a whole file system becomes the root.
-pub fn mount_code(is_root: bool) -> Result<(), Error> {
+pub fn mount_code(root_user: Option<&str>) -> Result<(), Error> {
     const STEP: &str = "init.code";
     let device =
         sys::openat(libc::AT_FDCWD, CODE_DEVICE, libc::O_RDONLY, 0).at(STEP, || format!("open \"{CODE_DEVICE}\""))?;
@@ -79,8 +81,8 @@ pub fn mount_code(is_root: bool) -> Result<(), Error> {
     drop(device);
     sys::mount(CODE_DEVICE, CODE_POINT, "erofs", libc::MS_RDONLY | NOSUID | NODEV, "")
         .at(STEP, || format!("mount \"{CODE_DEVICE}\" at \"{CODE_POINT}\""))?;
-    if is_root {
-        return replace_root().at(STEP, || "replace the root".to_string());
+    if let Some(user) = root_user {
+        return replace_root(user).at(STEP, || "replace the root".to_string());
     }
     for (folder, target) in CODE_FOLDERS {
         match sys::mount(folder, target, "", libc::MS_BIND, "") {
@@ -93,7 +95,7 @@ pub fn mount_code(is_root: bool) -> Result<(), Error> {
 }
 
 /// Takes along every process whose root is the old one: the runtime, which runs already, and this.
-fn replace_root() -> io::Result<()> {
+fn replace_root(user: &str) -> io::Result<()> {
     let new = CODE_FOLDERS[0].0;
     sys::mount(new, new, "", libc::MS_BIND, "")?;
     for own in ["/proc", "/sys", "/dev", "/run", "/tmp"] {
@@ -103,7 +105,13 @@ fn replace_root() -> io::Result<()> {
     sys::unmount(CODE_POINT)?;
     // The resolver is known later, and written in place.
     fs::File::options().create(true).append(true).open(RESOLV_CONF)?;
-    sys::mount(RESOLV_CONF, "/etc/resolv.conf", "", libc::MS_BIND, "")
+    sys::mount(RESOLV_CONF, "/etc/resolv.conf", "", libc::MS_BIND, "")?;
+    let etc = sys::openat(libc::AT_FDCWD, "/etc", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    for (name, content) in accounts::files(&etc, user, UID)? {
+        fs::write(format!("/run/{name}"), content)?;
+        sys::mount(&format!("/run/{name}"), &format!("/etc/{name}"), "", libc::MS_BIND, "")?;
+    }
+    Ok(())
 }
 
 fn drop_cached_blocks(device: &OwnedFd) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 const STEP: &str = "init.runtime";
-const UID: u32 = 1000;
+pub const UID: u32 = 1000;
 /// Swallowed by Node (a worker holds ~25), sqlite, and a server with thousands of connections alike.
 const OPEN_FILES: u64 = 65_536;
 

@@ -41,6 +41,7 @@ pub struct Instance {
     pub is_running: bool,
     pub failure: Option<Error>,
     pub group: Group,
+    uid: u32,
     pub network: Option<OwnedFd>,
     pub is_bound: bool,
     /// Requests waiting: for the start, for the end, for the network.
@@ -114,6 +115,7 @@ impl Instance {
             is_running: false,
             failure: None,
             group,
+            uid,
             network,
             is_bound: false,
             spawn_request: None,
@@ -208,8 +210,8 @@ impl Instance {
             let tree = host.tree(field, path, target)?;
             self.folder.attach(&tree)
         };
-        if request.is_root {
-            return root::replace(host, self.pid, &request.code);
+        if let Some(user) = &request.root_user {
+            return root::replace(host, self.pid, &request.code, (user, self.uid));
         }
         at("code", &request.code, "task")?;
         if let Some(cache) = &request.cache {

@@ -1,6 +1,7 @@
 //! A Version that brings its own file system: what lies at the top of it takes the place of what the sandbox had of the host. The root itself stays,
 //! a small tmpfs of ours: Landlock's rules of a runtime that runs already hold for what is below it.
 
+use crate::accounts;
 use crate::error::{Context, Error};
 use crate::host::Host;
 use crate::request::rule;
@@ -19,21 +20,26 @@ const ENTRIES_MAX: usize = 256;
 /// What lies at the top of a tree.
 struct Top {
     trees: Vec<Tree>,
+    /// Of its accounts: name in `etc`, content.
+    accounts: Vec<(&'static str, Vec<u8>)>,
     /// Target and name.
     links: Vec<(String, String)>,
 }
 
-/// In the sandbox's own mount namespace, where nobody in it may mount or unmount.
-pub fn replace(host: &Host, pid: Pid, folder: &str) -> Result<(), Error> {
-    let top = gather(host, folder)?;
+/// In the sandbox's own mount namespace, where nobody in it may mount or unmount. `user`: name and uid of whoever runs there.
+pub fn replace(host: &Host, pid: Pid, folder: &str, user: (&str, u32)) -> Result<(), Error> {
+    let top = gather(host, folder, user)?;
     let namespace = sys::openat(libc::AT_FDCWD, &format!("/proc/{pid}/ns/mnt"), libc::O_RDONLY, 0)
         .at(STEP, || "open the sandbox's mount namespace".to_string())?;
     host.within(&namespace, || refurnish(&top)).at(STEP, || format!("put \"{folder}\" in the place of the root"))
 }
 
-fn gather(host: &Host, folder: &str) -> Result<Top, Error> {
-    let mut top = Top { trees: Vec::new(), links: Vec::new() };
+fn gather(host: &Host, folder: &str, (user, uid): (&str, u32)) -> Result<Top, Error> {
     let opened = host.open_source("code", folder)?;
+    let etc = sys::openat(opened.as_raw_fd(), "etc", libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0);
+    let accounts = etc.and_then(|etc| accounts::files(&etc, user, uid));
+    let accounts = accounts.at(STEP, || format!("read the accounts of \"{folder}\""))?;
+    let mut top = Top { trees: Vec::new(), accounts, links: Vec::new() };
     let listed = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
     for entry in listed.at(STEP, || format!("list \"{folder}\""))? {
         let entry = entry.at(STEP, || format!("list \"{folder}\""))?;
@@ -61,7 +67,21 @@ fn refurnish(top: &Top) -> io::Result<()> {
     clear()?;
     place(&top.trees, &top.links)?;
     sys::move_mount(resolver.as_raw_fd(), libc::AT_FDCWD, RESOLVER)?;
+    for (name, content) in &top.accounts {
+        cover(&format!("etc/{name}"), content)?;
+    }
     sys::mount_setattr(root.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)
+}
+
+/// Shows a file with `content` at `target`, by a mount that alone leads to it.
+fn cover(target: &str, content: &[u8]) -> io::Result<()> {
+    // A folder of the sandbox's own, and empty.
+    let path = "mnt/content";
+    fs::write(path, content)?;
+    let file = sys::open_tree(libc::AT_FDCWD, path, false)?;
+    sys::mount_setattr(file.as_raw_fd(), sys::READ_ONLY, 0, false)?;
+    sys::move_mount(file.as_raw_fd(), libc::AT_FDCWD, target)?;
+    sys::unlinkat(libc::AT_FDCWD, path, 0)
 }
 
 /// Takes away what was the host's. What runs of it, as the runtime does, runs on.

@@ -1,6 +1,7 @@
 //! The fields of a request, read and checked one by one. What is wrong is told with the rule for it.
 
 use super::Bind;
+use crate::accounts;
 use crate::error::Error;
 use serde_json::{Map, Value};
 
@@ -69,6 +70,15 @@ impl Fields {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             value => path_of(name, value).map(Some),
+        }
+    }
+
+    /// A name for `/etc/passwd`, or null.
+    pub fn user(&self, name: &str) -> Result<Option<String>, Error> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(user)) if accounts::is_name(user) => Ok(Some(user.clone())),
+            Some(_) => Err(rule(name, accounts::NAME_RULE)),
         }
     }
 

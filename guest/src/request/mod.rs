@@ -37,8 +37,8 @@ pub struct Spawn {
 pub struct BindCode {
     pub instance: String,
     pub code: String,
-    /// The code is a whole file system, and becomes the sandbox's root.
-    pub is_root: bool,
+    /// The code is a whole file system, and becomes the sandbox's root: the name of whoever runs there.
+    pub root_user: Option<String>,
     pub cache: Option<String>,
     pub layers: Vec<String>,
     pub memory_mib: u64,
@@ -136,7 +136,7 @@ fn bind(fields: &Fields) -> Result<BindCode, Error> {
     Ok(BindCode {
         instance: fields.instance()?,
         code: fields.path("code")?,
-        is_root: fields.claim("isRoot")?,
+        root_user: fields.user("rootUser")?,
         cache: fields.optional_path("cache")?,
         layers: fields.paths("layers")?,
         memory_mib: fields.number("memoryMib", 4, 1_048_576)?,

@@ -8,6 +8,7 @@ import { imageParts } from './image-parts.ts'
 import { Members } from './members.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
 import { RootTree } from './root-tree.ts'
+import { accountBytesMax, userName } from './user-name.ts'
 import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -28,6 +29,11 @@ const etcFiles: Readonly<Record<string, string>> = {
   'etc/hosts': '127.0.0.1 localhost hearth\n::1 localhost\n',
   'etc/hostname': 'hearth\n',
 }
+/** A line for whoever runs is put before what they say when an Instance begins. */
+const accountFiles: Readonly<Record<string, string>> = {
+  'etc/passwd': 'root:x:0:0:root:/root:/bin/sh\n',
+  'etc/group': 'root:x:0:\n',
+}
 
 /** Lays the layers of the image in `archive` over one another in the new folder `target`; all of it is on disk when it resolves. `draft` is a name
  *  for a folder beside it, which is gone afterwards. Runs in a worker thread. The caller removes `target` when it throws: invalid, naming what is
@@ -43,7 +49,7 @@ export async function flattenImage(of: {
   mkdirSync(draft, { mode: 0o700 })
   try {
     const { manifest, config, layers } = await imageParts(await Members.of(archive, draft, bounds), arch)
-    const { facts, diffIds } = parseImageConfig(config, arch)
+    const { facts, user, diffIds } = parseImageConfig(config, arch)
     if (diffIds.length !== layers.length) {
       const problem = `it names ${diffIds.length} layers, the manifest ${layers.length}`
       throw refuseImage('the configuration', problem, buildAgain)
@@ -55,7 +61,8 @@ export async function flattenImage(of: {
     for (const [at, layer] of layers.entries()) await applyLayer(root, layer, { diffId: diffIds[at] ?? '', budget })
     furnish(root)
     await promisify(execFile)('sync', ['-f', target])
-    return { ...root.count(), facts: { manifest, ...facts } }
+    const passwd = root.content('etc/passwd', accountBytesMax) ?? ''
+    return { ...root.count(), facts: { manifest, ...facts, user: userName(user, passwd) } }
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }
@@ -66,7 +73,8 @@ function furnish(root: RootTree): void {
   for (const folder of mountPoints) root.ownFolder(folder)
   if (root.topEntries > topEntriesMax)
     throw refuseImage('/', `it has more than ${topEntriesMax} files and folders at its top`, 'Put them into a folder.')
-  for (const [name, content] of Object.entries(etcFiles))
+  const missing = Object.entries(accountFiles).filter(([name]) => root.content(name, accountBytesMax) === null)
+  for (const [name, content] of [...Object.entries(etcFiles), ...missing])
     writeReadable(root.file(name, Buffer.byteLength(content)), content)
 }
 

@@ -9,7 +9,9 @@ const envBytesMax = 64 * 1024
 const commandBytesMax = 16 * 1024
 
 export interface ImageConfig {
-  readonly facts: Omit<ContainerFacts, 'manifest'>
+  readonly facts: Omit<ContainerFacts, 'manifest' | 'user'>
+  /** USER as it is written: `name`, `uid`, each with `:group`, or nothing. */
+  readonly user: string
   /** Of each layer's tar before it was compressed. */
   readonly diffIds: readonly string[]
 }
@@ -28,6 +30,7 @@ export function parseImageConfig(text: string, arch: Arch): ImageConfig {
   const rootfs = objectOf(`${where}: rootfs`, fields['rootfs'])
   return {
     facts: { command, env: envOf(`${where}: Env`, config['Env']), workdir },
+    user: textOf(`${where}: User`, config['User'] ?? ''),
     diffIds: textsOf(`${where}: rootfs.diff_ids`, rootfs['diff_ids']),
   }
 }

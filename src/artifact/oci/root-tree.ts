@@ -1,6 +1,6 @@
 import type { Budget } from './budget.ts'
 import { buildAgain, refuseImage } from './refusal.ts'
-import { chmodSync, linkSync, mkdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
+import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
 export type Node =
@@ -73,6 +73,16 @@ export class RootTree {
     const spot = this.#clear(path)
     spot.folder.children.set(spot.name, { kind: 'file', bytes, layer: this.#layer })
     return join(spot.path, spot.name)
+  }
+
+  /** Of the file at `path`, no part of which is followed if it is a link; null when there is none, or it has more than `bytesMax`. */
+  content(path: string, bytesMax: number): string | null {
+    let [node, onDisk]: [Node | undefined, string] = [this.#root, this.#disk]
+    for (const name of this.#partsOf(path)) {
+      node = node?.kind === 'folder' ? node.children.get(name) : undefined
+      onDisk = join(onDisk, name)
+    }
+    return node?.kind === 'file' && node.bytes <= bytesMax ? readFileSync(onDisk, 'utf8') : null
   }
 
   link(path: string, target: string): void {

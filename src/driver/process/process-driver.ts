@@ -203,7 +203,7 @@ class ProcessSandbox implements Sandbox {
     const bound = await this.#launcher.request('bind', {
       instance: this.#instance,
       code: spec.codeFolder,
-      isRoot: spec.isRoot === true,
+      rootUser: spec.rootUser ?? null,
       cache: spec.cacheFolder,
       layers: spec.layerFolders,
       memoryMib: spec.memoryMib,

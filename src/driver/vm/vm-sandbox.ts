@@ -70,7 +70,7 @@ export class VmSandbox implements Sandbox {
     this.#hasCode = true
     await this.#init.bind({
       hasCode: true,
-      ...(spec.isRoot === true && { isRoot: true }),
+      rootUser: spec.rootUser ?? null,
       memoryMib: spec.memoryMib,
       tmpMib: spec.ephemeralMib,
       pidsMax,
