@@ -72,7 +72,9 @@ export function createOutput({ stdout, stderr, env, isJson }: OutputOptions): Ou
     },
     json: (value, options) => {
       clear()
-      stdout.write(`${JSON.stringify(value, null, options?.line === true ? 0 : 2)}\n`)
+      const text = JSON.stringify(value, null, options?.line === true ? 0 : 2)
+      // JSON lets through what terminals take for controls.
+      stdout.write(`${text.replaceAll(/[\u007f-\u009f]/g, escaped)}\n`)
     },
     line: (text = '') => {
       clear()
@@ -136,6 +138,15 @@ export function formatTime(epochMs: number): string {
   const two = (value: number): string => String(value).padStart(2, '0')
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`
+}
+
+/** Text of others for one line on a terminal: what would steer it, or turn the order of letters, is spelled out. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, escaped)
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 function visibleLength(text: string): number {
