@@ -131,7 +131,9 @@ interface Failing {
 function fail(thrown: unknown, { request, reply, logger }: Failing): FastifyReply {
   const error = fromFastify(thrown)
   const { method, url } = request
-  if (error.code === 'internal') logger.error('http.request.failed', { method, url, detail: error.detail })
+  // A client that goes while it sends is no failure of ours.
+  const isGone = thrown === request.raw.errored
+  if (error.code === 'internal' && !isGone) logger.error('http.request.failed', { method, url, detail: error.detail })
   if (!leaveBody(request.raw)) void reply.header('connection', 'close')
   return reply
     .headers(errorHeaders(error))
