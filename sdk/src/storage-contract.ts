@@ -8,15 +8,18 @@ const bucket = z.object({ bucket: z.string().describe('3 to 63 lower-case letter
 /** The rest of the path, slashes and all. */
 const object = bucket.extend({ key: z.string().describe('The rest of the path: 1 to 1024 bytes.') })
 const ofVersion = z.strictObject({
-  versionId: z.string().optional().describe('One version, of the last 10 that are kept; default: the newest.'),
+  versionId: z
+    .string()
+    .optional()
+    .describe('One version, of those that are kept (built-in: the last 10); default: the newest.'),
 })
 
 export const storedObject = z
   .object({
     bucket: z.string(),
     key: z.string(),
-    versionId: z.string(),
-    digest: z.string(),
+    versionId: z.string().nullable().describe('Null: the S3 server keeps no versions, or does not say which this is.'),
+    digest: z.string().nullable().describe('Null: the S3 server knows none; after a put it is there.'),
     bytes: z.number(),
     etag: z.string(),
     createdAt: z.number(),
@@ -31,7 +34,7 @@ export const storageRoutes = {
     reply: s.listOf(bucketView),
     status: 200,
     scope: 'storage:read',
-    summary: 'Buckets of the project, by name.',
+    summary: 'Buckets, by name: of the project, or of the S3 server that is set.',
   },
   listObjects: {
     method: 'GET',
@@ -41,7 +44,7 @@ export const storageRoutes = {
     reply: s.pageOf(storedObject),
     status: 200,
     scope: 'storage:read',
-    summary: 'Objects of a bucket by key, each with its newest version.',
+    summary: 'Objects of a bucket by key, each with its newest version; the lists of an S3 server do not name it.',
   },
   putObject: {
     method: 'PUT',
@@ -52,7 +55,7 @@ export const storageRoutes = {
     status: 201,
     scope: 'storage:write',
     summary:
-      'Store the body, at most 5 GiB, as the newest version of an object; the bucket is made when it is not there.',
+      'Store the body, at most 5 GiB, as the newest version of an object; built-in, the bucket is made when it is not there.',
   },
   getObject: {
     method: 'GET',
@@ -62,7 +65,8 @@ export const storageRoutes = {
     reply: 'bytes',
     status: 200,
     scope: 'storage:read',
-    summary: 'The bytes of an object, with `ETag` and `Hearth-Version-Id`; HEAD gives the headers alone.',
+    summary:
+      'The bytes of an object, with `ETag` and, where there is one, `Hearth-Version-Id`; HEAD gives the headers alone.',
   },
   deleteObject: {
     method: 'DELETE',
@@ -72,7 +76,8 @@ export const storageRoutes = {
     reply: 'none',
     status: 204,
     scope: 'storage:write',
-    summary: 'Delete an object with all its versions, or one of them; functions deployed from it keep their code.',
+    summary:
+      'Delete an object with all its versions, or one of them; an S3 server that keeps versions keeps them. Functions deployed from it keep their code.',
   },
   listObjectVersions: {
     method: 'GET',
@@ -81,6 +86,6 @@ export const storageRoutes = {
     reply: s.listOf(storedObject),
     status: 200,
     scope: 'storage:read',
-    summary: 'The versions that are kept of an object, newest first.',
+    summary: 'The versions that are kept of an object, newest first, at most 1,000.',
   },
 } as const satisfies Record<string, Route>

@@ -1,13 +1,6 @@
 import { parseDigest, type Artifact, type ArtifactStore, type Digest } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
-import type {
-  CodeOrigin,
-  CodeSource,
-  OriginAddress,
-  Origins,
-  S3Credentials,
-  SourceKind,
-} from '../domain/code-source.ts'
+import type { CodeOrigin, CodeSource, OriginAddress, Origins, SourceKind } from '../domain/code-source.ts'
 import type { Arch } from '../domain/function.ts'
 import { imageText, parseImageReference } from '../domain/image-reference.ts'
 import type { Caller } from '../domain/control.ts'
@@ -19,8 +12,8 @@ import { parseS3Url, s3Url } from '../domain/storage.ts'
 import type { Store } from '../domain/store.ts'
 import type { Blobs } from './blobs.ts'
 import { parseEndpoint, parseHex, parseHttps, parseRegion } from './code-addresses.ts'
-import { findObject } from './storage.ts'
-import type { Vault } from './vault.ts'
+import type { OutsideSecrets } from './outside-secrets.ts'
+import { findObject } from './own-storage.ts'
 
 /** Code that no change of its source changes any more. */
 export interface PinnedCode {
@@ -30,7 +23,7 @@ export interface PinnedCode {
 
 interface SourceParts {
   readonly store: Store
-  readonly vault: Vault
+  readonly secrets: OutsideSecrets
   readonly blobs: Blobs
   readonly artifacts: ArtifactStore
   readonly origins: Origins
@@ -114,15 +107,15 @@ export class CodeSources {
     const endpoint = source.endpoint === undefined ? s3.endpoint : parseEndpoint(source.endpoint)
     const isForeign = endpoint !== s3.endpoint
     // The platform's own credentials go to the operator's endpoint alone, and there not for tenants who do not trust each other.
-    if (secret === null && (isForeign || s3.mustHaveSecret))
-      throw invalid('code.secret', undefined, `the name of a secret with accessKeyId:secretAccessKey for ${endpoint}`)
+    const signing = { secret, mustHaveSecret: isForeign || s3.mustHaveSecret, endpoint, field: 'code.secret' }
+    const credentials = await this.#parts.secrets.s3(caller, signing)
     return {
       kind: 's3',
       ...parseS3Url(source.s3, 'code.s3'),
       source: source.s3,
       endpoint: endpoint ?? '',
       region: source.region === undefined ? s3.region : parseRegion(source.region),
-      credentials: secret === null ? null : await this.#credentials(caller, secret),
+      credentials,
       isForeign,
     }
   }
@@ -133,25 +126,11 @@ export class CodeSources {
     const address = { kind: 'registry', source: imageText(reference), reference, arch } as const
     if (secret === undefined) return { ...address, credentials: null }
     // Passwords may hold colons: tokens of clouds do.
-    const [, user, password] = /^([^:]+):(.+)$/s.exec((await this.#secretValue(caller, secret)).trim()) ?? []
+    const value = await this.#parts.secrets.value(caller, secret, 'code.secret')
+    const [, user, password] = /^([^:]+):(.+)$/s.exec(value.trim()) ?? []
     if (user === undefined || password === undefined)
       throw invalid('code.secret', secret, 'a secret that holds user:password')
     return { ...address, credentials: { user, password } }
-  }
-
-  async #secretValue({ project }: Caller, secret: string): Promise<string> {
-    const sealed = (await this.#parts.store.secrets.sealed(project, [secret])).get(secret)
-    if (sealed === undefined)
-      throw invalid('code.secret', secret, 'the name of a secret of this project; make it with "hearth secret set"')
-    return this.#parts.vault.open(project, secret, sealed)
-  }
-
-  async #credentials(caller: Caller, secret: string): Promise<S3Credentials> {
-    const value = await this.#secretValue(caller, secret)
-    const [accessKeyId = '', secretAccessKey = '', ...token] = value.trim().split(':')
-    if (accessKeyId === '' || secretAccessKey === '')
-      throw invalid('code.secret', secret, 'a secret that holds accessKeyId:secretAccessKey[:sessionToken]')
-    return { accessKeyId, secretAccessKey, ...(token.length > 0 && { sessionToken: token.join(':') }) }
   }
 
   async #fetch(address: OriginAddress, wanted: Wanted): Promise<PinnedCode> {

@@ -7,6 +7,7 @@ import type { IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
 import { limits, sourceBytesMax } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
+import type { ObjectServer } from '../domain/object-server.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { Store } from '../domain/store.ts'
 import { Admission } from './admission.ts'
@@ -22,6 +23,7 @@ import { Invoker } from './invoke.ts'
 import { Keys } from './keys.ts'
 import { layersApi } from './layers.ts'
 import { Metrics } from './metrics.ts'
+import { OutsideSecrets } from './outside-secrets.ts'
 import { singleNode } from './placement.ts'
 import { Preparations } from './preparations.ts'
 import { Projects } from './projects.ts'
@@ -41,6 +43,8 @@ export interface ControlOptions {
   readonly runtimes: RuntimeCatalog
   readonly vault: Vault
   readonly origins: Origins
+  /** Where the objects of `s3://` are; null = in the platform's own buckets. */
+  readonly objects: ObjectServer | null
   readonly receipts: ReceiptLog
   readonly clock: Clock
   readonly logger: Logger
@@ -64,7 +68,8 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const placement = singleNode(agent)
   const preparations = new Preparations({ agent, logger: options.logger })
   const blobs = new Blobs(options)
-  const sources = new CodeSources({ ...options, blobs })
+  const secrets = new OutsideSecrets({ store, vault })
+  const sources = new CodeSources({ ...options, blobs, secrets })
   const functions = new Functions({ ...options, versions, admission, stats, preparations, sources, blobs })
   const urls = new Urls({ store, versions })
   await functions.resume()
@@ -104,7 +109,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     projects: projects.api,
     layers: layersApi({ ...options, blobs, sources }),
     builds: buildsApi({ ...options, blobs }),
-    storage: storageApi({ ...options, blobs }),
+    storage: storageApi({ ...options, blobs, secrets }),
     ...files({ ...options, blobs }),
     async audit(caller, page) {
       demand(caller, 'audit:read')

@@ -1,97 +1,15 @@
-import type { ArtifactStore } from '../domain/artifact.ts'
-import type { Origins } from '../domain/code-source.ts'
-import type { Caller, Control } from '../domain/control.ts'
-import { AppError } from '../domain/error.ts'
-import { limits } from '../domain/limits.ts'
-import { checkBucket, checkKey, checkVersionId, s3Url, type ObjectRef, type StoredObject } from '../domain/storage.ts'
-import type { Store } from '../domain/store.ts'
-import type { Blobs } from './blobs.ts'
-import { demand } from './scopes.ts'
-import { randomBytes } from 'node:crypto'
+import type { Control } from '../domain/control.ts'
+import type { ObjectServer } from '../domain/object-server.ts'
+import { ownStorage, type OwnStorageParts } from './own-storage.ts'
+import { serverStorage, type ServerStorageParts } from './server-storage.ts'
 
-interface StorageParts {
-  readonly store: Store
-  readonly artifacts: ArtifactStore
-  readonly blobs: Blobs
-  readonly origins: Pick<Origins, 's3'>
-}
-
-/** Buckets of objects over the artifact store: `s3://` on one machine with nothing else. */
-export function storageApi({ store, artifacts, blobs, origins }: StorageParts): Control['storage'] {
-  /** Scope first; then whether these buckets are what `s3://` means here. */
-  const demandHere = (caller: Caller, scope: string): void => {
-    demand(caller, scope)
-    const { endpoint } = origins.s3
-    if (endpoint !== null)
-      throw new AppError(
-        'conflict',
-        `s3:// addresses go to ${endpoint} here (setting s3Endpoint): use the tools of that storage.`,
-      )
+type StorageParts = OwnStorageParts &
+  Omit<ServerStorageParts, 'objects'> & {
+    /** What `s3://` means here; null = the platform's own buckets. */
+    readonly objects: ObjectServer | null
   }
-  return {
-    async put(caller, { bucket, key }, { source, bytesExpected }) {
-      demandHere(caller, 'storage:write')
-      const at = { project: caller.project, bucket: checkBucket(bucket), key: checkKey(key) }
-      const bytesMax = limits.storage.objectBytesMax
-      const options = { isOwned: true, bytesMax, ...(bytesExpected !== null && { bytesExpected }) }
-      const { object, dropped } = await blobs.put(source, options, async ({ digest, bytes }) => {
-        const versionId = randomBytes(12).toString('hex')
-        const draft = { ...at, versionId, digest, bytes, etag: digest.slice('sha256:'.length) }
-        return store.storage.put(draft, auditOf(caller, 'object.put', { bucket, key, versionId }, { digest, bytes }))
-      })
-      await blobs.release(dropped)
-      return object
-    },
-    async stat(caller, ref) {
-      demandHere(caller, 'storage:read')
-      return findObject(store, caller, ref)
-    },
-    async open(caller, ref) {
-      demandHere(caller, 'storage:read')
-      const object = await findObject(store, caller, ref)
-      return { object, content: await artifacts.open(object.digest) }
-    },
-    async list(caller, { bucket, prefix }, page) {
-      demandHere(caller, 'storage:read')
-      const found = await store.storage.bucket(caller.project, checkBucket(bucket))
-      if (found === null) throw new AppError('not_found', `There is no bucket "${bucket}".`)
-      return store.storage.list({ project: caller.project, bucket, prefix }, page)
-    },
-    async versions(caller, { bucket, key }) {
-      demandHere(caller, 'storage:read')
-      return store.storage.versions(caller.project, checkBucket(bucket), checkKey(key))
-    },
-    async buckets(caller) {
-      demandHere(caller, 'storage:read')
-      return store.storage.buckets(caller.project)
-    },
-    async delete(caller, ref) {
-      demandHere(caller, 'storage:write')
-      checkRef(ref)
-      const audit = auditOf(caller, 'object.delete', ref)
-      await blobs.release(await store.storage.delete(caller.project, ref, audit))
-    },
-  }
-}
 
-/** Scope `storage:read`. Throws not_found, saying whether it is the bucket, the object or the version. */
-export async function findObject(store: Store, caller: Caller, ref: ObjectRef): Promise<StoredObject> {
-  demand(caller, 'storage:read')
-  checkRef(ref)
-  const { project } = caller
-  const found = await store.storage.get(project, ref)
-  if (found !== null) return found
-  if ((await store.storage.bucket(project, ref.bucket)) === null)
-    throw new AppError('not_found', `There is no bucket "${ref.bucket}".`)
-  throw new AppError('not_found', `There is no object "${s3Url(ref)}".`)
-}
-
-function checkRef({ bucket, key, versionId }: ObjectRef): void {
-  checkBucket(bucket)
-  checkKey(key)
-  if (versionId !== null) checkVersionId(versionId)
-}
-
-function auditOf({ actor }: Caller, action: string, ref: ObjectRef, detail: Record<string, unknown> = {}) {
-  return { actor, action, target: s3Url(ref), detail }
+/** What `s3://` addresses name, for those who store and fetch: one address means one thing. */
+export function storageApi({ objects, ...parts }: StorageParts): Control['storage'] {
+  return objects === null ? ownStorage(parts) : serverStorage({ ...parts, objects })
 }

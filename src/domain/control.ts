@@ -17,7 +17,7 @@ import type { LayerRef, LayerVersion } from './layer.ts'
 import type { AccessKey, AuditEntry, Key, Project, SecretInfo } from './project.ts'
 import type { FunctionUrl } from './function-url.ts'
 import type { Contract, RuntimeBuild } from './runtime.ts'
-import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
+import type { BucketFacts, ObjectFacts, ObjectRef } from './storage.ts'
 import type { Page, PageRequest } from './store.ts'
 import type { Readable } from 'node:stream'
 
@@ -237,21 +237,21 @@ export interface Control {
     ): Promise<Built>
   }
   storage: {
-    /** Stores `source` as the newest version of an object, making its bucket. `bytesExpected` null = not known ahead.
-     *  Throws invalid (bucket, key, size), capacity (disk, buckets). Scope `storage:write`. */
+    /** Stores `source` as the newest version of an object, making its bucket where that is the platform's own. `bytesExpected` null = not known ahead.
+     *  Throws invalid (bucket, key, size), capacity (disk, buckets); with an S3 server, like the others here, as `ObjectServer`. Scope `storage:write`. */
     put(
       caller: Caller,
       at: { bucket: string; key: string },
       input: { source: Readable; bytesExpected: number | null },
-    ): Promise<StoredObject>
+    ): Promise<ObjectFacts>
     /** Scope `storage:read`. Throws not_found. */
-    stat(caller: Caller, ref: ObjectRef): Promise<StoredObject>
+    stat(caller: Caller, ref: ObjectRef): Promise<ObjectFacts>
     /** The bytes too; throws internal in the stream when they are damaged on disk. */
-    open(caller: Caller, ref: ObjectRef): Promise<{ object: StoredObject; content: Readable }>
-    list(caller: Caller, of: { bucket: string; prefix: string }, page: PageRequest): Promise<Page<StoredObject>>
-    versions(caller: Caller, at: { bucket: string; key: string }): Promise<readonly StoredObject[]>
-    buckets(caller: Caller): Promise<readonly Bucket[]>
-    /** One version, or the object with all of them. Bytes that functions run on stay. Scope `storage:write`. */
+    open(caller: Caller, ref: ObjectRef): Promise<{ object: ObjectFacts; content: Readable }>
+    list(caller: Caller, of: { bucket: string; prefix: string }, page: PageRequest): Promise<Page<ObjectFacts>>
+    versions(caller: Caller, at: { bucket: string; key: string }): Promise<readonly ObjectFacts[]>
+    buckets(caller: Caller): Promise<readonly BucketFacts[]>
+    /** One version, or the object with all of them; a server that keeps versions keeps them. Bytes that functions run on stay. Scope `storage:write`. */
     delete(caller: Caller, ref: ObjectRef): Promise<void>
   }
   /** Throws not_found; also outside the caller's scope. */

@@ -2,6 +2,9 @@ import type { Digest } from './artifact.ts'
 import { invalid } from './error.ts'
 import { limits } from './limits.ts'
 
+/** What there is to say of a bucket, wherever it lies. */
+export type BucketFacts = Pick<Bucket, 'name' | 'createdAt'>
+
 /** A named set of objects of one project; made by the first put into it. */
 export interface Bucket {
   readonly project: string
@@ -21,6 +24,13 @@ export interface StoredObject {
   /** Without quotes; equal content has an equal one. */
   readonly etag: string
   readonly createdAt: number
+}
+
+/** What there is to say of an object, wherever it lies; null = the S3 server that has it does not say. */
+export interface ObjectFacts extends Omit<StoredObject, 'project' | 'versionId' | 'digest'> {
+  readonly versionId: string | null
+  /** After a put it is there: the bytes came through here. */
+  readonly digest: Digest | null
 }
 
 /** Which object, and which of its versions; null = the newest. */
@@ -61,6 +71,14 @@ export function checkKey(key: string, field = 'key'): string {
 export function checkVersionId(versionId: string, field = 'versionId'): string {
   if (!versionIdPattern.test(versionId)) throw invalid(field, shorten(versionId), 'the versionId of a put')
   return versionId
+}
+
+/** The same reference. Throws invalid. */
+export function checkRef(ref: ObjectRef): ObjectRef {
+  checkBucket(ref.bucket)
+  checkKey(ref.key)
+  if (ref.versionId !== null) checkVersionId(ref.versionId)
+  return ref
 }
 
 /** `s3://bucket/key[?versionId=..]` in parts. Throws invalid, with `text` as the value of `field`. */

@@ -15,7 +15,7 @@ export interface PageRequest {
   readonly cursor?: string
 }
 
-/** Who did what: written in the same transaction as the mutation it describes. */
+/** Who did what: written in the same transaction as the mutation it describes, where that is one of the store. */
 export type AuditDraft = Omit<AuditEntry, 'seq' | 'time' | 'project'>
 
 /** A Version as the caller knows it; the store gives it its number. */
@@ -134,6 +134,8 @@ export interface Store {
     delete(project: string, name: string, audit: AuditDraft): Promise<void>
   }
   audit: {
+    /** Of what was changed elsewhere than in this store. */
+    add(project: string, entry: AuditDraft): Promise<void>
     /** Newest first. */
     list(project: string, page: PageRequest): Promise<Page<AuditEntry>>
   }

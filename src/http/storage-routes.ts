@@ -1,7 +1,7 @@
 import type { StoredObject as ObjectJson } from '@hearth/sdk'
 import { pipeline } from 'node:stream/promises'
 import type { Control } from '../domain/control.ts'
-import type { ObjectRef, StoredObject } from '../domain/storage.ts'
+import type { ObjectFacts, ObjectRef } from '../domain/storage.ts'
 import { contentLength, page, streamed, type Call, type HandlersOf } from './call.ts'
 
 /** Storage's rows of the contract table bound to the control. */
@@ -49,7 +49,7 @@ async function sendObject(storage: Control['storage'], call: Call): Promise<type
     ...inert,
     'content-length': object.bytes,
     etag: `"${object.etag}"`,
-    'hearth-version-id': object.versionId,
+    ...(object.versionId !== null && { 'hearth-version-id': object.versionId }),
     'last-modified': new Date(object.createdAt).toUTCString(),
   })
   if (content === null) response.end()
@@ -70,8 +70,8 @@ function refOf({ params, query }: Call): ObjectRef {
   }
 }
 
-function objectJson({ project: _project, ...rest }: StoredObject): ObjectJson {
-  return rest
+function objectJson({ bucket, key, versionId, digest, bytes, etag, createdAt }: ObjectFacts): ObjectJson {
+  return { bucket, key, versionId, digest, bytes, etag, createdAt }
 }
 
 function isPrematureClose(error: unknown): boolean {

@@ -80,7 +80,7 @@ export const configKeys = {
     type: 'boolean',
     default: false,
     about:
-      'The functions here belong to people who do not trust one another: emulated machines (QEMU without KVM), which are no boundary between them, run none unless emulation is allow, and code from s3Endpoint is fetched with a secret of the project alone.',
+      'The functions here belong to people who do not trust one another: emulated machines (QEMU without KVM), which are no boundary between them, run none unless emulation is allow, and s3Endpoint is asked with a secret of the project alone.',
   },
   emulation: {
     type: 'choice',
@@ -198,7 +198,7 @@ export const configKeys = {
     value: 'URL',
     default: '',
     defaultText: "the platform's own buckets",
-    about: 'S3 server that s3:// addresses of code go to.',
+    about: 'S3 server that s3:// addresses go to: those of code, and those of hearth storage.',
   },
   s3Region: {
     type: 'text',
@@ -211,7 +211,7 @@ export const configKeys = {
     value: 'SECRET',
     default: '',
     defaultText: "the platform's own credentials: environment, ~/.aws, instance role",
-    about: 'Name of the secret, of the project that deploys, that holds accessKeyId:secretAccessKey for it.',
+    about: 'Name of the secret, of the project that asks, that holds accessKeyId:secretAccessKey for it.',
   },
   allowPrivateSources: {
     type: 'boolean',

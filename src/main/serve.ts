@@ -3,7 +3,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { createLocalAgent } from '../agent/local-agent.ts'
 import { openArtifactStore } from '../artifact/store.ts'
-import { createControl } from '../control/control.ts'
+import { createControl, type ControlOptions } from '../control/control.ts'
 import { openReceiptLog } from '../control/receipts.ts'
 import { secretSource } from '../control/secrets.ts'
 import { activeVersions } from '../control/versions.ts'
@@ -17,6 +17,7 @@ import type { Arch } from '../domain/function.ts'
 import type { Store } from '../domain/store.ts'
 import { Undo } from '../domain/undo.ts'
 import { openOrigins } from '../origin/origins.ts'
+import { openObjectServer } from '../origin/s3-objects.ts'
 import { HeldBytes, heldBytesMax, urlHeldBytesMax } from '../http/held-bytes.ts'
 import { createHttpServer, type HttpServer } from '../http/server.ts'
 import type { TlsPair } from '../http/server-settings.ts'
@@ -114,8 +115,7 @@ async function start(undo: Undo): Promise<void> {
   undo.add('agent', () => agent.close())
   const status = await registered(agent, opened)
 
-  const origins = openOrigins({ ...originSettings(config), clock, logger })
-  const rules = { arch, version: appVersion, isolation: isolationPolicy(config), origins, streamReplyMib }
+  const rules = { arch, version: appVersion, isolation: isolationPolicy(config), ...openOutside(), streamReplyMib }
   // Builds run in processes: not where the operator demands machines.
   const builder = config.isolation === 'vm' ? undefined : building.builder({ agent, artifacts, clock, arch })
   const about = { ...rules, ...(builder && { builder }) }
@@ -134,6 +134,12 @@ async function start(undo: Undo): Promise<void> {
   const lost = config.isolation === 'vm' ? [] : opened.lost
   await announce({ ...served, newKey, status, lost }, { launcher, undo })
   void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
+}
+
+/** What is fetched from others, and where objects are. */
+function openOutside(): Pick<ControlOptions, 'origins' | 'objects'> {
+  const options = { ...originSettings(config), clock, logger }
+  return { origins: openOrigins(options), objects: openObjectServer(options) }
 }
 
 /** What the machine has now: interpreters, and a renewed certificate. */

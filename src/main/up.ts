@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { findPackageTools } from '../build/package-tools.ts'
 import { findToolchains } from '../build/toolchains.ts'
@@ -161,8 +161,6 @@ function prepareFolder(folder: string, user: ServiceUser | null): void {
         `Cannot use ${folder} as the data folder: it holds other things (${names.slice(0, 3).join(', ')}). Name an empty or a new one.`,
         { field: 'data' },
       )
-    // Before anything else is in it: a start that fails leaves a folder that the next one knows again.
-    if (names.length === 0) writeFileSync(path.join(folder, markName), 'Data of a Hearth platform.\n', { mode: 0o644 })
     if (user !== null && statSync(folder).uid !== user.uid) changeOwner(folder, user)
   } catch (cause) {
     if (cause instanceof AppError) throw cause
@@ -173,9 +171,8 @@ function prepareFolder(folder: string, user: ServiceUser | null): void {
   }
 }
 
-const markName = 'hearth.data'
 /** Any of these marks a folder as a platform's. */
-const ownNames: readonly string[] = [markName, 'hearth.db', 'master.key', lockName]
+const ownNames: readonly string[] = ['hearth.db', 'master.key', lockName]
 
 function changeOwner(folder: string, { uid, gid }: ServiceUser): void {
   const { status, stderr } = spawnSync('chown', ['-R', '-h', `${uid}:${gid}`, folder], { encoding: 'utf8' })

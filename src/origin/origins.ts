@@ -3,7 +3,7 @@ import type { OriginAddress, OriginContent, Origins } from '../domain/code-sourc
 import type { Logger } from '../domain/logger.ts'
 import { httpsOpener } from './https-origin.ts'
 import { openImage } from './registry-origin.ts'
-import { openResumable, type OpenPart, type Patience } from './resumable.ts'
+import { answerMsOf, openResumable, type OpenPart, type Patience } from './resumable.ts'
 import { s3Opener } from './s3-origin.ts'
 
 export interface OriginsOptions {
@@ -19,13 +19,10 @@ export interface OriginsOptions {
   readonly logger: Logger
 }
 
-/** How long an answer may take to begin. */
-const answerMs = 10_000
-
 /** S3 servers, the web and registries, for code that is to be deployed from there. */
 export function openOrigins(options: OriginsOptions): Origins {
   const { s3, allowsPrivate, patience, clock, logger } = options
-  const settings = { allowsPrivate, answerMs: Math.min(answerMs, patience.retryMs), plainHosts: new Set<string>() }
+  const settings = { allowsPrivate, answerMs: answerMsOf(patience), plainHosts: new Set<string>() }
   const plainHosts = new Set(options.insecureRegistries.map((host) => new URL(`http://${host}`).host))
   const opener = async (
     address: Exclude<OriginAddress, { kind: 'registry' }>,

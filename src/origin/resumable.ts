@@ -28,6 +28,11 @@ export interface Patience {
   readonly totalMs: number
 }
 
+/** How long an answer may take to begin. */
+export function answerMsOf({ retryMs }: Patience): number {
+  return Math.min(10_000, retryMs)
+}
+
 export interface ResumableOptions {
   readonly address: OriginAddress
   readonly open: OpenPart

@@ -36,15 +36,17 @@ export function isDown(address: OriginAddress, problem: string): AppError {
   )
 }
 
+export const cutWords = 'the connection was cut'
+
 /** What Node says of a connection, in words; null when it says nothing of the kind. */
 export function connectionProblem(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   const words: Readonly<Record<string, string>> = {
     ECONNREFUSED: 'the connection is refused',
-    ECONNRESET: 'the connection was cut',
-    ECONNABORTED: 'the connection was cut',
-    EPIPE: 'the connection was cut',
-    ERR_STREAM_PREMATURE_CLOSE: 'the connection was cut',
+    ECONNRESET: cutWords,
+    ECONNABORTED: cutWords,
+    EPIPE: cutWords,
+    ERR_STREAM_PREMATURE_CLOSE: cutWords,
     ETIMEDOUT: 'it does not answer',
     EHOSTUNREACH: 'it cannot be reached',
     ENETUNREACH: 'it cannot be reached',
@@ -52,8 +54,7 @@ export function connectionProblem(error: unknown): string | null {
     EAI_AGAIN: 'its name cannot be looked up',
   }
   return (
-    words[code] ??
-    (/^(aborted|socket hang up)$/.test(error instanceof Error ? error.message : '') ? 'the connection was cut' : null)
+    words[code] ?? (/^(aborted|socket hang up)$/.test(error instanceof Error ? error.message : '') ? cutWords : null)
   )
 }
 

@@ -87,6 +87,13 @@ export function auditContract(contract: Contract): void {
     assert.deepEqual((await store.audit.list('other', { limit: 10 })).items, [])
   })
 
+  contract('audit.add keeps what was changed elsewhere, of a project that there is', async (store) => {
+    await store.audit.add('p', auditOf('object.put', 's3://elsewhere/a'))
+    const [newest] = (await store.audit.list('p', { limit: 1 })).items
+    assert.deepEqual([newest?.action, newest?.target], ['object.put', 's3://elsewhere/a'])
+    await rejects(store.audit.add('nowhere', auditOf('object.put', 'x')), 'not_found', /Project "nowhere"/)
+  })
+
   contract('audit holds an entry for each mutation that happened and none for one that failed', async (store) => {
     const before = (await store.audit.list('p', { limit: 100 })).items.length
     const outcomes = await Promise.allSettled([

@@ -257,10 +257,6 @@ test('s3: an endpoint that a caller names needs a secret, https and an address o
   await refused(create('no', named), 400, 'code.s3', /localhost is not an address of the internet/)
 })
 
-test('storage: with an endpoint set, s3:// means that one', { skip }, async () => {
-  await refused(call(platform, 'GET', '/v1/storage'), 409, undefined, /s3:\/\/ addresses go to http.* here/)
-})
-
 test(
   'https: pinned by its hash, resumed by ranges, private addresses only where the operator allows them',
   { skip },

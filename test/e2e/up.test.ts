@@ -159,9 +159,6 @@ test('up: a port in use and a folder that holds other things are named', async (
   } finally {
     await platform.stop()
   }
-  // The start that failed left a folder that is the platform's own.
-  const next = await startPlatform({ data: fresh('port-2') })
-  await next.stop()
 })
 
 test('up: a damaged database is reported, not replaced', async () => {

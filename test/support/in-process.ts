@@ -13,6 +13,7 @@ import { systemClock } from '../../src/domain/clock.ts'
 import type { Origins } from '../../src/domain/code-source.ts'
 import type { Control } from '../../src/domain/control.ts'
 import { silentLogger } from '../../src/domain/logger.ts'
+import type { ObjectServer } from '../../src/domain/object-server.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../../src/domain/runtime.ts'
 import type { Store } from '../../src/domain/store.ts'
 import { FakeDriver, type FakeDriverOptions } from '../../src/driver/fake/fake-driver.ts'
@@ -104,6 +105,7 @@ interface ScriptedOptions {
   /** Keeps what an earlier one left, and is left in place. */
   readonly folder?: string
   readonly origins?: Origins
+  readonly objects?: ObjectServer | null
   /** What requests and replies may hold together; half of it for URLs. */
   readonly heldBytes?: number
   readonly bodyTimes?: BodyWatchOptions
@@ -119,7 +121,13 @@ export async function startScripted(
 
 async function assemble<A extends Agent>(
   makeAgent: (parts: Parts) => A,
-  { folder: kept, origins: played, heldBytes = heldBytesMax, bodyTimes = apiBodyTimes }: ScriptedOptions = {},
+  {
+    folder: kept,
+    origins: played,
+    objects = null,
+    heldBytes = heldBytesMax,
+    bodyTimes = apiBodyTimes,
+  }: ScriptedOptions = {},
 ): Promise<ApiInProcess<A>> {
   const folder = kept ?? (await mkdtemp(path.join(os.tmpdir(), 'hearth-api-')))
   const logged: string[] = []
@@ -148,7 +156,7 @@ async function assemble<A extends Agent>(
     patience: { retryMs: 1_000, stallMs: 1_000, totalMs: 10_000 },
     ...common,
   })
-  const parts = { store, artifacts, agent, runtimes, vault, origins: played ?? real, receipts }
+  const parts = { store, artifacts, agent, runtimes, vault, origins: played ?? real, objects, receipts }
   const control = await createControl({ ...parts, ...about, ...common })
   const id = newKeyId()
   const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }

@@ -10,7 +10,8 @@ export default defineCommand({
   name: 'storage put',
   summary: 'Store a file in a bucket, as the newest version of an object',
   notes: [
-    'The bucket is made when it is not there. An address that ends in / keeps the name of the file. The last 10 versions of an object are kept.',
+    'Built-in, the bucket is made when it is not there, and the last 10 versions of an object are kept; where an S3 server is set (s3Endpoint), both are its own matter.',
+    'An address that ends in / keeps the name of the file.',
   ],
   args: {
     file: { about: 'file to store', completes: 'file' },
@@ -29,7 +30,8 @@ export default defineCommand({
     if (stored.digest !== digest)
       throw new CliError(`${args.file} changed while it was stored: ${address} holds other bytes. Store it again.`)
     if (output.isJson) return output.json(stored)
-    output.line(`Stored s3://${bucket}/${key} (${formatBytes(stored.bytes)}), version ${stored.versionId}.`)
+    const version = stored.versionId === null ? '' : `, version ${stored.versionId}`
+    output.line(`Stored s3://${bucket}/${key} (${formatBytes(stored.bytes)})${version}.`)
   },
 })
 

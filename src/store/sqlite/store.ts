@@ -88,7 +88,7 @@ export async function openSqliteStore({
       list: call('secrets.list'),
       delete: call('secrets.delete'),
     },
-    audit: { list: call('audit.list') },
+    audit: { add: call('audit.add'), list: call('audit.list') },
     meta: { get: call('meta.get'), set: call('meta.set') },
     check: call('check'),
     close: () => thread.close(),

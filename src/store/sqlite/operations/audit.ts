@@ -1,9 +1,15 @@
 import type { AuditEntry } from '../../../domain/project.ts'
-import type { Page, PageRequest } from '../../../domain/store.ts'
+import type { AuditDraft, Page, PageRequest } from '../../../domain/store.ts'
 import { numberAfter, rowsToRead, toPage } from '../cursor.ts'
 import type { AuditTable } from '../schema.ts'
+import { requireProject, writeAudit } from './context.ts'
 import type { Context } from './context.ts'
 import type { Selectable } from 'kysely'
+
+export async function add(context: Context, project: string, entry: AuditDraft): Promise<void> {
+  await requireProject(context, project)
+  await writeAudit(context, project, entry)
+}
 
 export async function list({ db }: Context, project: string, page: PageRequest): Promise<Page<AuditEntry>> {
   const before = numberAfter('audit', page)

@@ -65,6 +65,7 @@ export const writes = {
   'storage.delete': storage.remove,
   'urls.set': urls.set,
   'urls.delete': urls.remove,
+  'audit.add': audit.add,
   'meta.set': meta.set,
 } as const
 
