@@ -27,7 +27,7 @@ seededTest(
   'a full disk: deploys are refused by name, calls go on, and with room again everything works, also after a restart',
   async (random) => {
     const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-disk-'))
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=48m,mode=755', 'hearth-disk', folder])
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=192m,mode=755', 'hearth-disk', folder])
     const data = path.join(folder, 'data')
     let platform = await startPlatform({ data, keepData: true })
     try {
