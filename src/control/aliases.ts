@@ -5,8 +5,15 @@ import type { Store } from '../domain/store.ts'
 import { demand } from './scopes.ts'
 import { demandFunction, type VersionCache } from './versions.ts'
 
+interface AliasParts {
+  readonly store: Store
+  readonly versions: VersionCache
+  /** A Version of this function may have lost its last name: what nodes keep for it goes soon, and nobody waits for that. */
+  readonly tidySoon: (project: string, functionName: string) => void
+}
+
 /** Names for Versions; repointing one touches nothing that runs. */
-export function aliasesApi({ store, versions }: { store: Store; versions: VersionCache }): Control['aliases'] {
+export function aliasesApi({ store, versions, tidySoon }: AliasParts): Control['aliases'] {
   return {
     async set(caller, functionName, name, version) {
       demand(caller, 'functions:write')
@@ -17,6 +24,7 @@ export function aliasesApi({ store, versions }: { store: Store; versions: Versio
         { actor: caller.actor, action: 'alias.set', target: `${functionName}:${name}`, detail: { version } },
       )
       versions.forget(caller.project, functionName)
+      tidySoon(caller.project, functionName)
       return alias
     },
     async list(caller, functionName) {
@@ -32,6 +40,7 @@ export function aliasesApi({ store, versions }: { store: Store; versions: Versio
         detail: {},
       })
       versions.forget(caller.project, functionName)
+      tidySoon(caller.project, functionName)
     },
   }
 }

@@ -102,7 +102,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
         urls.forget()
       },
     },
-    aliases: aliasesApi({ store, versions }),
+    aliases: aliasesApi({ store, versions, tidySoon: (project, name) => functions.tidySoon(project, name) }),
     urls: urls.api,
     secrets: new Secrets({ store, vault, agent }).api,
     keys: keys.api,

@@ -308,6 +308,39 @@ test('update and rollback: kept are $LATEST, what aliases name, what is on its w
   held.succeed()
 })
 
+test('aliases.delete and set: what the node keeps of a Version goes with its last name, after the deploy under way', async () => {
+  await create('named')
+  await api.control.aliases.set(admin, 'named', 'live', 1)
+  await api.control.aliases.set(admin, 'named', 'old', 1)
+  for (const number of [2, 3]) await updated('named', `${number}`)
+  api.agent.files = kept('named', 1, 2, 3)
+  await api.control.aliases.delete(admin, 'named', 'old')
+  // Done in the function's turn: so is this, after it.
+  await api.control.functions.rollback(admin, 'named', 3)
+  assert.deepEqual(api.agent.files, kept('named', 1, 2, 3), 'another alias names it')
+  await api.control.aliases.delete(admin, 'named', 'live')
+  await until(async () => api.agent.files.length === 2)
+  assert.deepEqual(api.agent.files, kept('named', 2, 3))
+  await api.control.aliases.set(admin, 'named', 'live', 1)
+  api.agent.files = kept('named', 1, 2, 3)
+  const held = holdDeploys()
+  const updating = updated('named', '4')
+  await until(async () => api.agent.deployed.at(-1)?.version.number === 4)
+  api.agent.files = kept('named', 1, 2, 3, 4)
+  await api.control.aliases.set(admin, 'named', 'live', 3)
+  api.agent.forgotten.length = 0
+  held.succeed()
+  await updating
+  await until(async () => api.agent.files.length === 2)
+  assert.deepEqual(api.agent.files, kept('named', 3, 4))
+  assert.deepEqual(api.agent.forgotten.toSorted(), ['default/named:1', 'default/named:2'])
+  await api.control.aliases.set(admin, 'named', 'live', 1)
+  api.agent.files = kept('named', 1, 3, 4)
+  await api.control.aliases.set(admin, 'named', 'live', 3)
+  await until(async () => api.agent.files.length === 2)
+  assert.deepEqual(api.agent.files, kept('named', 3, 4))
+})
+
 test('create, update: of a Version that does not come to be the node keeps nothing', async () => {
   await create('fragile')
   api.agent.onDeploy = async () => {

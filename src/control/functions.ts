@@ -71,6 +71,13 @@ export class Functions {
     void forgetLeft(this.#options, async (project, name, work) => this.#inTurn(project, name, work))
   }
 
+  /** What nodes keep of Versions that nobody names any more goes when the deploy that may be under way is over: not what that has just made. */
+  tidySoon(project: string, name: string): void {
+    this.#inTurn(project, name, async () => forgetUnnamed(this.#options, { project, name })).catch((error: unknown) => {
+      this.#options.logger.warn('functions.tidy.failed', { project, function: name, error: String(error) })
+    })
+  }
+
   async #create(
     caller: Caller,
     { name, code, config: input }: CreateFunction,
