@@ -1,36 +1,15 @@
 import { createHash } from 'node:crypto'
 import { routes, type Route } from './contract.ts'
+import { followLogs, type FollowOptions } from './follow-logs.ts'
+import { failure, HearthError } from './hearth-error.ts'
 import { readEvents } from './sse.ts'
-import type { Arguments, BuildEvent, ErrorBody, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
+import type { Arguments, BuildEvent, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
 
 export interface ClientOptions {
   readonly url: string
   readonly apiKey: string
   /** Default: the global fetch. */
   readonly fetch?: typeof globalThis.fetch
-}
-
-/** What the API answered instead of a result; `status` 0 = it could not be reached. */
-export class HearthError extends Error {
-  override readonly name = 'HearthError'
-  readonly status: number
-  readonly code: string
-  readonly field: string | undefined
-  readonly value: unknown
-  readonly allowed: string | undefined
-  readonly retryable: boolean
-  readonly invocationId: string | undefined
-
-  constructor(status: number, body: ErrorBody, cause?: unknown) {
-    super(body.message, cause === undefined ? undefined : { cause })
-    this.status = status
-    this.code = body.code
-    this.field = body.field
-    this.value = body.value
-    this.allowed = body.allowed
-    this.retryable = body.retryable
-    this.invocationId = body.invocationId
-  }
 }
 
 export interface InvokeOptions {
@@ -97,8 +76,9 @@ export type HearthClient = RouteMethods & {
   openObject(args: Arguments<Routes['getObject']>): Promise<ObjectContent>
   /** The same as `buildBundle`, event by event as they come. */
   followBuild(args: Arguments<Routes['buildBundle']>): AsyncIterable<BuildEvent>
-  /** Log lines as they come, reconnecting from the last offset until `signal` aborts. */
-  followLogs(name: string, options: { signal: AbortSignal; fromOffset?: number }): AsyncIterable<LogLine>
+  /** Log lines as they come, until `signal` aborts. The first connection must succeed; one that is lost is made again, with growing waits,
+   *  and goes on after the last line. Throws not_found once the function is deleted, unauthorized once the key is revoked. */
+  followLogs(name: string, options: FollowOptions): AsyncIterable<LogLine>
 }
 
 export function createClient(options: ClientOptions): HearthClient {
@@ -122,8 +102,7 @@ export function createClient(options: ClientOptions): HearthClient {
       return { body, bytes: Number(headers.get('content-length')), etag: headers.get('etag') ?? '' }
     },
     followBuild: (args: Arguments<Routes['buildBundle']>) => transport.followBuild(args),
-    followLogs: (name: string, settings: { signal: AbortSignal; fromOffset?: number }) =>
-      transport.follow(name, settings),
+    followLogs: (name: string, settings: FollowOptions) => followLogs(transport, name, settings),
   }
   // The table gives the methods their names and `RouteMethods` their types; no row can be missing from one of them.
   return { ...methods, ...own } as unknown as HearthClient
@@ -260,31 +239,6 @@ class Transport {
     const reply = await this.request(routes.buildBundle, args)
     for await (const event of readEvents(reply)) yield JSON.parse(event.data) as BuildEvent
   }
-
-  async *follow(
-    name: string,
-    { signal, fromOffset }: { signal: AbortSignal; fromOffset?: number },
-  ): AsyncIterable<LogLine> {
-    let offset = fromOffset
-    while (!signal.aborted) {
-      const headers = { accept: 'text/event-stream', ...(offset !== undefined && { 'last-event-id': String(offset) }) }
-      try {
-        const reply = await this.send(`/v1/functions/${encodeURIComponent(name)}/logs?follow=true`, { headers, signal })
-        if (!reply.ok) throw await failure(reply)
-        for await (const event of readEvents(reply)) {
-          const line = JSON.parse(event.data) as LogLine
-          offset = line.offset
-          yield line
-          if (signal.aborted) return
-        }
-      } catch (error) {
-        if (signal.aborted) return
-        if (error instanceof HearthError) throw error
-        // The connection was cut: go on from the last line seen.
-      }
-      await new Promise((resolve) => setTimeout(resolve, 250))
-    }
-  }
 }
 
 function bodyOf(body: unknown): {
@@ -300,37 +254,6 @@ function bodyOf(body: unknown): {
 /** A path or query parameter: the table has none but texts, numbers and booleans. */
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
-}
-
-async function failure(reply: Response): Promise<HearthError> {
-  const text = await reply.text()
-  try {
-    const { error } = JSON.parse(text) as { error: ErrorBody }
-    if (typeof error.message === 'string') return new HearthError(reply.status, error)
-  } catch {
-    // Not ours: a proxy's page, or an empty HEAD reply. The status is all there is.
-  }
-  return new HearthError(reply.status, {
-    code: codeOf(reply.status),
-    message: `The platform answered ${reply.status}.`,
-    retryable: reply.status >= 500,
-  })
-}
-
-function codeOf(status: number): string {
-  const codes: Readonly<Record<number, string>> = {
-    400: 'invalid',
-    401: 'unauthorized',
-    403: 'forbidden',
-    404: 'not_found',
-    409: 'conflict',
-    413: 'invalid',
-    415: 'invalid',
-    429: 'capacity',
-    503: 'capacity',
-    504: 'timeout',
-  }
-  return codes[status] ?? 'internal'
 }
 
 function reasonOf(cause: unknown): string {

@@ -164,7 +164,8 @@ export const routes = {
     reply: s.listOf(s.logLine),
     status: 200,
     scope: 'logs:read',
-    summary: 'Last lines; with `follow=true` or Accept: text/event-stream a stream whose `id:` is the byte offset.',
+    summary:
+      'Last lines; with `follow=true` or Accept: text/event-stream a stream whose `id:` is the byte offset, until an `error` event says that the function was deleted or the key revoked.',
   },
   listInvocations: {
     method: 'GET',

@@ -1,6 +1,9 @@
 /** One event of a `text/event-stream` reply. */
 export interface ServerEvent {
   readonly id: string | null
+  /** `message` unless named. */
+  readonly type: string
+  /** Empty for one that only tells where the stream begins. */
   readonly data: string
 }
 
@@ -23,5 +26,11 @@ function parseEvent(block: string): ServerEvent | null {
   const fields = block.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith(':'))
   const data = fields.filter((line) => line.startsWith('data:')).map((line) => line.slice(5).replace(/^ /, ''))
   const id = fields.find((line) => line.startsWith('id:'))
-  return data.length === 0 ? null : { id: id === undefined ? null : id.slice(3).trim(), data: data.join('\n') }
+  const type = fields.find((line) => line.startsWith('event:'))
+  if (data.length === 0 && id === undefined) return null
+  return {
+    id: id === undefined ? null : id.slice(3).trim(),
+    type: type === undefined ? 'message' : type.slice(6).trim(),
+    data: data.join('\n'),
+  }
 }

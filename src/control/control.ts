@@ -1,8 +1,9 @@
-import type { Agent } from '../domain/agent.ts'
+import type { Agent, LogLine } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Builder } from '../domain/build.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Control } from '../domain/control.ts'
+import { AppError } from '../domain/error.ts'
 import type { IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
 import { limits, sourceBytesMax } from '../domain/limits.ts'
@@ -120,6 +121,18 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   }
 }
 
+async function* untilDeleted(
+  name: string,
+  { lines, signal }: { lines: AsyncIterable<LogLine>; signal: AbortSignal },
+): AsyncGenerator<LogLine> {
+  yield* lines
+  if (!signal.aborted) throw deleted(name)
+}
+
+function deleted(name: string): AppError {
+  return new AppError('not_found', `Function "${name}" was deleted.`)
+}
+
 /** What artifacts, logs, runtimes and nodes have: other parts know it all, here is who may ask. */
 function files({
   artifacts,
@@ -155,8 +168,11 @@ function files({
         return agent.logs.tail(caller.project, name, lines)
       },
       async follow(caller, name, settings) {
-        await demandFunction(store, { caller, scope: 'logs:read', name })
-        return agent.logs.follow(caller.project, name, settings)
+        const { createdAt } = await demandFunction(store, { caller, scope: 'logs:read', name })
+        const log = String(createdAt)
+        if (settings.log !== undefined && settings.log !== log) throw deleted(name)
+        const lines = agent.logs.follow(caller.project, name, settings)
+        return { log, lines: untilDeleted(name, { lines, signal: settings.signal }) }
       },
     },
     async runtimes(caller) {

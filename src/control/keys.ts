@@ -28,6 +28,8 @@ export class Keys {
   readonly #clock: Clock
   readonly #known = new Map<string, Known>()
   readonly #unknown = new Map<string, number>()
+  /** Whoever serves a key for longer than one answer, by its id. */
+  readonly #watchers = new Map<string, Set<() => void>>()
   /** Raised at each revocation: a lookup that began before it must not fill the cache with what it read. */
   #epoch = 0
 
@@ -90,7 +92,26 @@ export class Keys {
         return this.#store.keys.list(caller.project)
       },
       revoke: async (caller, id) => this.#revoke(caller, id),
+      watch: async (caller, ended) => this.#watch(caller.actor, ended),
     }
+  }
+
+  async #watch(id: string, ended: () => void): Promise<() => void> {
+    const watchers = this.#watchers.get(id) ?? new Set()
+    this.#watchers.set(id, watchers.add(ended))
+    const forget = (): void => {
+      watchers.delete(ended)
+      if (watchers.size === 0 && this.#watchers.get(id) === watchers) this.#watchers.delete(id)
+    }
+    try {
+      // It may have been revoked since the request was let in. An Instance is no key: its channel ends with it.
+      const key = await this.#store.keys.get(id)
+      if (key !== null && key.revokedAt !== null) ended()
+    } catch (error) {
+      forget()
+      throw error
+    }
+    return forget
   }
 
   async #create(caller: Caller, input: KeyInput): Promise<{ key: Key; token: string; accessKey?: AccessKey }> {
@@ -113,6 +134,7 @@ export class Keys {
     const key = await this.#store.keys.revoke(caller.project, id, audit)
     this.#epoch++
     this.#known.delete(id)
+    for (const ended of [...(this.#watchers.get(id) ?? [])]) ended()
     return key
   }
 }

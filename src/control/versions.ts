@@ -111,7 +111,9 @@ export function noVersion(name: string, qualifier: string): AppError {
 export async function demandFunction(
   store: Store,
   { caller, scope, name }: { caller: Caller; scope: string; name: string },
-): Promise<void> {
+): Promise<FunctionRecord> {
   demand(caller, scope)
-  if (!namePattern.test(name) || (await store.functions.get(caller.project, name)) === null) throw notFound(name)
+  const found = namePattern.test(name) ? await store.functions.get(caller.project, name) : null
+  if (found === null) throw notFound(name)
+  return found.record
 }

@@ -195,7 +195,7 @@ export interface Agent {
   drain(deadline: number): Promise<void>
   logs: {
     tail(project: string, functionName: string, lines: number): Promise<readonly LogLine[]>
-    /** Lines from `fromOffset` (undefined = now) until `signal` aborts. */
+    /** Lines from `fromOffset` (undefined = now) until `signal` aborts or the log is deleted. */
     follow(
       project: string,
       functionName: string,

@@ -160,6 +160,12 @@ export interface KeyInput {
   readonly sigv4?: boolean
 }
 
+export interface FollowedLog {
+  /** Which log this is: a function that is created again has another one, with offsets of its own. */
+  readonly log: string
+  readonly lines: AsyncIterable<LogLine>
+}
+
 export interface FoundUrl {
   readonly url: FunctionUrl
   /** Of the Version that it means now. */
@@ -260,11 +266,12 @@ export interface Control {
   cancel(caller: Caller, id: string): Promise<boolean>
   logs: {
     tail(caller: Caller, functionName: string, lines: number): Promise<readonly LogLine[]>
+    /** Lines from `fromOffset` until `signal` aborts. Throws not_found when `log` is that of an earlier function of the name; the lines do once theirs is deleted. */
     follow(
       caller: Caller,
       functionName: string,
-      options: { fromOffset?: number; signal: AbortSignal },
-    ): Promise<AsyncIterable<LogLine>>
+      options: { fromOffset: number; log?: string; signal: AbortSignal },
+    ): Promise<FollowedLog>
   }
   runtimes(caller: Caller): Promise<readonly RuntimeBuild[]>
   nodes(caller: Caller): Promise<readonly AgentStatus[]>
@@ -279,6 +286,8 @@ export interface Control {
     create(caller: Caller, input: KeyInput): Promise<{ key: Key; token: string; accessKey?: AccessKey }>
     list(caller: Caller): Promise<readonly Key[]>
     revoke(caller: Caller, id: string): Promise<Key>
+    /** Calls `ended` once the key that `caller` came with is revoked; returns what ends the watch. */
+    watch(caller: Caller, ended: () => void): Promise<() => void>
   }
   projects: {
     create(caller: Caller, name: string): Promise<Project>

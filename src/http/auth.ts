@@ -44,6 +44,11 @@ export function unauthorized(): AppError {
   return new AppError('unauthorized', 'A valid key is needed: send "Authorization: Bearer hth_<id>_<secret>".')
 }
 
+/** Ends what outlives one answer. */
+export function revoked(): AppError {
+  return new AppError('unauthorized', 'The key was revoked.')
+}
+
 function bearer(header: string | undefined): string | null {
   return header !== undefined && /^bearer /i.test(header) ? header.slice(7).trim() : null
 }

@@ -1,5 +1,6 @@
 import type { Control } from '../domain/control.ts'
 import { toAppError } from '../domain/error.ts'
+import { revoked } from './auth.ts'
 import { artifactOf } from './code-source.ts'
 import { streamed, type Call } from './call.ts'
 
@@ -14,7 +15,10 @@ interface BuildBody {
 }
 
 /** Answers with server-sent events: a line each as the compiler prints them, then `built` or `failed`. */
-export async function streamBuild(builds: Control['builds'], call: Call): Promise<typeof streamed> {
+export async function streamBuild(
+  { builds, keys }: Pick<Control, 'builds' | 'keys'>,
+  call: Call,
+): Promise<typeof streamed> {
   const { response } = call.raw
   const { artifact, runtime, handler = '', arch } = call.body as BuildBody
   const source = artifactOf(artifact)
@@ -26,20 +30,26 @@ export async function streamBuild(builds: Control['builds'], call: Call): Promis
   }
   const watching = new AbortController()
   response.on('close', () => watching.abort())
+  let isRevoked = false
+  const forget = await keys.watch(call.caller, () => {
+    isRevoked = true
+    watching.abort()
+  })
   const watch = { report: (line: string) => send({ line }), signal: watching.signal }
   const heartbeat = setInterval(() => hasBegun && response.write(': still here\n\n'), heartbeatMs)
   try {
     const built = await builds.build(call.caller, { source, runtime, handler, arch }, watch)
     send({ built: { artifact: built.artifact.digest, bytes: built.artifact.bytes, provenance: built.provenance } })
   } catch (thrown) {
+    const error = isRevoked ? revoked() : toAppError(thrown)
     // What is refused before it began still has a status.
-    if (!hasBegun) throw thrown
-    const error = toAppError(thrown)
+    if (!hasBegun) throw error
     if (error.code === 'internal' || error.code === 'driver_failed') call.onLateError(thrown)
     const { code, message, field } = error
     send({ failed: { code, message, ...(field !== undefined && { field }) } })
   } finally {
     clearInterval(heartbeat)
+    forget()
   }
   response.end()
   return streamed

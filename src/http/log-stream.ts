@@ -1,6 +1,10 @@
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { LogLine } from '../domain/agent.ts'
+import type { FollowedLog } from '../domain/control.ts'
+import { toAppError } from '../domain/error.ts'
+import { revoked } from './auth.ts'
+import { errorBody } from './errors.ts'
 
 /** A comment this often keeps proxies from closing a silent stream. */
 const heartbeatMs = 15_000
@@ -10,57 +14,75 @@ const stallMs = 30_000
 interface LogStream {
   readonly response: ServerResponse
   readonly tail: readonly LogLine[]
-  readonly follow: (signal: AbortSignal, fromOffset: number | undefined) => Promise<AsyncIterable<LogLine>>
-  readonly fromOffset: number | undefined
+  /** Where `tail` ends: a reader that has seen no line yet comes back with this. */
+  readonly fromOffset: number
+  readonly follow: (signal: AbortSignal) => Promise<FollowedLog>
+  /** Calls `ended` when the reader's key is revoked; resolves with what ends the watch. */
+  readonly watchKey: (ended: () => void) => Promise<() => void>
   /** Told when the log itself fails: the status has long been sent. */
   readonly onError: (error: unknown) => void
 }
 
-/** Starts to send log lines as server-sent events whose id is the byte offset, until the client goes; resolves once the head is sent.
- *  Memory: one line and the socket's buffer. Throws what `follow` throws. */
-export async function streamLogs({ response, tail, follow, fromOffset, onError }: LogStream): Promise<void> {
+/** Starts to send log lines as server-sent events whose id is the byte offset, until the client goes, its key is revoked or the function
+ *  is deleted, which an `error` event says; resolves once the head is sent. Memory: one line and the socket's buffer. Throws what `follow` throws. */
+export async function streamLogs({ response, tail, fromOffset, follow, watchKey, onError }: LogStream): Promise<void> {
   const gone = new AbortController()
+  const ended = new AbortController()
   response.once('close', () => gone.abort())
+  const signal = AbortSignal.any([gone.signal, ended.signal])
   // Asked before the headers leave, so that an error still has a status.
-  const lines = await follow(gone.signal, fromOffset ?? tail.at(-1)?.offset)
+  const { log, lines } = await follow(signal)
+  const forgetKey = await watchKey(() => ended.abort())
   response.writeHead(200, {
     'content-type': 'text/event-stream',
     'cache-control': 'no-store',
     'x-accel-buffering': 'no',
+    'hearth-log-id': log,
   })
-  response.flushHeaders()
-  void pump({ response, tail, lines, gone: gone.signal, onError })
+  response.write(`id: ${fromOffset}\n\n`)
+  void pump({ response, tail, lines, signal, gone: gone.signal, onError }).finally(forgetKey)
 }
 
 interface Pump {
   readonly response: ServerResponse
   readonly tail: readonly LogLine[]
   readonly lines: AsyncIterable<LogLine>
+  /** Of both ends. */
+  readonly signal: AbortSignal
   readonly gone: AbortSignal
   readonly onError: (error: unknown) => void
 }
 
-async function pump({ response, tail, lines, gone, onError }: Pump): Promise<void> {
+async function pump({ response, tail, lines, signal, gone, onError }: Pump): Promise<void> {
   const heartbeat = setInterval(() => {
     if (response.writableLength === 0) response.write(': still here\n\n')
   }, heartbeatMs)
   heartbeat.unref()
   try {
-    for (const line of tail) await send(response, line, gone)
-    for await (const line of lines) await send(response, line, gone)
-  } catch (error) {
-    if (!gone.aborted) onError(error)
+    for (const line of tail) await send(response, line, signal)
+    for await (const line of lines) {
+      if (signal.aborted) break
+      await send(response, line, signal)
+    }
+    signal.throwIfAborted()
+  } catch (thrown) {
+    if (!gone.aborted) {
+      const error = signal.aborted ? revoked() : toAppError(thrown)
+      if (error.code === 'internal') onError(thrown)
+      response.write(`event: error\ndata: ${JSON.stringify(errorBody(error))}\n\n`)
+    }
   } finally {
     clearInterval(heartbeat)
     response.end()
+    setTimeout(() => response.destroy(), stallMs).unref()
   }
 }
 
-async function send(response: ServerResponse, line: LogLine, gone: AbortSignal): Promise<void> {
+async function send(response: ServerResponse, line: LogLine, signal: AbortSignal): Promise<void> {
   if (response.write(`id: ${line.offset}\ndata: ${JSON.stringify(line)}\n\n`)) return
   const stalled = setTimeout(() => response.destroy(), stallMs)
   try {
-    await once(response, 'drain', { signal: gone })
+    await once(response, 'drain', { signal })
   } finally {
     clearTimeout(stalled)
   }

@@ -33,6 +33,7 @@ function functionHandlers({
   aliases,
   artifacts,
   builds,
+  keys,
 }: Control): HandlersOf<
   | 'createFunction'
   | 'listFunctions'
@@ -95,7 +96,7 @@ function functionHandlers({
       const about = { expect: artifactOf(params['sha256'] ?? ''), kind, bytesExpected: contentLength(call) } as const
       return artifacts.put(caller, raw.content, about)
     },
-    buildBundle: async (call) => streamBuild(builds, call),
+    buildBundle: async (call) => streamBuild({ builds, keys }, call),
     headArtifact: async ({ caller, params }) => {
       if ((await artifacts.stat(caller, artifactOf(params['sha256'] ?? ''))) === null)
         throw new AppError('not_found', 'There is no such artifact.')
@@ -194,12 +195,20 @@ async function logs(control: Control, call: Call): Promise<unknown> {
   const last = request.headers['last-event-id']
   if (last !== undefined && !/^\d{1,15}$/.test(String(last)))
     throw invalid('Last-Event-ID', last, 'the byte offset of a log line')
+  const lines = last === undefined ? await linesOf(Math.max(1, tail ?? 0)) : []
+  const fromOffset = last === undefined ? (lines.at(-1)?.offset ?? 0) : Number(last)
+  const log = request.headers['hearth-log-id']
   await streamLogs({
     response,
-    tail: tail === undefined || last !== undefined ? [] : await linesOf(tail),
-    follow: async (signal, fromOffset) =>
-      control.logs.follow(call.caller, name(call), { signal, ...(fromOffset !== undefined && { fromOffset }) }),
-    fromOffset: last === undefined ? undefined : Number(last),
+    tail: tail === undefined || tail === 0 ? [] : lines,
+    fromOffset,
+    follow: async (signal) =>
+      control.logs.follow(call.caller, name(call), {
+        signal,
+        fromOffset,
+        ...(log !== undefined && { log: String(log) }),
+      }),
+    watchKey: async (ended) => control.keys.watch(call.caller, ended),
     onError: call.onLateError,
   })
   return streamed

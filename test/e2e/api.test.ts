@@ -341,6 +341,34 @@ test('SDK: uploads once, lists, invokes, follows logs, throws HearthError with i
   )
 })
 
+test('logs that are followed: end when the key is revoked, when the function is deleted, and for what came after it', async () => {
+  const spec = nodeFunction('followed', '//')
+  await deployFiles(api, spec)
+  await invoke(api, 'followed', 1)
+  const reader = await key(['logs:read'])
+  const keyId = reader.apiKey.split('_')[1] ?? ''
+  const follow = async (target: Target, onLine: () => void): Promise<string[]> => {
+    const texts: string[] = []
+    const { signal } = new AbortController()
+    const lines = createClient(target).followLogs('followed', { signal, fromOffset: 0 })
+    try {
+      for await (const { text } of lines) if (texts.push(text) === 1) onLine()
+    } catch (error) {
+      return [...texts, String(error)]
+    }
+    return texts
+  }
+  const ended = await follow(reader, () => void call(api, 'DELETE', `/v1/keys/${keyId}`))
+  assert.match(ended.at(-1) ?? '', /HearthError: The key was revoked/)
+  const orphaned = await follow(api, () => void call(api, 'DELETE', '/v1/functions/followed'))
+  assert.match(orphaned.at(-1) ?? '', /HearthError: Function "followed" was deleted/)
+  await deployFiles(api, spec)
+  const headers = { authorization: `Bearer ${api.apiKey}`, 'hearth-log-id': '1' }
+  const late = await fetch(`${api.url}/v1/functions/followed/logs?follow=true`, { headers })
+  assert.equal(late.status, 404)
+  await late.body?.cancel()
+})
+
 test('paging: every function once, in order', async () => {
   for (let n = 0; n < 7; n++) await deployFiles(api, nodeFunction(`page-${n}`, '//'))
   const seen: string[] = []

@@ -38,6 +38,7 @@ export class FunctionLog {
   #droppedBytes = 0
   /** The last write failed: one line and one warning say so until a write succeeds again. */
   #isRefused = false
+  #isDeleted = false
   #end = 0
   #loading: Promise<void> | null = null
   #isScheduled = false
@@ -92,7 +93,7 @@ export class FunctionLog {
     return count <= 0 ? [] : lines.slice(-count)
   }
 
-  /** Lines that end after `fromOffset` (undefined: from now on), then new ones as they come, until `signal` aborts. */
+  /** Lines that end after `fromOffset` (undefined: from now on), then new ones as they come, until `signal` aborts or the log is deleted. */
   async *follow(fromOffset: number | undefined, signal: AbortSignal): AsyncGenerator<LogLine> {
     const follower: Follower = { lines: [], isLagging: true, wake: () => {} }
     const onAbort = (): void => follower.wake()
@@ -100,7 +101,7 @@ export class FunctionLog {
     signal.addEventListener('abort', onAbort)
     try {
       let at = fromOffset ?? (await this.#snapshot()).end
-      while (!signal.aborted) {
+      while (!signal.aborted && !this.#isDeleted) {
         if (follower.isLagging) {
           follower.isLagging = false
           follower.lines = []
@@ -117,7 +118,7 @@ export class FunctionLog {
           at = line.offset
           yield line
         }
-        if (follower.lines.length > 0 || follower.isLagging || signal.aborted) continue
+        if (follower.lines.length > 0 || follower.isLagging || signal.aborted || this.#isDeleted) continue
         await new Promise<void>((resolve) => (follower.wake = resolve))
       }
     } finally {
@@ -126,8 +127,11 @@ export class FunctionLog {
     }
   }
 
+  /** Followers get what was written until then, and end. */
   async delete(): Promise<void> {
     await this.flush()
+    this.#isDeleted = true
+    for (const { wake } of this.#followers) wake()
     await this.#segments.delete()
   }
 

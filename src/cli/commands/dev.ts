@@ -1,6 +1,7 @@
 import { watch } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { FunctionView, HearthClient } from '@hearth/sdk'
 import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
@@ -9,7 +10,7 @@ import { deployCode } from '../deploy-code.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { describeFailure } from '../failure.ts'
 import { inferRuntime, kindBody, type Inferred } from '../infer.ts'
-import { printLine } from './function-logs.ts'
+import { connectionNotes, printLine } from './function-logs.ts'
 
 /** Editors write in several steps: what follows within this time belongs to the same save. */
 const settleMs = 60
@@ -106,13 +107,20 @@ async function streamLogs(
   client: HearthClient,
   { name, signal }: { name: string; signal: AbortSignal },
 ): Promise<void> {
+  const { output } = context
+  let from: { readonly fromOffset?: number } = {}
+  let isFirst = true
   while (!signal.aborted) {
     try {
-      for await (const line of client.followLogs(name, { signal })) printLine(context.output, line)
+      const options = { signal, ...from, onConnection: connectionNotes(output) }
+      for await (const line of client.followLogs(name, options)) printLine(output, line)
     } catch (error) {
-      // The first deploy may have failed: there is no log to follow yet.
-      if ((error as { code?: string }).code !== 'not_found') throw error
-      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      const { code } = error as { code?: string }
+      // The first deploy may have failed, or somebody deleted the function: the next one's lines are all new.
+      if (code === 'not_found') from = { fromOffset: 0 }
+      else if (code !== 'unreachable' || isFirst) throw error
+      isFirst = false
+      await setTimeout(1_000, undefined, { signal }).catch(() => {})
     }
   }
 }
@@ -138,7 +146,7 @@ async function redeployOnSave(
   const watcher = watch(target.folder, { recursive: true }, (_event, name) => {
     if (name !== null && /(^|[/\\])(\.git|__pycache__)([/\\]|$)/.test(name)) return
     clearTimeout(timer)
-    timer = setTimeout(() => void redeploy(), settleMs)
+    timer = globalThis.setTimeout(() => void redeploy(), settleMs)
   })
   await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
   clearTimeout(timer)

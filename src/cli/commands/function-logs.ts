@@ -19,10 +19,20 @@ export default defineCommand({
     for (const line of items) printLine(output, line)
     if (!flags.follow) return
     const last = items.at(-1)
-    const from = last === undefined ? {} : { fromOffset: last.offset }
-    for await (const line of api.followLogs(args.name, { signal: interrupt(), ...from })) printLine(output, line)
+    const options = { signal: interrupt(), fromOffset: last?.offset ?? 0, onConnection: connectionNotes(output) }
+    for await (const line of api.followLogs(args.name, options)) printLine(output, line)
   },
 })
+
+/** Tells beside the lines when they stop coming because the platform is away, and when they come again. */
+export function connectionNotes(output: Output): (state: 'lost' | 'back') => void {
+  return (state) =>
+    output.note(
+      state === 'lost'
+        ? output.paintNote('yellow', 'Lost the connection to the platform: waiting for it ...')
+        : output.paintNote('green', 'Connected to the platform again.'),
+    )
+}
 
 /** One log line: time, invocation, text; errors and the platform's own lines stand apart by colour. */
 export function printLine(output: Output, line: LogLine): void {
