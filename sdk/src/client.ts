@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { routes, type Route } from './contract.ts'
 import { followLogs, type FollowOptions } from './follow-logs.ts'
 import { failure, HearthError } from './hearth-error.ts'
+import { requestPath } from './request-path.ts'
 import { readEvents } from './sse.ts'
 import type { Arguments, BuildEvent, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
 
@@ -127,12 +128,7 @@ class Transport {
   }
 
   async request(route: Route, { body, ...rest }: Record<string, unknown>): Promise<Response> {
-    const used = new Set<string>()
-    const path = route.path.replace(/\{(\w+)(\.{3})?\}/g, (_, name: string, isRest?: string) => {
-      used.add(name)
-      const text = textOf(rest[name])
-      return isRest === undefined ? encodeURIComponent(text) : text.split('/').map(encodeURIComponent).join('/')
-    })
+    const { path, used } = requestPath(route.path, rest)
     const query = new URLSearchParams(
       Object.entries(rest).flatMap(([name, value]) =>
         used.has(name) || value === undefined ? [] : [[name, textOf(value)]],
@@ -147,6 +143,7 @@ class Transport {
     path: string,
     { headers, ...init }: Omit<RequestInit, 'headers'> & { headers?: Readonly<Record<string, string>> },
   ): Promise<Response> {
+    this.#assertSent(path)
     try {
       return await this.#fetch(`${this.url}${path}`, {
         ...init,
@@ -159,6 +156,17 @@ class Transport {
     }
   }
 
+  /** What is asked for is what was built: whatever a URL resolves in a path would be another call. */
+  #assertSent(path: string): void {
+    const base = URL.parse(this.url)
+    // Of no platform at all fetch says what is wrong.
+    if (base === null) return
+    const built = base.pathname.replace(/\/+$/, '') + (path.split('?')[0] ?? '')
+    if (URL.parse(`${this.url}${path}`)?.pathname === built) return
+    const message = `Cannot ask ${this.url} for ${JSON.stringify(built.slice(0, 200))}: a URL reads it as another path.`
+    throw new HearthError(0, { code: 'invalid', message, retryable: false })
+  }
+
   async #post(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<Response> {
     const headers = {
       'content-type': options.contentType ?? 'application/json',
@@ -168,7 +176,7 @@ class Transport {
       ...options.headers,
     }
     const body = typeof payload === 'string' ? payload : new Uint8Array(payload)
-    return this.send(`/v1/functions/${encodeURIComponent(name)}/invoke`, {
+    return this.send(requestPath(routes.invoke.path, { name }).path, {
       method: 'POST',
       headers,
       body,
@@ -224,7 +232,7 @@ class Transport {
   }
 
   async uploadImage(digest: string, open: () => AsyncIterable<Uint8Array>): Promise<void> {
-    const path = `/v1/artifacts/${digest.replace('sha256:', '')}`
+    const { path } = requestPath(routes.putArtifact.path, { sha256: digest.replace('sha256:', '') })
     const known = await this.send(path, { method: 'HEAD' })
     if (known.ok) return
     // Half duplex: the answer comes after the body. What the platform refuses unread it answers at once.

@@ -1,4 +1,6 @@
+import { routes } from './contract.ts'
 import { failure, HearthError, statusOf } from './hearth-error.ts'
+import { requestPath } from './request-path.ts'
 import { readEvents } from './sse.ts'
 import type { ErrorBody, LogLine } from './types.ts'
 
@@ -24,7 +26,7 @@ export async function* followLogs(
   name: string,
   { signal, fromOffset, onConnection }: FollowOptions,
 ): AsyncGenerator<LogLine> {
-  const path = `/v1/functions/${encodeURIComponent(name)}/logs?follow=true`
+  const path = `${requestPath(routes.getLogs.path, { name }).path}?follow=true`
   let offset = fromOffset
   let log: string | null = null
   let isConnected = false

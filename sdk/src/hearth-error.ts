@@ -1,6 +1,7 @@
 import type { ErrorBody } from './types.ts'
 
-/** What the API answered instead of a result; `status` 0 = it could not be reached. */
+/** What the API answered instead of a result; `status` 0 = nothing: it could not be reached, or the call was refused before it was sent
+ *  (`invalid`). */
 export class HearthError extends Error {
   override readonly name = 'HearthError'
   readonly status: number

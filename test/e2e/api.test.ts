@@ -288,17 +288,47 @@ async function activeIds(): Promise<Set<string>> {
   )
 }
 
+/** What the platform answers to these bytes. */
+async function say(text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(Number(new URL(api.url).port), '127.0.0.1', () => socket.write(text))
+    let got = ''
+    socket.on('data', (chunk: Buffer) => (got += chunk.toString()))
+    socket.on('close', () => resolve(got))
+    socket.on('error', reject)
+    socket.setTimeout(3_000, () => socket.destroy())
+  })
+}
+
+test('raw targets with steps match no other route: nothing in a path is resolved', async () => {
+  await deployFiles(api, nodeFunction('stepped', '//'))
+  const targets = [
+    '/v1/storage/fns/../../functions/stepped',
+    '/v1/storage/fns/%2e%2e/%2E%2e/functions/stepped',
+    '/v1/storage/fns/..%2f..%2ffunctions%2fstepped',
+    '/v1/storage/../functions/stepped',
+    '/v1/secrets/../functions/stepped',
+    '/v1/./functions/stepped',
+    '/v1//functions/stepped',
+    '/v1/functions/./stepped',
+    '/v1/functions/../functions/stepped',
+    '/v1/functions/%2e%2e',
+    '/v1/functions/..',
+    '/v1/functions/x/../stepped',
+    '/v1/functions/x%2f..%2fstepped',
+    '/v1/functions\\stepped',
+    '/x/../v1/functions/stepped',
+    'http://any/v1/storage/../functions/stepped',
+  ]
+  for (const target of targets)
+    for (const method of ['DELETE', 'GET']) {
+      const head = `${method} ${target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${api.apiKey}\r\nConnection: close`
+      assert.match(await say(`${head}\r\n\r\n`), /^HTTP\/1.1 (400|404|405) /, `${method} ${target}`)
+    }
+  assert.equal((await call(api, 'GET', '/v1/functions/stepped')).status, 200)
+})
+
 test('slow and malformed clients: bad requests are cut, the server goes on', async () => {
-  const port = Number(new URL(api.url).port)
-  const say = async (text: string): Promise<string> =>
-    new Promise((resolve, reject) => {
-      const socket = net.connect(port, '127.0.0.1', () => socket.write(text))
-      let got = ''
-      socket.on('data', (chunk: Buffer) => (got += chunk.toString()))
-      socket.on('close', () => resolve(got))
-      socket.on('error', reject)
-      socket.setTimeout(3_000, () => socket.destroy())
-    })
   assert.match(await say('NOT HTTP\r\n\r\n'), /^HTTP\/1.1 400/)
   assert.match(await say(`GET /healthz HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(20_000)}\r\n\r\n`), /^HTTP\/1.1 431/)
   assert.equal((await call(api, 'GET', '/healthz')).status, 200)

@@ -53,6 +53,46 @@ test('storage: each put is a version; an old one is found by its id until it is 
   assert.ok(!existsSync(blobOf(hexOf(Buffer.from('one')))))
 })
 
+test('storage: an address never walks out of its bucket, and nothing is touched', async () => {
+  const files = { 'index.js': 'exports.handler = async () => "here"' }
+  await deployFiles(bench.platform, { name: 'z-js', runtime: 'node', handler: 'index.handler', files })
+  await cli('put', file('v', 'one'), 's3://fns/y.zip')
+  const target = path.join(folder, 'walked')
+  const walks = ['../../functions/z-js', 'x/../y.zip', '..', 'x/./y', 'a//b', 'a/']
+  for (const key of walks) {
+    const address = `s3://fns/${key}`
+    const tries = [
+      ['rm', address],
+      ['get', address, target],
+      ['ls', address, '--versions'],
+    ]
+    if (key !== 'a/') tries.push(['put', file('v', 'walked'), address])
+    for (const args of tries) {
+      const { code, stderr } = await bench.platform.cli(['storage', ...args])
+      assert.equal(code, 2, `${args.join(' ')}: ${stderr}`)
+      assert.ok(stderr.includes(`Invalid key "${key}": must be parts between slashes`), stderr)
+    }
+  }
+  assert.ok(!existsSync(target))
+  assert.equal((await invoke(bench.platform, 'z-js')).body.toString(), '"here"')
+  assert.equal(await cli('get', 's3://fns/y.zip', '-'), 'one')
+  const source = ['--code', 's3://fns/../x.zip', '--runtime', 'node', '--handler', 'index.handler']
+  for (const verb of [
+    ['create', '--name', 'walker'],
+    ['update', 'z-js'],
+  ]) {
+    const made = await bench.platform.cli(['function', ...verb, ...source])
+    assert.equal(made.code, 2)
+    assert.match(made.stderr, /Invalid code\.s3 "\.\.\/x\.zip": must be parts between slashes/)
+  }
+})
+
+test('storage ls: --versions are of an object, not of a bucket', async () => {
+  const { code, stderr } = await bench.platform.cli(['storage', 'ls', 's3://fns', '--versions'])
+  assert.equal(code, 2)
+  assert.match(stderr, /"s3:\/\/fns" is a bucket: --versions shows those of one object, s3:\/\/BUCKET\/KEY/)
+})
+
 test('storage: HEAD and GET tell size, etag and version, and nothing a browser would run', async () => {
   const content = Buffer.from('<script>alert(1)</script>')
   const made = (await call(bench.platform, 'PUT', '/v1/storage/web/a%20b/%C3%BC.html', content)).json()

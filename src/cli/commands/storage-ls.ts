@@ -1,3 +1,4 @@
+import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
 import { formatBytes, formatTime, printable, table } from '../output.ts'
 import { listAll } from '../paging.ts'
@@ -29,7 +30,9 @@ export default defineCommand({
       const rows = items.map(({ name, createdAt }) => [`s3://${printable(name)}`, formatTime(createdAt)])
       return output.line(table(['BUCKET', 'CREATED'], rows))
     }
-    const { bucket, key } = parseS3Url(args.address, { mustHaveKey: flags.versions })
+    const { bucket, key } = parseS3Url(args.address, { mustHaveKey: false })
+    if (flags.versions && key === '')
+      throw new CliError(`"${args.address}" is a bucket: --versions shows those of one object, s3://BUCKET/KEY.`)
     const limit = flags.limit ?? limitDefault
     // One more tells whether that is all.
     const found = flags.versions
