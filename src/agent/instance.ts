@@ -11,6 +11,7 @@ import type { InstanceFrom, InstanceOptions } from './instance-options.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { LogIntake } from './logs/log-intake.ts'
 import type { StreamCode } from './logs/log-line.ts'
+import { RawOutput } from './raw-output.ts'
 import type { TimedPhase } from './start-phases.ts'
 
 /** Who an Instance belongs to now: the pool, then a start, then its Version's group. */
@@ -73,6 +74,7 @@ export class Instance {
   readonly #options: InstanceOptions
   readonly #supervisor: HostLink | null
   readonly #intake: LogIntake
+  readonly #rawOutput: RawOutput
   /** Stream id -> invocation id, of invocations whose output may still come. */
   readonly #lingering = new Map<number, string>()
   #log: FunctionLog | null = null
@@ -99,6 +101,13 @@ export class Instance {
       bytesPerSecond: options.logBytesPerSecond,
       emit: (code, invocation, text) => this.#emit(code, invocation, text),
       rest: (ms) => this.#rest(ms),
+    })
+    this.#rawOutput = new RawOutput({
+      drained: () => this.#drained(),
+      hold: () => this.link.hold(),
+      release: () => this.link.release(),
+      flush: () => this.#intake.flush('raw'),
+      sinceEndMs: () => clock.monotonicMs() - this.idleSinceMs,
     })
     const isTakenOver = options.takenOver !== undefined
     const link = { epoch, isTakenOver }
@@ -127,11 +136,13 @@ export class Instance {
     this.state = 'binding'
   }
 
-  /** Hands `execution` over: the INVOKE frame leaves with the rest of this tick. */
+  /** Hands `execution` over: the INVOKE frame leaves with the rest of this tick, or when the raw output of the one before is in. */
   invoke(execution: Execution): InvokeStream {
     this.invocations++
     this.isTouched = true
-    const { invocationId, deadline, contentType, traceparent, http } = execution.request
+    const { invocationId, deadline, contentType, traceparent, http, wantLogTail } = execution.request
+    if (this.#supervisor !== null)
+      this.#rawOutput.begin(invocationId, { isAlone: this.running.size === 0, isPrivate: wantLogTail })
     const message = { id: invocationId, deadlineMs: deadline, contentType, traceparent, kind: 'invoke' } as const
     const stream = this.link.invoke(http === undefined ? message : { ...message, http }, execution)
     this.running.set(execution, stream.id)
@@ -142,8 +153,9 @@ export class Instance {
   settle(execution: Execution, hasOpenWork: boolean): void {
     const stream = this.running.get(execution)
     if (stream === undefined) return
-    this.#intake.flush()
+    this.#intake.flush('language')
     this.running.delete(execution)
+    if (this.running.size === 0 && this.#supervisor !== null) this.#rawOutput.end()
     this.idleSinceMs = this.#options.clock.monotonicMs()
     this.lastUsedAt = this.#options.clock.nowMs()
     if (!hasOpenWork) return
@@ -163,7 +175,9 @@ export class Instance {
 
   /** Resolves when all output written before has come in, or after a short while. */
   async outputBarrier(): Promise<void> {
-    if (this.#supervisor !== null) await this.#barrier(this.#supervisor)
+    if (this.#supervisor === null) return
+    if (this.running.size === 1) await this.#rawOutput.drain()
+    else await this.#barrier(this.#supervisor)
   }
 
   /** Resolves when the runtime has shown that it is alive or that it is not, or after a short while without a sign. */
@@ -173,7 +187,7 @@ export class Instance {
 
   /** Shows held output now. */
   flushOutput(): void {
-    this.#intake.flush()
+    this.#intake.flush('language')
   }
 
   noteUsage(usage: Usage): void {
@@ -220,15 +234,23 @@ export class Instance {
     }
   }
 
-  async #barrier(link: HostLink): Promise<void> {
-    if (this.isDead) return
-    await new Promise<void>((resolve) => {
-      const timer = this.#options.clock.schedule(barrierMsMax, resolve)
-      const settle = (): void => {
+  async #drained(): Promise<boolean> {
+    return this.#supervisor === null || this.#barrier(this.#supervisor)
+  }
+
+  /** False when no answer came in time. */
+  async #barrier(link: HostLink): Promise<boolean> {
+    if (this.isDead) return false
+    return new Promise<boolean>((resolve) => {
+      const timer = this.#options.clock.schedule(barrierMsMax, () => resolve(false))
+      const settle = (isAnswered: boolean): void => {
         timer.cancel()
-        resolve()
+        resolve(isAnswered)
       }
-      link.ping().then(settle, settle)
+      link.ping().then(
+        () => settle(true),
+        () => settle(false),
+      )
     })
   }
 
@@ -255,19 +277,13 @@ export class Instance {
       onHello: () => this.#supervisor?.configure({ instance: id, nowMs: clock.nowMs(), logBytesPerSecond }),
       onReady: () => breach('READY'),
       onInitFail: () => breach('FAIL'),
-      onLog: (_stream, fd, text) => this.#intake.write(text, { fd, isRaw: true, invocation: this.#soleId() }),
+      onLog: (_stream, fd, text) =>
+        this.#intake.write(text, { fd, isRaw: true, invocation: this.#rawOutput.ownerNow() }),
       onOpen: (service, stream) => this.#options.openService(service, this, stream),
       onClosed: (error) => {
         if (error instanceof WireError) this.#die({ exit: null, breach: error.message })
       },
     }
-  }
-
-  /** Raw output belongs to what runs, where that is one thing. */
-  #soleId(): string | null {
-    if (this.running.size !== 1) return null
-    for (const execution of this.running.keys()) return execution.request.invocationId
-    return null
   }
 
   #idOf(stream: number): string | null {

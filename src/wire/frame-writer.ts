@@ -18,6 +18,7 @@ export class FrameWriter {
   readonly #flush = (): void => this.flush()
   #queue: Queued[] = []
   #queuedBytes = 0
+  #isHeld = false
 
   constructor(channel: Writable) {
     this.#channel = channel
@@ -42,11 +43,23 @@ export class FrameWriter {
     this.frame(FrameType.credit, 0, stream, payload)
   }
 
+  /** Nothing leaves until `release`. */
+  hold(): void {
+    this.#isHeld = true
+  }
+
+  /** Writes what was held back. */
+  release(): void {
+    if (!this.#isHeld) return
+    this.#isHeld = false
+    this.flush()
+  }
+
   /** Writes what this tick collected without waiting for its end. */
   flush(): void {
     const queue = this.#queue
     const bytes = this.#queuedBytes
-    if (bytes === 0) return
+    if (bytes === 0 || this.#isHeld) return
     this.#queue = []
     this.#queuedBytes = 0
     if (this.#channel.destroyed || this.#channel.writableEnded) return

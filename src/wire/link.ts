@@ -134,6 +134,15 @@ export class HostLink {
     if (!this.#isPausedByBacklog && this.#phase !== 'closed') this.#channel.resume()
   }
 
+  /** Keeps back what is sent from now on, until `release`. */
+  hold(): void {
+    this.#writer.hold()
+  }
+
+  release(): void {
+    this.#writer.release()
+  }
+
   close(): void {
     this.#close(null)
   }

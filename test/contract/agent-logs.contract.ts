@@ -37,6 +37,87 @@ export function agentLogsContract(name: string, openRig: OpenRig): void {
       assert.ok((result.logTail ?? '').length <= limits.logTailBytes)
     })
 
+    test('raw output: each line is of the invocation that wrote it, however late it comes, from the first on', async () => {
+      const rig = open({ handler: (_event, meta) => meta.logRaw(`id=${meta.invocationId}\nand half a line`) })
+      const version = versionOf()
+      for (let n = 0; n < 10; n++) await rig.run(version)
+      await settle()
+      const written = (await lines(rig)).filter(({ stream }) => stream === 'stdout')
+      assert.deepEqual(
+        written.map(({ invocation, text }) => [invocation, text]),
+        Array.from({ length: 10 }, (_, n) => idOf(n + 1)).flatMap((id) => [
+          [id, `id=${id}`],
+          [id, 'and half a line'],
+        ]),
+      )
+    })
+
+    test('raw output: the first of an Instance that served before without any is of no other invocation, and from then on each is right', async () => {
+      const rig = open({
+        handler: (event, meta) => void ((event as { n: number }).n >= 3 && meta.logRaw(`id=${meta.invocationId}\n`)),
+      })
+      const version = versionOf()
+      for (let n = 1; n <= 4; n++) await rig.run(version, { n })
+      await settle()
+      for (let n = 5; n <= 6; n++) await rig.run(version, { n })
+      await settle()
+      const written = (await lines(rig)).filter(({ stream }) => stream === 'stdout')
+      assert.deepEqual(
+        written.map(({ invocation }) => invocation),
+        [null, null, idOf(5), idOf(6)],
+      )
+    })
+
+    test('wantLogTail: no raw line of another caller, and the own ones that are late', async () => {
+      const rig = open({
+        handler: (event, meta) => void ((event as { n: number }).n >= 3 && meta.logRaw(`id=${meta.invocationId}\n`)),
+      })
+      const version = versionOf()
+      for (let n = 1; n <= 3; n++) await rig.run(version, { n })
+      const { result } = await rig.run(version, { n: 4 }, { wantLogTail: true })
+      assert.match(result.logTail ?? '', new RegExp(`START.*\nid=${idOf(4)}\nEND`))
+      assert.doesNotMatch(result.logTail ?? '', new RegExp(idOf(3)))
+    })
+
+    test('raw output: an Instance that writes none has its supervisor asked once', async () => {
+      const rig = open()
+      const version = versionOf()
+      await rig.run(version)
+      const [sandbox] = rig.driver.alive.values()
+      await settle()
+      if (sandbox !== undefined) sandbox.supervisor.isMute = true
+      // Were it asked again, the next would wait for its answer.
+      for (let n = 0; n < 3; n++) {
+        const { frames } = rig.begin(version)
+        await settle()
+        assert.equal(frames.at(-1)?.type, 'result')
+      }
+    })
+
+    test("raw output: a supervisor that does not answer holds up the next for 250 ms, whose lines are nobody's", async () => {
+      const rig = open({ handler: (_event, meta) => meta.logRaw(`id=${meta.invocationId}\n`) })
+      const version = versionOf()
+      await rig.run(version)
+      await settle()
+      const [sandbox] = rig.driver.alive.values()
+      if (sandbox !== undefined) sandbox.supervisor.isMute = true
+      await rig.run(version)
+      const third = rig.begin(version)
+      await rig.advance(249)
+      assert.equal(
+        third.frames.some(({ type }) => type === 'result'),
+        false,
+      )
+      await rig.advance(1)
+      await third.done
+      await settle()
+      const written = (await lines(rig)).filter(({ stream }) => stream === 'stdout')
+      assert.deepEqual(
+        written.map(({ invocation }) => invocation),
+        [idOf(1), idOf(2), null],
+      )
+    })
+
     test('a crash leaves its reason in the log', async () => {
       const rig = open({ faults: { exitOnInvoke: oom } })
       const running = rig.begin(versionOf())

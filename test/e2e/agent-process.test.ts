@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import type { LogLine } from '../../src/domain/agent.ts'
 import type { Version } from '../../src/domain/function.ts'
 import { limits } from '../../src/domain/limits.ts'
 import type { Ran } from '../support/agent-rig.ts'
 import { handlers } from '../support/handlers.ts'
 import { launcherMissing } from '../support/launcher.ts'
 import { ProcessRig } from '../support/process-rig.ts'
+import { until } from '../support/until.ts'
 
 /* The agent over real sandboxes and real interpreters: what handlers can do to it, and what it makes of that. */
 
@@ -101,6 +103,24 @@ for (const family of ['node', 'python'] as const)
       const { result } = await run({ do: 'raw' }, { wantLogTail: true })
       for (const text of ['raw out', 'raw err', 'language out', 'START', 'END', 'REPORT'])
         assert.ok(result.logTail?.includes(text), `${text} in ${result.logTail}`)
+    })
+
+    test('raw output: each line is of the invocation that wrote it, called one right behind the other', async () => {
+      const source =
+        family === 'node'
+          ? "const fs = require('node:fs')\nexports.handler = (event, context) => { fs.writeSync(1, `id=${context.awsRequestId}\\n`) }"
+          : 'import os\ndef handler(event, context):\n    os.write(1, f"id={context.aws_request_id}\\n".encode())'
+      const writer = await host.version(family, source, { name: 'writer' })
+      const count = 100
+      for (let n = 0; n < count; n++) await host.rig.run(writer)
+      const written = async (): Promise<readonly LogLine[]> =>
+        (await host.rig.agent.logs.tail('default', 'writer', 5 * count)).filter(({ text }) => text.startsWith('id='))
+      await until(async () => (await written()).length === count || 'lines are missing', {
+        timeoutMs: 5_000,
+        what: 'the output',
+      })
+      const wrong = (await written()).filter(({ invocation, text }) => text !== `id=${invocation}`)
+      assert.deepEqual(wrong, [])
     })
 
     test('freeze: an idle Instance is frozen and thawed by an invocation', async () => {

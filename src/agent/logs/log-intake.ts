@@ -48,9 +48,10 @@ export class LogIntake {
     if (at < text.length) this.#hold(slot, code, { invocation: from.invocation, text: text.subarray(at) })
   }
 
-  /** Shows what has no line end yet, and what was dropped: at the end of an invocation. */
-  flush(): void {
-    for (let slot = 0; slot < 4; slot++) if (this.#partials[slot] !== null) this.#complete(slot)
+  /** Shows what has no line end yet, and what was dropped: at the end of an invocation. Raw output may still be on its way by then. */
+  flush(of: 'all' | 'language' | 'raw' = 'all'): void {
+    const end = of === 'language' ? 2 : 4
+    for (let slot = of === 'raw' ? 2 : 0; slot < end; slot++) if (this.#partials[slot] !== null) this.#complete(slot)
     this.#tellDropped()
   }
 

@@ -14,6 +14,8 @@ export interface FakeMeta {
   readonly bind: BindMessage
   readonly signal: AbortSignal
   log(text: string | Buffer, fd?: 1 | 2): void
+  /** Output past the runtime: it comes by way of the supervisor, who is late. */
+  logRaw(text: string): void
   /** Work that goes on after the answer. */
   waitUntil(work: Promise<unknown>): void
   sleep(ms: number): Promise<void>
@@ -37,6 +39,7 @@ export interface FakeRuntimeOptions {
   readonly handler: FakeHandler
   readonly random: () => number
   readonly exit: (exit: Exit) => void
+  readonly logRaw: (text: string) => void
   readonly onReady: () => void
 }
 
@@ -136,6 +139,7 @@ export class FakeRuntime {
       bind,
       signal: invocation.signal,
       log: (text, fd = 1) => invocation.log(fd, text),
+      logRaw: this.#options.logRaw,
       waitUntil: (promise) => void work.push(promise),
       sleep: (ms) => new Promise((resolve) => void this.#options.clock.schedule(ms, resolve)),
       head: (status, headers) => {

@@ -7,6 +7,9 @@ import { GuestPeer } from '../guest-peer.ts'
 import type { FakeFaults } from './faults.ts'
 import { FakeRuntime, type FakeHandler } from './fake-runtime.ts'
 
+/** Turns of the event loop by which raw output is late. */
+const lateTurns = 5
+
 export interface FakeSandboxOptions {
   readonly spec: BootSpec
   /** An earlier host's invocation still runs in it. */
@@ -59,6 +62,7 @@ export class FakeSandbox implements Sandbox {
             handler: options.handler,
             random: options.random,
             exit: (exit) => this.crash(exit),
+            logRaw: (text) => this.#logRaw(text),
             onReady: () => this.#crashLater(),
           })
   }
@@ -138,6 +142,17 @@ export class FakeSandbox implements Sandbox {
     this.#runtime?.peer.close()
     this.supervisor.close()
     this.#end(exit)
+  }
+
+  /** As a supervisor does that gets its turn late: what the runtime says meanwhile overtakes it, what is asked of itself waits behind it. */
+  #logRaw(text: string): void {
+    const { supervisor } = this.#options.guest
+    supervisor.cork()
+    this.supervisor.log(0, 1, text)
+    void (async () => {
+      for (let turn = 0; turn < lateTurns; turn++) await new Promise((resolve) => setImmediate(resolve))
+      supervisor.uncork()
+    })()
   }
 
   get #id(): string {
