@@ -1,6 +1,7 @@
 import type { ContainerFacts } from '../domain/container-image.ts'
 import type { BindSpec, BoundFiles } from '../domain/driver.ts'
-import { versionKey, type Version } from '../domain/function.ts'
+import { versionKey, type FunctionConfig, type Version } from '../domain/function.ts'
+import { execWrapper } from '../domain/runtime.ts'
 import type { BindMessage } from '../wire/messages.ts'
 import type { Code } from './code-cache.ts'
 
@@ -49,6 +50,8 @@ export function bindMessage(
 ): BindMessage {
   const { config, functionName, project } = version
   const { container } = of
+  const env =
+    of.purpose === 'compile' ? {} : { ...layerEnv(version), ...container?.env, ...config.env, ...of.secretEnv }
   const day = new Date().toISOString().slice(0, 10).replaceAll('-', '/')
   return {
     function: functionName,
@@ -57,7 +60,7 @@ export function bindMessage(
     handler: config.handler,
     memoryMib: config.memoryMib,
     timeoutMs: config.timeoutMs,
-    env: of.purpose === 'compile' ? {} : { ...layerEnv(version), ...container?.env, ...config.env, ...of.secretEnv },
+    env,
     ...of.files,
     ...(container !== null && { taskRoot: container.workdir }),
     ...of.names,
@@ -65,7 +68,15 @@ export function bindMessage(
     logStream: `${day}/[${version.number}]${of.instance}`,
     purpose: of.purpose,
     contract: config.contract,
-    command: config.command.length > 0 || container === null ? config.command : container.command,
+    command: container === null ? wrapped(config, env) : config.command.length > 0 ? config.command : container.command,
     port: config.port,
   }
+}
+
+/** The command of a runtime client takes the place of Lambda's runtimes, which a wrapper is started before. */
+function wrapped(
+  { command, contract }: FunctionConfig,
+  { [execWrapper]: wrapper = '' }: Readonly<Record<string, string>>,
+): readonly string[] {
+  return contract === 'runtime-api' && command.length > 0 && wrapper !== '' ? [wrapper, ...command] : command
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { parseConfig } from './function-config.ts'
 import type { FunctionConfig } from '../domain/function.ts'
@@ -37,4 +38,67 @@ test('contract: what does not go together is refused, naming the field', () => {
   refused({ contract: 'http', snapshot: 'function' }, 'snapshot')
   refused({ handler: '' }, 'handler')
   refused({ runtime: 'provided', handler: 'a b' }, 'handler')
+})
+
+test('handler: whatever Lambda takes, as long as it names what lies below the code', () => {
+  const taken = [
+    'pages/[id].handler',
+    './index.handler',
+    'index',
+    'a-b/c_d.e.f',
+    'src/(group)/page+x.GET',
+    'caf\u00E9.handler',
+  ]
+  for (const handler of taken) assert.equal(parse({ handler }).handler, handler)
+  const refused = [
+    '',
+    ' ',
+    'a b.c',
+    'a\tb.c',
+    'a\u0001.b',
+    '\uD800.b',
+    '/etc/x.handler',
+    '../x.handler',
+    'a/../../x.handler',
+  ]
+  refused.push('a..b', 'a/', '.handler', 'a/.handler', 'index.', '..', '.', './', 'x'.repeat(129))
+  for (const handler of refused)
+    assert.throws(() => parse({ handler }), { code: 'invalid', field: 'handler' }, JSON.stringify(handler))
+})
+
+test('env: what the platform sets is reserved, and nothing else of AWS', () => {
+  const env = { AWS_LAMBDA_NODEJS_USE_ALTERNATIVE_CLIENT_1: 'true', AWS_LAMBDA_OWN: '1', AWS_REGION: 'x', TZ: 'UTC' }
+  assert.deepEqual(parse({ env }).env, env)
+  const reserved = ['_HANDLER', '_X_AMZN_TRACE_ID', 'LAMBDA_TASK_ROOT', 'LAMBDA_RUNTIME_DIR', 'HEARTH_ANY']
+  reserved.push(...['FUNCTION_NAME', 'FUNCTION_VERSION', 'RUNTIME_API'].map((each) => `AWS_LAMBDA_${each}`))
+  for (const name of reserved) {
+    const message = new RegExp(`"${name}": must be an? .*name that the platform does not set itself`)
+    assert.throws(() => parse({ env: { [name]: 'x' } }), { field: `env.${name}`, message })
+    assert.throws(() => parse({ secrets: { [name]: 'x' } }), { field: `secrets.${name}`, message })
+  }
+})
+
+test('env: every AWS_LAMBDA_ name that a runtime or the bridge sets is reserved', () => {
+  const sources = ['guest/src/bridge/bind.rs', 'runtimes/node/runtime.cjs', 'runtimes/python/hearth_runtime.py']
+  const named = sources.flatMap((file) => [
+    ...readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8').matchAll(
+      /\bAWS_LAMBDA_[A-Z_]+|\bLAMBDA_[A-Z_]+/g,
+    ),
+  ])
+  assert.ok(named.length > 15)
+  for (const [name] of named) assert.throws(() => parse({ env: { [name]: 'x' } }), { field: `env.${name}` }, name)
+})
+
+test('env: a wrapper goes with contract runtime-api, and is refused with handler', () => {
+  const env = { AWS_LAMBDA_EXEC_WRAPPER: '/opt/wrapper' }
+  const field = 'env.AWS_LAMBDA_EXEC_WRAPPER'
+  assert.throws(() => parse({ env }), {
+    code: 'invalid',
+    field,
+    message: /started before it is known for which function/,
+  })
+  assert.throws(() => parse({ secrets: { AWS_LAMBDA_EXEC_WRAPPER: 'x' } }), { code: 'invalid' })
+  const ric = parse({ env, contract: 'runtime-api', command: ['aws-lambda-ric', 'index.handler'] })
+  assert.deepEqual(ric.env, env)
+  assert.throws(() => parseConfig({ contract: 'handler', command: [] }, ric, context), { field })
 })

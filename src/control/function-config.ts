@@ -9,14 +9,11 @@ import { checkLayers } from '../domain/layer.ts'
 import { limits } from '../domain/limits.ts'
 import { contracts, defaultContract, isProvided, type Contract, type RuntimeFamily } from '../domain/runtime.ts'
 import { snapshotModes } from '../domain/snapshot.ts'
+import { parseEnv, parseSecrets } from './function-env.ts'
 import { grantable } from './scopes.ts'
 
-/** Names that the platform itself sets inside a function. */
-const reservedEnv = /^(AWS_LAMBDA_.*|HEARTH_.*|_HANDLER|_X_AMZN_TRACE_ID|LAMBDA_TASK_ROOT|LAMBDA_RUNTIME_DIR)$/
-const envName = /^[A-Za-z_][A-Za-z0-9_]*$/
 /** Lambda's Runtime API, and the platform's own. */
 const reservedPorts = [9_001, 9_010]
-const secretName = /^[A-Za-z0-9_-]{1,64}$/
 
 export interface ConfigContext {
   readonly caller: Caller
@@ -63,8 +60,8 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
     ephemeralMib: whole('ephemeralMib'),
     freezeAfterMs: whole('freezeAfterMs'),
     keepAliveMs: whole('keepAliveMs'),
-    env: parseEnv(merged.env),
-    secrets: parseSecrets(merged.secrets, merged.env),
+    env: parseEnv(merged.env, contract),
+    secrets: parseSecrets(merged.secrets, merged.env, contract),
     network: oneOf('network', merged.network, ['none', 'egress']),
     isolation: parseIsolation(merged.isolation, context),
     reuse: oneOf('reuse', merged.reuse, ['sequential', 'never']),
@@ -94,7 +91,7 @@ export function checkHandlerFor(
   family: RuntimeFamily,
   { handler, contract }: Pick<FunctionConfig, 'handler' | 'contract'>,
 ): void {
-  if (contract === 'handler' && family === 'python' && !handler.includes('.'))
+  if (contract === 'handler' && family === 'python' && !handler.slice(handler.lastIndexOf('/')).includes('.'))
     throw invalid('handler', handler, 'MODULE.FUNCTION for Python, e.g. main.handler')
 }
 
@@ -189,41 +186,17 @@ function parseSnapshot(value: unknown, contract: Contract): FunctionConfig['snap
   return mode
 }
 
+/** What Lambda takes, `[^\s]+`, where it names a file below the code: the shims load it, and refuse what leads elsewhere once more. */
 function parseHandler(value: unknown): string {
   const handler = text('handler', value, 128)
-  if (!/^[A-Za-z0-9_$@][A-Za-z0-9_$@./-]*$/.test(handler) || handler.split('/').includes('..'))
-    throw invalid('handler', value, 'FILE.EXPORT, e.g. index.handler or src/main.handler')
+  const isBelow = /^[^\s\p{Cc}\p{Cs}]+$/u.test(handler) && !handler.startsWith('/') && !handler.includes('..')
+  if (!isBelow || !/(^|\/)[^./]([^/]*[^./])?$/.test(handler))
+    throw invalid(
+      'handler',
+      value,
+      'FILE.EXPORT, e.g. index.handler or src/main.handler: a path below the code, without spaces or ".."',
+    )
   return handler
-}
-
-function parseEnv(value: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  for (const [name, content] of Object.entries(value)) {
-    if (!envName.test(name))
-      throw invalid(`env.${name}`, name, 'a name of letters, digits and "_" that does not start with a digit')
-    if (reservedEnv.test(name)) throw invalid(`env.${name}`, name, 'a name that the platform does not set itself')
-    if (typeof content !== 'string' || content.includes('\0'))
-      throw invalid(`env.${name}`, content, 'a text without NUL')
-  }
-  const bytes = Object.entries(value).reduce(
-    (sum, [name, content]) => sum + Buffer.byteLength(name) + Buffer.byteLength(content),
-    0,
-  )
-  if (bytes > limits.envBytesMax)
-    throw invalid('env', `${bytes} bytes`, `at most ${limits.envBytesMax} bytes of names and values together`)
-  return value
-}
-
-function parseSecrets(
-  value: Readonly<Record<string, string>>,
-  env: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
-  for (const [name, secret] of Object.entries(value)) {
-    if (!envName.test(name) || reservedEnv.test(name))
-      throw invalid(`secrets.${name}`, name, 'an environment name that the platform does not set itself')
-    if (!secretName.test(secret)) throw invalid(`secrets.${name}`, secret, 'the name of a secret')
-    if (name in env) throw invalid(`secrets.${name}`, name, 'a name that is not in env as well')
-  }
-  return value
 }
 
 function parseIsolation(value: unknown, { hasVm, vmDetail, demand }: ConfigContext): FunctionConfig['isolation'] {

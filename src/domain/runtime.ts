@@ -76,6 +76,10 @@ export interface RuntimeBuild {
 export const contracts = ['handler', 'runtime-api', 'http', 'azure'] as const
 export type Contract = (typeof contracts)[number]
 
+/** Names a program that is started before the command of contract `runtime-api` and handed that command, as before the runtimes of Lambda. What starts
+ *  itself there (a `bootstrap`, an image's own entry) finds the variable and nothing more, as on Lambda. */
+export const execWrapper = 'AWS_LAMBDA_EXEC_WRAPPER'
+
 /** What a runtime, as a user names it, is spoken to by when nothing else is said. */
 export function defaultContract(runtime: string): Contract {
   if (runtime === 'http' || runtime === 'image') return 'http'

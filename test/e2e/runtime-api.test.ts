@@ -130,6 +130,49 @@ describe('a bootstrap that does not serve', () => {
   })
 })
 
+describe('a wrapper', () => {
+  /** Serves by the Runtime API and answers with what it was started with. */
+  const client = `
+import json, os, sys, urllib.request
+api = 'http://' + os.environ['AWS_LAMBDA_RUNTIME_API'] + '/2018-06-01/runtime/invocation/'
+while True:
+    event = urllib.request.urlopen(api + 'next')
+    event.read()
+    answer = json.dumps({'argv': sys.argv, 'wrapped': os.environ.get('WRAPPED'), 'name': os.environ.get('AWS_LAMBDA_EXEC_WRAPPER')})
+    urllib.request.urlopen(api + event.headers['lambda-runtime-aws-request-id'] + '/response', answer.encode())
+`
+  const wrapper = '#!/bin/sh\nWRAPPED="$*" exec "$@" more\n'
+  let folder: string
+  before(async () => {
+    folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-wrapper-'))
+    await writeFile(path.join(folder, 'client.py'), client)
+    await writeFile(path.join(folder, 'wrap'), wrapper, { mode: 0o755 })
+    await writeFile(path.join(folder, 'bootstrap'), '#!/bin/sh\nexec python3 client.py own\n', { mode: 0o755 })
+  })
+  after(async () => rm(folder, { recursive: true, force: true }))
+  const env = ['--env', 'AWS_LAMBDA_EXEC_WRAPPER=/var/task/wrap']
+  const flags = ['--runtime', 'python', '--contract', 'runtime-api', '--handler', 'client.handler', ...env]
+
+  test('is started before the command, and handed it', async () => {
+    await create('wrapped', folder, [...flags, '--command', 'python3 client.py once'])
+    const name = '/var/task/wrap'
+    const answer = { argv: ['client.py', 'once', 'more'], wrapped: 'python3 client.py once', name }
+    assert.deepEqual((await invoke(platform, 'wrapped')).json(), answer)
+  })
+
+  test('is a variable and nothing more to a bootstrap, as on Lambda', async () => {
+    await create('unwrapped', folder, flags)
+    const answer = { argv: ['client.py', 'own'], wrapped: null, name: '/var/task/wrap' }
+    assert.deepEqual((await invoke(platform, 'unwrapped')).json(), answer)
+  })
+
+  test('that is not there fails the start by its name', async () => {
+    const absent = flags.map((flag) => flag.replace('/wrap', '/absent'))
+    await create('unfound', folder, [...absent, '--command', 'python3 client.py once'])
+    assert.match((await invoke(platform, 'unfound')).body.toString(), /Cannot start \\"\/var\/task\/absent\\"/)
+  })
+})
+
 async function create(name: string, folder: string, flags: readonly string[]): Promise<void> {
   const { code, stderr } = await platform.cli(['function', 'create', '--name', name, '--code', folder, ...flags])
   assert.equal(code, 0, stderr)
