@@ -46,6 +46,8 @@ describe('Node runtime: the start', () => {
 
   const found: Starts['found'] = [
     ['folders', 'src/api/index.handler', { 'src/api/index.js': 'exports.handler = async () => "ok"' }],
+    ['paths as a shell writes them', './src/index.handler', { 'src/index.js': 'exports.handler = async () => "ok"' }],
+    ['names in brackets', 'pages/[id].handler', { 'pages/[id].js': 'exports.handler = async () => "ok"' }],
     ['nested exports', 'index.a.b', { 'index.js': 'exports.a = { b: async () => "ok" }' }],
     ['.mjs', 'index.handler', { 'index.mjs': 'export const handler = async () => "ok"' }],
     ['.cjs', 'index.handler', { 'index.cjs': 'exports.handler = async () => "ok"' }],

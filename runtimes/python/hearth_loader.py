@@ -56,7 +56,7 @@ def load_handler(name):
     module_name, dot, function_name = name.rpartition(".")
     if not dot or not module_name or not function_name or ".." in name:
         raise RuntimeFault("Runtime.MalformedHandlerName", f"Bad handler '{name}': must be FILE.FUNCTION, e.g. 'main.handler'.")
-    module_name = module_name.replace("/", ".")
+    module_name = os.path.normpath(module_name).replace("/", ".")
     if module_name in sys.builtin_module_names:
         raise RuntimeFault("Runtime.ImportModuleError", f"Cannot use built-in module {module_name} as a handler module.")
     try:

@@ -39,6 +39,8 @@ def handler(event, context):
 
   const found: Starts['found'] = [
     ['folders as packages', 'src/api/main.handler', { 'src/api/main.py': 'def handler(e, c): return "ok"' }],
+    ['paths as a shell writes them', './src/main.handler', { 'src/main.py': 'def handler(e, c): return "ok"' }],
+    ['names that are no identifiers', 'pages/[id].handler', { 'pages/[id].py': 'def handler(e, c): return "ok"' }],
     ['dotted modules', 'src.main.handler', { 'src/__init__.py': '', 'src/main.py': 'def handler(e, c): return "ok"' }],
     [
       'packages beside the code',

@@ -24,7 +24,9 @@ export const configFields = {
   handler: z
     .string()
     .optional()
-    .describe('FILE.EXPORT, e.g. `index.handler`; `main.handler` for Python. Needed with contract `handler`.'),
+    .describe(
+      'FILE.EXPORT, e.g. `index.handler`; `main.handler` for Python: a path below the code, without spaces or `..`. Needed with contract `handler`.',
+    ),
   contract: z
     .string()
     .optional()
