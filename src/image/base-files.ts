@@ -37,7 +37,10 @@ const links: Readonly<Record<string, string>> = {
   lib64: 'usr/lib64',
   'var/tmp': '/tmp',
   'var/run': '/run',
+  // Written by the guest's init, which is told these.
   'etc/resolv.conf': '/run/resolv.conf',
+  'etc/hosts': '/run/hosts',
+  'etc/hostname': '/run/hostname',
   'etc/mtab': '/proc/self/mounts',
   'etc/localtime': '/usr/share/zoneinfo/UTC',
   // OpenSSL looks in the first, other tools at their own customary places.
@@ -52,8 +55,6 @@ const links: Readonly<Record<string, string>> = {
 const etcFiles: Readonly<Record<string, string>> = {
   passwd: 'root:x:0:0:root:/root:/usr/sbin/nologin\nfunction:x:1000:1000::/tmp:/bin/sh\n',
   group: 'root:x:0:\nfunction:x:1000:\n',
-  hosts: '127.0.0.1 localhost hearth\n::1 localhost\n',
-  hostname: 'hearth\n',
   'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n',
   'host.conf': 'multi on\n',
   timezone: 'UTC\n',

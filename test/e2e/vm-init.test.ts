@@ -35,6 +35,7 @@ const nodeCode = {
         processes: fs.readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name)).length,
         tmp: fs.statfsSync('/tmp').blocks * fs.statfsSync('/tmp').bsize,
       }),
+      self: () => require('node:dns/promises').lookup(os.hostname(), 4),
       echo: ({ text }) => ({ text }),
       print: ({ text }) => { fs.writeSync(1, text); return null },
       flood: ({ lines }) => { for (let at = 0; at < lines; at++) fs.writeSync(2, 'x'.repeat(99) + '\\n'); return null },
@@ -227,6 +228,7 @@ describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 },
       await runtime
       await vm.bind('index.handler')
       assert.equal((await vm.json({ act: 'where' }))['hostname'], 'vm-two')
+      assert.deepEqual(await vm.json({ act: 'self' }), { address: '127.0.0.1', family: 4 })
     })
 
     test('after a pause the clock is set by RESUME', async () => {

@@ -2,9 +2,13 @@
 
 use crate::error::{Context, Error};
 use crate::sys;
+use std::fs;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+/// The root image's /etc/hosts and /etc/hostname lead here.
+pub const HOSTS: &str = "/run/hosts";
+pub const HOSTNAME: &str = "/run/hostname";
 const SEED_BYTES: usize = 32;
 
 /// The host's time, and when it was told.
@@ -62,8 +66,16 @@ pub fn draw_seed() -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Names this host, so that whoever looks the name up finds it. Written in place: a container's image has mounts that lead to these files.
 pub fn set_hostname(name: &str) -> Result<(), Error> {
-    sys::set_hostname(name).at("init.hostname", || format!("set the host name \"{name}\""))
+    const STEP: &str = "init.hostname";
+    sys::set_hostname(name).at(STEP, || format!("set the host name \"{name}\""))?;
+    let files =
+        [(HOSTS, format!("127.0.0.1 localhost hearth {name}\n::1 localhost\n")), (HOSTNAME, format!("{name}\n"))];
+    for (file, content) in files {
+        fs::write(file, content).at(STEP, || format!("write \"{file}\""))?;
+    }
+    Ok(())
 }
 
 fn unhex(text: &str) -> Option<[u8; SEED_BYTES]> {

@@ -1,5 +1,6 @@
 //! File systems of a VM: the table that init mounts at its start, and what BIND adds.
 
+use super::identity::{HOSTNAME, HOSTS};
 use super::network::RESOLV_CONF;
 use super::runtime::UID;
 use crate::accounts;
@@ -103,9 +104,11 @@ fn replace_root(user: &str) -> io::Result<()> {
     }
     sys::pivot_root(new, &format!("{new}{CODE_POINT}"))?;
     sys::unmount(CODE_POINT)?;
-    // The resolver is known later, and written in place.
+    // The resolver is known later, and a clone's name changes: both are written in place.
     fs::File::options().create(true).append(true).open(RESOLV_CONF)?;
-    sys::mount(RESOLV_CONF, "/etc/resolv.conf", "", libc::MS_BIND, "")?;
+    for (file, target) in [(RESOLV_CONF, "/etc/resolv.conf"), (HOSTS, "/etc/hosts"), (HOSTNAME, "/etc/hostname")] {
+        sys::mount(file, target, "", libc::MS_BIND, "")?;
+    }
     let etc = sys::openat(libc::AT_FDCWD, "/etc", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     for (name, content) in accounts::files(&etc, user, UID)? {
         fs::write(format!("/run/{name}"), content)?;
