@@ -18,7 +18,7 @@ export async function openProcessDriver(context: DriverContext): Promise<OpenedP
   const { config, launcher, uids, resolverPort, logger } = context
   const runFolder = await makeRunFolder(config.data, 'run', { isKept: false })
   const etcFolder = path.join(config.data, 'etc')
-  await prepareEtc(etcFolder, { nameServer })
+  await prepareEtc(etcFolder, { nameServer, uids })
   const driver = new ProcessDriver({ launcher, logger, runFolder, shimFolder, etcFolder, uids, resolverPort })
   return { driver, close: async () => rm(runFolder, { recursive: true, force: true }) }
 }

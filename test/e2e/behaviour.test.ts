@@ -105,6 +105,10 @@ for (const language of ['node', 'python'] as const) {
       assert.equal(reply.body.toString(), '"spawned"')
     })
 
+    test('a program that asks who and where it is finds its user, and its host by name', async () => {
+      assert.deepEqual((await run({ do: 'self' })).json(), { user: 'function', address: '127.0.0.1' })
+    })
+
     test('context: id, name, version, memory and remaining time', async () => {
       const reply = await run({ do: 'context' })
       const context = reply.json<{ id: string; name: string; version: string; memory: number; remaining: number }>()

@@ -27,6 +27,7 @@ exports.handler = async (event, context) => {
     case 'raw': fs.writeSync(1, 'raw out\\n'); fs.writeSync(2, 'raw err\\n'); console.log('language out'); return 1
     case 'work': context.waitUntil(new Promise((r) => setTimeout(r, 300))); return 1
     case 'user': return { user: require('node:os').userInfo().username, uid: process.getuid(), pid: process.pid }
+    case 'self': return { user: require('node:os').userInfo().username, address: (await require('node:dns/promises').lookup(require('node:os').hostname(), 4)).address }
     case 'context': return { id: context.awsRequestId, name: context.functionName, version: context.functionVersion, memory: Number(context.memoryLimitInMB), remaining: context.getRemainingTimeInMillis() }
     case 'cancellable': return new Promise((_, reject) => context.signal.addEventListener('abort', () => reject(new Error('stopped'))))
   }
@@ -38,7 +39,7 @@ exports.handler = async (event, context) => {
     handler: 'main.handler',
     file: 'main.py',
     code: `
-import os, signal, subprocess, sys, time, getpass
+import os, signal, socket, subprocess, sys, time, getpass
 def handler(event, context):
     do = event.get("do")
     if do == "throw": raise TypeError("thrown on purpose")
@@ -68,6 +69,7 @@ def handler(event, context):
     if do == "context":
         return {"id": context.aws_request_id, "name": context.function_name, "version": context.function_version, "memory": int(context.memory_limit_in_mb), "remaining": context.get_remaining_time_in_millis()}
     if do == "user": return {"user": getpass.getuser(), "uid": os.getuid(), "pid": os.getpid()}
+    if do == "self": return {"user": getpass.getuser(), "address": socket.gethostbyname(socket.gethostname())}
     return event
 `,
   },

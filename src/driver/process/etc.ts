@@ -32,7 +32,7 @@ export interface EtcOptions {
   /** Address at which a sandbox with egress finds its resolver. */
   readonly nameServer: string
   /** The sandboxes' uids: each is the user `function`, for programs that ask who they are (`os.userInfo`, `getpass`). */
-  readonly uids?: { readonly first: number; readonly count: number }
+  readonly uids: { readonly first: number; readonly count: number }
 }
 
 /** Makes the read-only `/etc` of all sandboxes in `folder`, anew at each start of the platform. */
@@ -45,7 +45,7 @@ export async function prepareEtc(folder: string, { nameServer, uids }: EtcOption
     'resolv.conf': `nameserver ${nameServer}\noptions timeout:2\n`,
   }))
     await writeFile(join(draft, name), content, { mode: 0o644 })
-  if (uids !== undefined) await writeUsers(draft, uids)
+  await writeUsers(draft, uids)
   for (const name of copied) {
     const source = join('/etc', name)
     if (!existsSync(source)) continue
