@@ -67,9 +67,11 @@ for (const language of ['node', 'python'] as const) {
     for (const [how, reason] of [
       ['exit', 'exit'],
       ['killed', 'signal'],
+      // All at once, and more than a microVM for this function has.
+      ['claim', 'oom'],
     ] as const)
       test(`${how}: crashed, and the receipt says ${reason}`, async () => {
-        const reply = await run({ do: how })
+        const reply = await run({ do: how, bytes: 512 << 20 })
         assert.equal(reply.status, 502)
         assert.equal(reply.headers.get('hearth-outcome'), 'crashed')
         const receipt = (

@@ -23,6 +23,7 @@ exports.handler = async (event, context) => {
     case 'cycle': { const a = {}; a.a = a; return a }
     case 'children': spawn('sleep', ['1000'], { stdio: 'inherit' }); return 'spawned'
     case 'oom': { const all = []; while (true) all.push(Buffer.alloc(1 << 20, 1)) }
+    case 'claim': return Buffer.alloc(event.bytes, 1).length
     case 'fill': fs.writeFileSync('/tmp/big', Buffer.alloc(200 << 20)); return 1
     case 'raw': fs.writeSync(1, 'raw out\\n'); fs.writeSync(2, 'raw err\\n'); console.log('language out'); return 1
     case 'work': context.waitUntil(new Promise((r) => setTimeout(r, 300))); return 1
@@ -61,6 +62,7 @@ def handler(event, context):
     if do == "oom":
         held = []
         while True: held.append(bytearray(b"1") * (1 << 20))
+    if do == "claim": return len(b"1" * event["bytes"])
     if do == "fill":
         with open("/tmp/big", "wb") as f: f.write(bytes(200 << 20))
         return 1

@@ -1,6 +1,6 @@
 //! PID 1 of a microVM: init and supervisor in one loop around poll(2).
 //!
-//! 1. Mounts (mounts.rs).                       5. CONFIGURE: clock, randomness, host name, the runtime (identity.rs, runtime.rs).
+//! 1. Mounts, settings (settings.rs).           5. CONFIGURE: clock, randomness, host name, the runtime (identity.rs, runtime.rs).
 //! 2. Loopback, the platform API's listener.    6. BIND: code, /tmp, limits, eth0 (network.rs).
 //! 3. The hierarchy of the runtime's cgroup.    7. PREPARE_SNAPSHOT and RESUME (snapshot.rs).
 //! 4. The three channels (doors.rs), HELLO.     8. The runtime's end, or SHUTDOWN: all that was said leaves, then power off (ending.rs).
@@ -23,6 +23,7 @@ mod outbox;
 mod power;
 mod relay;
 mod runtime;
+mod settings;
 mod snapshot;
 
 pub use initramfs::run as run_initramfs;
@@ -88,6 +89,7 @@ pub fn run() -> Result<i32, Error> {
 
 fn begin(started_us: u64) -> Result<Vm, Error> {
     mounts::mount_table()?;
+    settings::apply()?;
     crate::netns::bring_loopback_up().at("init.network", || "bring lo up".to_string())?;
     let listener = proxy::listen().at("init.platform_api", || "listen on 127.0.0.1:9010".to_string())?;
     let signals = sys::signal_fd(&[libc::SIGCHLD]).at("init.signals", || "listen for SIGCHLD".to_string())?;

@@ -102,17 +102,26 @@ pub fn fill_dev(child: &mut Child) -> io::Result<()> {
 }
 
 pub fn mount_proc(child: &mut Child) -> io::Result<()> {
-    place_proc(child.plan.proc_masked)
+    place_proc(child.plan.proc_masked, open_low_ports)
 }
 
-/// A /proc of this pid namespace's own, below the current folder; needs "mnt" and "dev/null" there.
-pub fn place_proc(masked: &[(&'static str, bool)]) -> io::Result<()> {
+/// As in a container: every port of the sandbox's own network may be listened on. A machine that does not let this be set keeps the ports below 1024
+/// to itself, and a program that listens on one is told so. Twin: SETTINGS in init/settings.rs.
+fn open_low_ports() {
+    if let Ok(file) = sys::openat(libc::AT_FDCWD, "proc/sys/net/ipv4/ip_unprivileged_port_start", libc::O_WRONLY, 0) {
+        let _ = sys::write(file.as_raw_fd(), b"0");
+    }
+}
+
+/// A /proc of this pid namespace's own, below the current folder; needs "mnt" and "dev/null" there. `settle` may still write to it.
+pub fn place_proc(masked: &[(&'static str, bool)], settle: fn()) -> io::Result<()> {
     let attributes = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
     let proc = sys::new_mount("proc", &[("hidepid", "invisible")], attributes)
         .or_else(|_| sys::new_mount("proc", &[("hidepid", "2")], attributes))
         .or_else(|_| sys::new_mount("proc", &[], attributes))?;
     sys::move_mount(proc.as_raw_fd(), libc::AT_FDCWD, "proc")?;
     offer_to_oom_killer()?;
+    settle();
     // Read-only as a whole: writing /proc/sys is what matters, and the rest is seldom written.
     sys::mount_setattr(proc.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)?;
     for (name, is_dir) in masked {

@@ -51,7 +51,7 @@ const STEPS: [(&str, Step); 10] = [
     ("cgroup.join", join_cgroups),
     ("network", enter_network),
     ("root", make_root),
-    ("proc", |child| place_proc(child.plan.proc_masked)),
+    ("proc", |child| place_proc(child.plan.proc_masked, || ())),
     ("pivot_root", enter_root),
     ("names", |_| sys::set_hostname("hearth")),
     ("limits", set_limits),

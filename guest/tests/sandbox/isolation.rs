@@ -14,7 +14,7 @@ pub fn isolated(platform: &mut Platform) {
         "caps": ["0000000000000000", "0000000000000000", "0000000000000000", "0000000000000000", "0000000000000000"],
         "noNewPrivs": "1", "seccomp": "2", "groups": "",
         "pids": ["2"], "fds": ["0", "1", "2", "3"], "interfaces": ["lo"], "nice": inside::nice(), "mnt": [], "above": true, "roots": 1, "core": 0,
-        "cgroups": "/",
+        "cgroups": "/", "lowPort": "0",
         "writes": { "/x": "EROFS", "/usr/x": "EROFS", "/etc/x": "EROFS", "/var/x": "EROFS", "/var/task/x": "EROFS", "/dev/x": "EROFS",
             "/proc/sys/kernel/hostname": "EROFS", "/tmp/x": "0", "/dev/shm/x": "0" },
         "reads": { "/etc/shadow": "ENOENT", "/proc/1/environ": "ENOENT", "/proc/keys": "0", "/sys/kernel": "ENOENT",
