@@ -23,33 +23,48 @@ const manifestTypes: readonly string[] = [
 ]
 const depthMax = 8
 
-/** What of the OCI layout in `folder` its index leads to, in one fixed order. Throws CliError for what is no layout, and for blobs that are missing. */
+/** What of the OCI layout in `folder` its index leads to, in one fixed order. An index may name images for other platforms that are not there, as those
+ *  that fetch one of many leave it: which is wanted the server knows. Throws CliError for what is no layout, and where no image is whole. */
 export async function listLayout(folder: string): Promise<readonly Member[]> {
   const members = new Map<string, Member>()
-  const add = async (name: string): Promise<Member> => {
+  /** By name: whether it is there, and all that it leads to. */
+  const known = new Map<string, boolean>()
+  const missing: string[] = []
+  let wholeImages = 0
+  const add = async (name: string): Promise<Member | null> => {
     const file = path.join(folder, ...name.split('/'))
     const facts = await stat(file).catch(() => null)
-    if (facts?.isFile() !== true)
-      throw new CliError(`Cannot use --image "${folder}": it has no file ${name}.`, {
-        hint: 'It must be an OCI layout whole: oci-layout, index.json and blobs/sha256.',
-      })
+    if (facts?.isFile() !== true) {
+      missing.push(name)
+      return null
+    }
     const member = { name, file, bytes: facts.size }
     members.set(name, member)
     return member
   }
-  const walk = async (member: Member, depth: number): Promise<void> => {
+  const isWhole = async (member: Member, depth: number): Promise<boolean> => {
+    let whole = true
     for (const { digest, mediaType } of descriptorsOf(await readDocument(folder, member))) {
       const name = `blobs/sha256/${digest}`
-      if (members.has(name)) continue
-      const blob = await add(name)
-      if (indexTypes.includes(mediaType) || manifestTypes.includes(mediaType)) {
-        if (depth >= depthMax) throw new CliError(`Cannot use --image "${folder}": its indexes are nested too deep.`)
-        await walk(blob, depth + 1)
+      const isManifest = manifestTypes.includes(mediaType)
+      if (!known.has(name)) {
+        const blob = await add(name)
+        const isDocument = isManifest || indexTypes.includes(mediaType)
+        if (isDocument && depth >= depthMax)
+          throw new CliError(`Cannot use --image "${folder}": its indexes are nested too deep.`)
+        known.set(name, blob !== null && (!isDocument || (await isWhole(blob, depth + 1))))
+        if (isManifest && known.get(name) === true) wholeImages++
       }
+      whole &&= known.get(name) === true
     }
+    return whole
   }
-  await add('oci-layout')
-  await walk(await add('index.json'), 0)
+  const [layout, index] = [await add('oci-layout'), await add('index.json')]
+  if (layout !== null && index !== null) await isWhole(index, 0)
+  if (missing[0] !== undefined && wholeImages === 0)
+    throw new CliError(`Cannot use --image "${folder}": it has no file ${missing[0]}.`, {
+      hint: 'It must be an OCI layout whole: oci-layout, index.json and blobs/sha256.',
+    })
   return [...members.values()]
 }
 
