@@ -43,6 +43,8 @@ const server = serverScript(`
   touch /tmp/here && echo "/tmp takes files"
   touch /here 2>&1
   cat /etc/os-release
+  grep -qw "$(/bin/busybox hostname)" /etc/hosts && echo "knows its own name"
+  for folder in mnt run sys; do [ -e /$folder/of-the-image ] && echo "sees its /$folder"; done
   ls /proc/1/root/ > /dev/null 2>&1 || echo "PID 1 keeps its root"
 `)
 
@@ -84,6 +86,23 @@ test('an image that umoci made serves HTTP from its own root', async () => {
   assert.match(text, /^ID=of-the-image$/m)
   assert.match(text, /^PID 1 keeps its root$/m)
   assert.match(await answers('box', { n: 2 }), /^body \{"n":2\}$/m)
+})
+
+test('of the folders that a sandbox has too an image keeps /mnt alone; its WORKDIR is made, and any port may be listened on', async () => {
+  const own: readonly Entry[] = ['mnt', 'run', 'sys'].map((name) => ({ name: `${name}/of-the-image`, content: '' }))
+  const { layers, config } = serving
+  const on80 = listen.map((word) => (word === '8080' ? '80' : word))
+  const archive = await ociLayout({
+    layers: [...layers, own],
+    config: { ...config, Entrypoint: on80, WorkingDir: '/srv/app' },
+  })
+  const made = await create('on-80', archive, { port: 80 })
+  assert.equal(made.status, 201, made.body.toString())
+  const text = await answers('on-80')
+  assert.match(text, /^uid [1-9]\d*, in \/srv\/app$/m)
+  assert.match(text, /port 80$/m)
+  assert.match(text, /^knows its own name$/m)
+  assert.deepEqual(text.match(/^sees its .*$/gm), ['sees its /mnt'])
 })
 
 test('a docker-archive, and layers by zstd: later layers hide and replace what earlier ones have', async () => {

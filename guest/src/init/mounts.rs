@@ -99,6 +99,7 @@ pub fn mount_code(root_user: Option<&str>) -> Result<(), Error> {
 fn replace_root(user: &str) -> io::Result<()> {
     let new = CODE_FOLDERS[0].0;
     sys::mount(new, new, "", libc::MS_BIND, "")?;
+    // Twin: OWN in instance/root.rs.
     for own in ["/proc", "/sys", "/dev", "/run", "/tmp"] {
         sys::mount(own, &format!("{new}{own}"), "", libc::MS_MOVE, "")?;
     }

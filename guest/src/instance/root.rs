@@ -12,14 +12,19 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 const STEP: &str = "root";
-/// The sandbox's own; whatever the tree has there is not seen.
-const OWN: [&str; 4] = ["dev", "proc", "tmp", "mnt"];
+/// The sandbox's own; whatever the tree has there is not seen. Twins: `replace_root` in init/mounts.rs, and `ownFolders` in
+/// src/artifact/oci/flatten.ts, which leaves nothing in the folders that differ: "run" and "sys" are a microVM's own, and empty here.
+const OWN: [&str; 3] = ["dev", "proc", "tmp"];
+/// The sandbox's until the last step, which needs an empty folder until then.
+const LAST: &str = "mnt";
 const RESOLVER: &str = "etc/resolv.conf";
 const ENTRIES_MAX: usize = 256;
 
 /// What lies at the top of a tree.
 struct Top {
     trees: Vec<Tree>,
+    /// What goes to `LAST`.
+    last: Option<Tree>,
     /// Of its accounts: name in `etc`, content.
     accounts: Vec<(&'static str, Vec<u8>)>,
     /// Target and name.
@@ -39,7 +44,7 @@ fn gather(host: &Host, folder: &str, (user, uid): (&str, u32)) -> Result<Top, Er
     let etc = sys::openat(opened.as_raw_fd(), "etc", libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0);
     let accounts = etc.and_then(|etc| accounts::files(&etc, user, uid));
     let accounts = accounts.at(STEP, || format!("read the accounts of \"{folder}\""))?;
-    let mut top = Top { trees: Vec::new(), accounts, links: Vec::new() };
+    let mut top = Top { trees: Vec::new(), last: None, accounts, links: Vec::new() };
     let listed = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
     for entry in listed.at(STEP, || format!("list \"{folder}\""))? {
         let entry = entry.at(STEP, || format!("list \"{folder}\""))?;
@@ -50,6 +55,8 @@ fn gather(host: &Host, folder: &str, (user, uid): (&str, u32)) -> Result<Top, Er
         let path = format!("{folder}/{name}");
         if OWN.contains(&name.as_str()) {
             continue;
+        } else if name == LAST {
+            top.last = Some(host.tree("code", &path, &name)?);
         } else if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             let target = fs::read_link(entry.path()).at(STEP, || format!("read the link \"{path}\""))?;
             top.links.push((target.to_string_lossy().into_owned(), name));
@@ -70,18 +77,20 @@ fn refurnish(top: &Top) -> io::Result<()> {
     for (name, content) in &top.accounts {
         cover(&format!("etc/{name}"), content)?;
     }
+    if let Some(tree) = &top.last {
+        sys::move_mount(tree.mount.as_raw_fd(), libc::AT_FDCWD, LAST)?;
+    }
     sys::mount_setattr(root.as_raw_fd(), sys::MOUNT_ATTR_RDONLY, 0, false)
 }
 
 /// Shows a file with `content` at `target`, by a mount that alone leads to it.
 fn cover(target: &str, content: &[u8]) -> io::Result<()> {
-    // A folder of the sandbox's own, and empty.
-    let path = "mnt/content";
-    fs::write(path, content)?;
-    let file = sys::open_tree(libc::AT_FDCWD, path, false)?;
+    let path = format!("{LAST}/content");
+    fs::write(&path, content)?;
+    let file = sys::open_tree(libc::AT_FDCWD, &path, false)?;
     sys::mount_setattr(file.as_raw_fd(), sys::READ_ONLY, 0, false)?;
     sys::move_mount(file.as_raw_fd(), libc::AT_FDCWD, target)?;
-    sys::unlinkat(libc::AT_FDCWD, path, 0)
+    sys::unlinkat(libc::AT_FDCWD, &path, 0)
 }
 
 /// Takes away what was the host's. What runs of it, as the runtime does, runs on.
@@ -90,7 +99,7 @@ fn clear() -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if OWN.contains(&&*name) {
+        if name == LAST || OWN.contains(&&*name) {
             continue;
         }
         if !entry.file_type()?.is_dir() {

@@ -59,6 +59,7 @@ function listed(root: string): string[] {
 }
 
 const command = { Entrypoint: ['/x'] }
+const link = (name: string, linkname: string): Entry => ({ name, type: 'symlink', linkname })
 const layers = (...entries: (readonly Entry[])[]): ImageSpec => ({ layers: entries, config: command })
 
 describe('flattenImage', () => {
@@ -78,17 +79,30 @@ describe('flattenImage', () => {
           [
             { name: 'bin/more', mode: 0o755, content: 'through the link' },
             { name: 'same', type: 'link', linkname: 'usr/bin/tool' },
+            { name: 'usr/abs', type: 'link', linkname: 'abs' },
           ],
         ],
         config: { Cmd: ['run'], Env: ['A=1', 'B=x=y', 'A=2'], WorkingDir: '/srv' },
       }),
     )
-    assert.deepEqual(listed(root), ['abs', 'bin', 'same', 'secret', 'usr', 'usr/bin', 'usr/bin/more', 'usr/bin/tool'])
+    const expected = [
+      'abs',
+      'bin',
+      'same',
+      'secret',
+      'srv',
+      'usr',
+      'usr/abs',
+      'usr/bin',
+      'usr/bin/more',
+      'usr/bin/tool',
+    ]
+    assert.deepEqual(listed(root), expected)
     const mode = (name: string): number => lstatSync(path.join(root, name)).mode & 0o7777
     assert.deepEqual(['usr/bin', 'usr/bin/tool', 'secret', 'same'].map(mode), [0o755, 0o755, 0o644, 0o755])
-    assert.equal(readlinkSync(path.join(root, 'abs')), '/usr/bin/tool')
+    for (const name of ['abs', 'usr/abs']) assert.equal(readlinkSync(path.join(root, name)), '/usr/bin/tool')
     assert.equal(readFileSync(path.join(root, 'same'), 'utf8'), 'tool')
-    assert.deepEqual([bytes, entries], [4 + 4 + 13 + 16 + 41 + 7 + 40, 8 + 7 + 5])
+    assert.deepEqual([bytes, entries], [4 + 4 + 13 + 16 + 41 + 7 + 40, expected.length + 7 + 5])
     const { manifest, ...said } = facts
     assert.deepEqual(said, { command: ['run'], env: { A: '2', B: 'x=y' }, workdir: '/srv', user: 'function' })
     assert.match(manifest ?? '', /^sha256:/)
@@ -134,10 +148,35 @@ describe('flattenImage', () => {
     assert.match(readFileSync(path.join(root, 'etc/hosts'), 'utf8'), /^127\.0\.0\.1 localhost/)
   })
 
+  test('what the image has in folders of the sandbox is left out', async () => {
+    const { root } = await flatten(
+      await ociLayout(
+        layers([
+          { name: 'run/app/socket', content: '' },
+          { name: 'sys/x', content: '' },
+          { name: 'tmp/x', content: '' },
+          { name: 'mnt/models/one', content: '' },
+        ]),
+      ),
+    )
+    assert.deepEqual(listed(root), ['mnt/models', 'mnt/models/one'])
+  })
+
+  test('a WORKDIR that no layer has is made where its links lead, and a file stays a file', async () => {
+    const made = async (workdir: string, ...entries: readonly Entry[]): Promise<string[]> => {
+      const image = await ociLayout({ ...layers(entries), config: { ...command, WorkingDir: workdir } })
+      return listed((await flatten(image)).root)
+    }
+    const current = link('current', '/releases/1')
+    assert.deepEqual(await made('/current/app', current), ['current', 'releases', 'releases/1', 'releases/1/app'])
+    assert.deepEqual(await made('/a/../b/', { name: 'a', content: '' }), ['a', 'b'])
+    await assert.rejects(made('/a/b', { name: 'a', content: '' }), /WorkingDir: \/a\/b: "\/a" is a file/)
+    await assert.rejects(made('/out/b', link('out', '../../x')), /WorkingDir: \/out\/b: it leads out of the image/)
+  })
+
   const small = { unpackedBytesMax: 1_000_000, entriesMax: 100 }
   const noise: Entry = { name: 'noise', content: randomBytes(100_000) }
   const cutShort = (bytes: Buffer): Buffer => bytes.subarray(0, bytes.length / 2)
-  const link = (name: string, linkname: string): Entry => ({ name, type: 'symlink', linkname })
   const refusals: readonly (readonly [string, () => Promise<Buffer>, RegExp])[] = [
     [
       'a path that leaves',
@@ -278,7 +317,6 @@ describe('flattenImage', () => {
   })
 
   test('a folder over a link of a lower layer takes its place; a hard link cannot replace the folder it leads into', async () => {
-    const link = (name: string, linkname: string): Entry => ({ name, type: 'symlink', linkname })
     const { root } = await flatten(
       await ociLayout(
         layers(

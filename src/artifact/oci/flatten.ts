@@ -11,6 +11,7 @@ import { RootTree } from './root-tree.ts'
 import { accountBytesMax, userName } from './user-name.ts'
 import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { posix } from 'node:path'
 import { promisify } from 'node:util'
 
 export interface Flattened {
@@ -22,8 +23,11 @@ export interface Flattened {
 /** Each is mounted for itself. Twin: ENTRIES_MAX in guest/src/instance/root.rs. */
 const topEntriesMax = 256
 
-/** What a sandbox mounts over, or adds to: real folders and files, whatever the image has there. */
-const mountPoints = ['dev', 'proc', 'sys', 'run', 'tmp', 'mnt', 'etc']
+/** The sandbox's own, empty here: what the image has there is seen by nobody. Twins: OWN in guest/src/instance/root.rs, `replace_root` in
+ *  guest/src/init/mounts.rs. */
+const ownFolders = ['dev', 'proc', 'sys', 'run', 'tmp']
+/** What a sandbox adds to, or needs for a moment: real folders and files, whatever the image has there. */
+const mountPoints = ['mnt', 'etc']
 const etcFiles: Readonly<Record<string, string>> = {
   'etc/resolv.conf': '',
   'etc/hosts': '127.0.0.1 localhost hearth\n::1 localhost\n',
@@ -59,7 +63,7 @@ export async function flattenImage(of: {
     const budget = new Budget(bounds)
     const root = new RootTree(target, budget)
     for (const [at, layer] of layers.entries()) await applyLayer(root, layer, { diffId: diffIds[at] ?? '', budget })
-    furnish(root)
+    furnish(root, facts.workdir)
     await promisify(execFile)('sync', ['-f', target])
     const passwd = root.content('etc/passwd', accountBytesMax) ?? ''
     return { ...root.count(), facts: { manifest, ...facts, user: userName(user, passwd) } }
@@ -68,9 +72,13 @@ export async function flattenImage(of: {
   }
 }
 
-function furnish(root: RootTree): void {
+function furnish(root: RootTree, workdir: string): void {
   root.beginLayer('what every sandbox has')
+  for (const folder of ownFolders) root.emptyFolder(folder)
   for (const folder of mountPoints) root.ownFolder(folder)
+  root.beginLayer('the configuration: WorkingDir')
+  root.ensureFolder(posix.normalize(workdir))
+  root.beginLayer('what every sandbox has')
   if (root.topEntries > topEntriesMax)
     throw refuseImage('/', `it has more than ${topEntriesMax} files and folders at its top`, 'Put them into a folder.')
   const missing = Object.entries(accountFiles).filter(([name]) => root.content(name, accountBytesMax) === null)

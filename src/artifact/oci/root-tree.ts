@@ -93,11 +93,11 @@ export class RootTree {
     spot.folder.children.set(spot.name, { kind: 'link', target, layer: this.#layer })
   }
 
-  /** A second name of the file at `target`. */
+  /** A second name of the file, or the link, at `target`. */
   hardLink(path: string, target: string): void {
     const from = this.#spot(target)
     const source = from.folder.children.get(from.name)
-    if (source?.kind !== 'file')
+    if (source === undefined || source.kind === 'folder')
       throw this.#refusal(path, `it is a hard link to "${target}", which is no file of the image`)
     const spot = this.#spot(path)
     const there = spot.folder.children.get(spot.name)
@@ -105,7 +105,9 @@ export class RootTree {
     if (there?.kind === 'folder' && `${from.path}/`.startsWith(`${join(spot.path, spot.name)}/`))
       throw this.#refusal(path, `it is a hard link to "${target}", which lies in the folder that it replaces`)
     this.#remove(spot)
-    linkSync(join(from.path, from.name), join(spot.path, spot.name))
+    const onDisk = join(spot.path, spot.name)
+    if (source.kind === 'link') symlinkSync(source.target, onDisk)
+    else linkSync(join(from.path, from.name), onDisk)
     spot.folder.children.set(spot.name, { ...source, layer: this.#layer })
   }
 
@@ -123,6 +125,18 @@ export class RootTree {
     this.#replaceLink(path)
     const { folder, path: onDisk } = this.#enter(this.#partsOf(path), path)
     this.#hideLower(folder, onDisk)
+  }
+
+  /** Makes what is not there of the folder at `path`, links followed. Throws invalid where a file is in its way. */
+  ensureFolder(path: string): void {
+    this.#enter(this.#partsOf(path), path, { replacesFiles: false })
+  }
+
+  /** A folder with nothing in it, and one on all levels, whatever was there before. */
+  emptyFolder(path: string): void {
+    this.ownFolder(path)
+    const { folder, path: onDisk } = this.#enter(this.#partsOf(path), path)
+    for (const name of folder.children.keys()) this.#remove({ folder, path: onDisk, name })
   }
 
   /** A folder that is one on all levels, whatever was there before. */
@@ -174,7 +188,11 @@ export class RootTree {
   }
 
   /** The folder that `parts` lead to, links followed as from inside the image; what is not there is made. */
-  #enter(parts: readonly string[], path: string): { folder: Folder; path: string } {
+  #enter(
+    parts: readonly string[],
+    path: string,
+    { replacesFiles = true }: { replacesFiles?: boolean } = {},
+  ): { folder: Folder; path: string } {
     const root = { folder: this.#root, path: this.#disk }
     const way = [root]
     const rest = [...parts]
@@ -193,6 +211,8 @@ export class RootTree {
         rest.unshift(...node.target.split('/').filter((part) => part !== '' && part !== '.'))
         continue
       }
+      if (node?.kind === 'file' && !replacesFiles)
+        throw this.#refusal(path, `"${join(onDisk, name).slice(this.#disk.length)}" is a file`)
       way.push({ folder: this.#child({ folder, path: onDisk, name }), path: join(onDisk, name) })
     }
     return way.at(-1) ?? root
