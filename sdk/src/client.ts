@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { routes, type Route } from './contract.ts'
 import { followLogs, type FollowOptions } from './follow-logs.ts'
 import { failure, HearthError } from './hearth-error.ts'
+import { keyProblem, trimPasted } from './pasted.ts'
 import { requestPath } from './request-path.ts'
 import { readEvents } from './sse.ts'
 import type { Arguments, BuildEvent, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
@@ -115,8 +116,8 @@ class Transport {
   readonly #fetch: typeof globalThis.fetch
 
   constructor({ url, apiKey, fetch = globalThis.fetch }: ClientOptions) {
-    this.url = url.replace(/\/+$/, '')
-    this.#apiKey = apiKey
+    this.url = trimPasted(url).replace(/\/+$/, '')
+    this.#apiKey = trimPasted(apiKey)
     this.#fetch = fetch
   }
 
@@ -143,6 +144,7 @@ class Transport {
     path: string,
     { headers, ...init }: Omit<RequestInit, 'headers'> & { headers?: Readonly<Record<string, string>> },
   ): Promise<Response> {
+    this.#demandSendable()
     this.#assertSent(path)
     try {
       return await this.#fetch(`${this.url}${path}`, {
@@ -156,12 +158,22 @@ class Transport {
     }
   }
 
+  /** What fetch would refuse in words that hold the key. */
+  #demandSendable(): void {
+    const problem = keyProblem(this.#apiKey)
+    if (problem !== null) {
+      const message = `The API key cannot be one: ${problem}. Copy it again.`
+      throw new HearthError(401, { code: 'unauthorized', message, retryable: false })
+    }
+    if (URL.canParse(this.url)) return
+    const allowed = 'like http://127.0.0.1:8080'
+    const message = `Invalid url ${JSON.stringify(this.url)}: must be ${allowed}.`
+    throw new HearthError(400, { code: 'invalid', message, field: 'url', value: this.url, allowed, retryable: false })
+  }
+
   /** What is asked for is what was built: whatever a URL resolves in a path would be another call. */
   #assertSent(path: string): void {
-    const base = URL.parse(this.url)
-    // Of no platform at all fetch says what is wrong.
-    if (base === null) return
-    const built = base.pathname.replace(/\/+$/, '') + (path.split('?')[0] ?? '')
+    const built = new URL(this.url).pathname.replace(/\/+$/, '') + (path.split('?')[0] ?? '')
     if (URL.parse(`${this.url}${path}`)?.pathname === built) return
     const message = `Cannot ask ${this.url} for ${JSON.stringify(built.slice(0, 200))}: a URL reads it as another path.`
     throw new HearthError(0, { code: 'invalid', message, retryable: false })

@@ -37,8 +37,22 @@ test('findServer: environment over folders, flags over environment', async () =>
   assert.deepEqual(await findServer({ ...nothing, env }), { url: 'http://env:1', apiKey: 'env-key', data: null })
   assert.equal((await findServer({ ...nothing, env, url: 'http://flag:2', apiKey: 'k' })).url, 'http://flag:2')
   await assert.rejects(findServer({ ...nothing, url: 'flag:2', apiKey: 'k' }), {
-    message: /Invalid server URL "flag:2"/,
+    message: /Invalid --url "flag:2"/,
   })
+})
+
+test('findServer: pasted space around URL and key does not count; what is no URL or no key is named by where it came from', async () => {
+  const env = { HEARTH_URL: ' http://env:1/\n', HEARTH_API_KEY: '\u200b hth_env_key\r\n' }
+  assert.deepEqual(await findServer({ ...nothing, env }), { url: 'http://env:1', apiKey: 'hth_env_key', data: null })
+  await assert.rejects(findServer({ ...nothing, env: { ...env, HEARTH_URL: 'platform' } }), {
+    message: /Invalid HEARTH_URL "platform"/,
+    exitCode: 2,
+  })
+  await assert.rejects(findServer({ ...nothing, env: { ...env, HEARTH_API_KEY: 'hth_sec\u200bret' } }), {
+    message: 'HEARTH_API_KEY holds no API key: character 8 is U+200B, which no key has.',
+    exitCode: 3,
+  })
+  await assert.rejects(findServer({ ...nothing, env, apiKey: '' }), { message: /--api-key .*empty/, exitCode: 3 })
 })
 
 test('findServer: a URL without a key is unauthorized; a local platform lends its key to its own URL alone', async () => {

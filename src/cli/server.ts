@@ -1,3 +1,4 @@
+import { keyProblem, trimPasted } from '@hearth/sdk/pasted'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { CliError } from './cli-error.ts'
@@ -23,11 +24,10 @@ export interface ServerHints {
 
 /** Flags, then HEARTH_URL and HEARTH_API_KEY, then the running platform of the nearest data folder. Throws CliError with the way to start one. */
 export async function findServer({ env, cwd, root, url, apiKey }: ServerHints): Promise<Server> {
-  const wantedUrl = url ?? env['HEARTH_URL']
-  const wantedKey = apiKey ?? env['HEARTH_API_KEY']
-  if (wantedUrl !== undefined && wantedKey !== undefined)
-    return { url: checkUrl(wantedUrl), apiKey: wantedKey, data: null }
-  const local = await findLocal(dataFolders({ env, cwd, root }), wantedUrl && checkUrl(wantedUrl))
+  const wantedUrl = url === undefined ? fromEnv(env, 'HEARTH_URL', checkUrl) : checkUrl(url, '--url')
+  const wantedKey = apiKey === undefined ? fromEnv(env, 'HEARTH_API_KEY', checkKey) : checkKey(apiKey, '--api-key')
+  if (wantedUrl !== undefined && wantedKey !== undefined) return { url: wantedUrl, apiKey: wantedKey, data: null }
+  const local = await findLocal(dataFolders({ env, cwd, root }), wantedUrl)
   if (local !== null) return { url: local.url, apiKey: wantedKey ?? local.apiKey, data: local.data }
   if (wantedUrl !== undefined)
     throw new CliError(`No API key for ${wantedUrl}.`, {
@@ -86,8 +86,28 @@ async function readIfThere(file: string): Promise<string | null> {
   }
 }
 
-function checkUrl(text: string): string {
-  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol))
-    throw new CliError(`Invalid server URL "${text}": must be like http://127.0.0.1:8080.`)
-  return text.replace(/\/+$/, '')
+function fromEnv(
+  env: ServerHints['env'],
+  name: string,
+  check: (text: string, name: string) => string,
+): string | undefined {
+  const text = env[name]
+  return text === undefined ? undefined : check(text, name)
+}
+
+function checkUrl(text: string, name: string): string {
+  const url = trimPasted(text)
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new CliError(`Invalid ${name} "${url}": must be like http://127.0.0.1:8080.`)
+  return url.replace(/\/+$/, '')
+}
+
+function checkKey(text: string, name: string): string {
+  const key = trimPasted(text)
+  const problem = keyProblem(key)
+  if (problem === null) return key
+  throw new CliError(`${name} holds no API key: ${problem}.`, {
+    exitCode: exitCodes.unauthorized,
+    hint: 'Copy the key again; "hearth key create" makes a new one.',
+  })
 }
