@@ -15,8 +15,9 @@ export default defineCommand({
     const { output, env } = context
     const server = await context.server()
     const file = userConfigFile(env)
-    // Connecting in the project finds or makes the key for it.
-    await connect(server, { env, project: args.name })
+    // Connecting in the project finds or makes the key for it; a call tells whether it still holds.
+    const client = await connect(server, { env, project: args.name })
+    await client.listFunctions({ limit: 1 })
     await writeUserConfig(file, withServer(await readUserConfig(file), installationOf(server), { project: args.name }))
     if (output.isJson) output.json({ project: args.name, server: server.url, config: file })
     else output.line(`Using project ${args.name} on ${server.url}.`)
