@@ -15,6 +15,11 @@ export interface Inferred {
   readonly from: string
 }
 
+/** What a runtime and its versions have in common: `node` of node24 and nodejs24.x. */
+export function familyOf(runtime: string): string {
+  return (/^[a-z]+/.exec(runtime)?.[0] ?? '').replace(/^nodejs$/, 'node')
+}
+
 /** As a deploy declares it. */
 export function kindBody({ runtime, handler, contract, command }: Omit<Inferred, 'from'>) {
   return {

@@ -145,6 +145,9 @@ test('project use: stored for this user and server, left again with the default'
   assert.equal((await cli('project', 'create', 'side')).code, 0)
   assert.equal((await cli('project', 'use', 'side')).code, 0)
   assert.deepEqual(JSON.parse((await cli('function', 'list', '--json')).stdout), { items: [] })
+  const { items } = JSON.parse((await cli('key', 'list', '--json')).stdout) as { items: { id: string }[] }
+  assert.equal((await cli('key', 'revoke', items[0]?.id ?? '')).code, 0)
+  assert.equal((await cli('function', 'list')).code, 0, 'a kept key that was revoked is made anew')
   assert.equal((await cli('project', 'use', 'default')).code, 0)
   assert.match((await cli('function', 'list')).stdout, /echo/)
   assert.equal((await cli('project', 'use', 'absent')).code, 4)
@@ -185,6 +188,24 @@ test('create and update --no-wait: accepted at once, visible while prepared, a f
   const checked = await platform.cli(['function', 'update', 'soon', '--code', bad, '--check'])
   assert.equal(checked.code, 2)
   assert.match(checked.stderr, /The code does not load: .*SyntaxError[^]*index\.js:/)
+})
+
+test('dev: a function that is there keeps its version of a runtime; init prints the one that was named', async () => {
+  const target = path.join(folder, 'a b')
+  const { items } = JSON.parse((await platform.cli(['runtime', 'list', '--json'])).stdout) as {
+    items: { id: string }[]
+  }
+  const id = items.map((each) => each.id).find((each) => each.startsWith('node')) ?? ''
+  const told = await platform.cli(['init', id, target])
+  assert.match(told.stdout, new RegExp(`hearth dev '${target}' --runtime ${id}\n`))
+  assert.match(told.stdout, new RegExp(`create --name a-b --code '${target}' --runtime ${id}\n`))
+  const made = await platform.cli(['function', 'create', '--name', 'a-b', '--code', target, '--runtime', id])
+  assert.equal(made.code, 0, made.stderr)
+  writeFileSync(path.join(target, 'index.js'), "exports.handler = async () => 'changed'\n")
+  const deployed = await platform.cli(['dev', target, '--once'])
+  assert.match(deployed.stderr, /deployed a-b version 2/)
+  const view = JSON.parse((await platform.cli(['function', 'get', 'a-b', '--json'])).stdout) as { runtime: string }
+  assert.equal(view.runtime, id)
 })
 
 test('dev: a save is deployed in under a second, and its log is streamed', async () => {

@@ -9,7 +9,8 @@ import type { Context } from '../context.ts'
 import { deployCode } from '../deploy-code.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { describeFailure } from '../failure.ts'
-import { inferRuntime, kindBody, type Inferred } from '../infer.ts'
+import { functionNameOf } from '../function-name.ts'
+import { familyOf, inferRuntime, kindBody, type Inferred } from '../infer.ts'
 import { connectionNotes, printLine } from './function-logs.ts'
 
 /** Editors write in several steps: what follows within this time belongs to the same save. */
@@ -19,6 +20,8 @@ interface Target {
   readonly name: string
   readonly folder: string
   readonly kind: Inferred
+  /** `--runtime`: else a function that is there keeps its own of the same family. */
+  readonly runtime: string | undefined
 }
 
 export default defineCommand({
@@ -36,8 +39,8 @@ export default defineCommand({
     const folder = path.resolve(context.cwd, args.folder)
     if (!(await stat(folder).catch(() => null))?.isDirectory())
       throw new CliError(`Cannot watch "${args.folder}": it is not a folder.`)
-    const name = flags.name ?? path.basename(folder).replaceAll(/[^A-Za-z0-9_-]/g, '-')
-    const target: Target = { folder, name, kind: await kindOf(folder, flags) }
+    const name = flags.name ?? functionNameOf(folder)
+    const target: Target = { folder, name, kind: await kindOf(folder, flags), runtime: flags.runtime }
     const client = await context.client()
     const first = await deployAndReport(context, client, target)
     if (flags.once) return first === null ? exitCodes.failed : exitCodes.ok
@@ -80,7 +83,13 @@ async function deployAndReport(context: Context, client: HearthClient, target: T
 }
 
 async function deploy(context: Context, client: HearthClient, target: Target): Promise<FunctionView> {
-  const { name, folder, kind } = target
+  const { name, folder } = target
+  const current = await client.getFunction({ name }).catch((error: Error & { code?: string }) => {
+    if (error.code === 'not_found') return null
+    throw error
+  })
+  const isKept = target.runtime === undefined && familyOf(current?.runtime ?? '') === familyOf(target.kind.runtime)
+  const kind = { ...target.kind, ...(isKept && current !== null && { runtime: current.runtime }) }
   const { runtime, handler } = kind
   const artifact = await deployCode(context, {
     code: folder,
@@ -88,10 +97,6 @@ async function deploy(context: Context, client: HearthClient, target: Target): P
     runtime,
     handler,
     project: context.project,
-  })
-  const current = await client.getFunction({ name }).catch((error: Error & { code?: string }) => {
-    if (error.code === 'not_found') return null
-    throw error
   })
   // Code that does not load must not take the place of code that does.
   const mustLoad = 'true'

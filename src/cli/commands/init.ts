@@ -3,6 +3,8 @@ import path from 'node:path'
 import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
 import { exitCodes } from '../exit-codes.ts'
+import { functionNameOf } from '../function-name.ts'
+import { shellPath, shellWord } from '../shell-word.ts'
 import { starters, type Starter, type StarterKind } from '../starters.ts'
 
 export default defineCommand({
@@ -32,15 +34,13 @@ export default defineCommand({
       const mode = starter.executables?.includes(name) === true ? 0o755 : 0o644
       await writeFile(path.join(folder, name), text, { flag: 'wx', mode })
     }
-    const name = path
-      .basename(folder)
-      .replaceAll(/[^A-Za-z0-9_-]/g, '-')
-      .slice(0, 64)
+    const name = functionNameOf(folder)
     const runtime = args.kind === kind || kind === 'container' ? '' : ` --runtime ${args.kind}`
+    const code = `${shellPath(args.folder)}${runtime}`
     const next = [
-      ...starter.next.map((line) => line.replaceAll('NAME', name).replaceAll('FOLDER', `${args.folder}${runtime}`)),
-      `hearth function invoke ${name} --data @${path.join(args.folder, 'event.json')}`,
-      ...(kind === 'container' ? [] : [`hearth dev ${args.folder}`]),
+      ...starter.next.map((line) => line.replaceAll('NAME', name).replaceAll('FOLDER', () => code)),
+      `hearth function invoke ${name} --data ${shellWord(`@${path.join(args.folder, 'event.json')}`)}`,
+      ...(kind === 'container' ? [] : [`hearth dev ${code}`]),
     ]
     if (output.isJson) return output.json({ folder, kind, files: Object.keys(files), next })
     output.line(`Wrote ${Object.keys(files).join(', ')} into ${folder}. Next:`)
