@@ -26,20 +26,32 @@ const questions: Readonly<Record<Exclude<RuntimeFamily, 'provided'>, readonly st
   ],
 }
 
-/** Runs `path` and asks it; null when it does not run, or is of a version that Hearth has no name for. */
-export async function probeRuntime(path: string, family: keyof typeof questions): Promise<ProbedRuntime | null> {
+/** Runs `path` and asks it; null when it does not run, or is of a version that Hearth has no name for. `unanswered` when that says nothing
+ *  of the next time: it took too long, or the machine had no room to start it. */
+export async function probeRuntime(
+  path: string,
+  family: keyof typeof questions,
+  timeoutMs = probeMsMax,
+): Promise<ProbedRuntime | null | 'unanswered'> {
   try {
-    const { stdout } = await run(path, [...questions[family]], { timeout: probeMsMax })
+    const { stdout } = await run(path, [...questions[family]], { timeout: timeoutMs })
     const answer = readAnswer(JSON.parse(stdout))
     const id = idOf(family, answer.version)
     if (id === null) return null
     const executable = await realpath(answer.executable)
     const prefix = family === 'node' ? dirname(dirname(executable)) : await realpath(answer.prefix)
     return { id, family, version: answer.version, executable, prefix: isUnderUsr(prefix) ? '' : prefix }
-  } catch {
+  } catch (error) {
     // Not there, not runnable, a shim without its version: no runtime.
-    return null
+    return isPassing(error) ? 'unanswered' : null
   }
+}
+
+/** Ended by a signal (too slow, out of memory), or not started for lack of what may be there again. */
+function isPassing(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if ('signal' in error && typeof error.signal === 'string') return true
+  return 'code' in error && /^(EAGAIN|ENOMEM|EMFILE|ENFILE|ETXTBSY|EIO)$/.test(String(error.code))
 }
 
 function readAnswer(value: unknown): { version: string; executable: string; prefix: string } {

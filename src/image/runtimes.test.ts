@@ -131,6 +131,28 @@ test('discoverRuntimes: runs what it finds, believes nothing else, and remembers
   }
 })
 
+test('discoverRuntimes: an interpreter that was too slow to answer once is asked again at the next start', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-runtimes-'))
+  try {
+    const shim = path.join(folder, 'node-shim')
+    const isSlow = path.join(folder, 'is-slow')
+    await writeFile(shim, `#!/bin/sh\n[ -e ${isSlow} ] && exec sleep 60\nexec ${process.execPath} "$@"\n`)
+    await writeFile(isSlow, '')
+    await chmod(shim, 0o755)
+    const options = {
+      candidates: [{ path: shim, family: 'node' as const }],
+      shimFolder: path.join(folder, 'shims'),
+      cacheFile: path.join(folder, 'runtimes.json'),
+    }
+    assert.deepEqual(await discoverRuntimes({ ...options, probeMs: 200 }), [])
+    await rm(isSlow)
+    const [found] = await discoverRuntimes(options)
+    assert.equal(found?.executable, process.execPath)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
 test('resolve: provided and http are one environment under several names; other contracts run an interpreter through the bridge', () => {
   for (const name of ['provided', 'provided.al2', 'provided.al2023', 'http'])
     assert.deepEqual([all.resolve(name).id, all.resolve(name).digest], [name, digest9])

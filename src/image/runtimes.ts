@@ -15,6 +15,8 @@ export interface DiscoverOptions {
   readonly shimFolder: string
   /** Answers of earlier runs, by path, size and mtime. */
   readonly cacheFile: string
+  /** How long each may take to answer. */
+  readonly probeMs?: number
 }
 
 type Cache = Record<string, { stamp: string; probed: ProbedRuntime | null }>
@@ -34,7 +36,9 @@ export async function discoverRuntimes(options: DiscoverOptions): Promise<Runtim
       const stamp = await stampOf(path)
       if (stamp === null) return
       const known = cache[path]
-      const probed = known?.stamp === stamp ? known.probed : await probeRuntime(path, family)
+      const probed = known?.stamp === stamp ? known.probed : await probeRuntime(path, family, options.probeMs)
+      // Asked again at the next start: no answer is none to keep.
+      if (probed === 'unanswered') return
       fresh[path] = { stamp, probed }
       if (probed !== null) builds.set(probed.executable, await buildOf(probed, shims[family]))
     }),
