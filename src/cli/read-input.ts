@@ -1,6 +1,7 @@
+import { isUtf8 } from 'node:buffer'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { buffer, text } from 'node:stream/consumers'
+import { buffer } from 'node:stream/consumers'
 import { CliError } from './cli-error.ts'
 import type { Context } from './context.ts'
 
@@ -21,13 +22,22 @@ export async function readSecret(
   valueFile: string | undefined,
   { cwd, stdin, output }: Pick<Context, 'cwd' | 'stdin' | 'output'>,
 ): Promise<string> {
-  if (valueFile !== undefined) return trimNewline((await readNamed(valueFile, cwd)).toString())
-  if (stdin.isTTY !== true) return trimNewline(await text(stdin))
+  if (valueFile !== undefined) return trimNewline(textOf(await readNamed(valueFile, cwd), name))
+  if (stdin.isTTY !== true) return trimNewline(textOf(await buffer(stdin), name))
   if (!output.isInteractive) throw new CliError('No value: pipe it in, or name a file with --value-file.')
   const { password, isCancel } = await import('@clack/prompts')
   const answer = await password({ message: `Value of ${name}` })
   if (isCancel(answer) || answer === undefined) throw new CliError('Nothing was changed.', { exitCode: 1 })
   return answer
+}
+
+/** A secret is text: bytes that are none would come out as others. */
+function textOf(bytes: Buffer, name: string): string {
+  if (!isUtf8(bytes))
+    throw new CliError(`Cannot store secret "${name}": its value is not UTF-8 text.`, {
+      hint: `Store it as base64 and decode it in the function: base64 -w0 FILE | hearth secret set ${name}`,
+    })
+  return bytes.toString()
 }
 
 async function readNamed(file: string, cwd: string): Promise<Buffer> {
