@@ -14,6 +14,7 @@ import type { Store } from '../domain/store.ts'
 import { Admission } from './admission.ts'
 import type { Origins } from '../domain/code-source.ts'
 import { aliasesApi } from './aliases.ts'
+import { BindRoom } from './bind-room.ts'
 import { Blobs } from './blobs.ts'
 import { buildsApi } from './builds.ts'
 import { CodeSources } from './code-sources.ts'
@@ -73,6 +74,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const sources = new CodeSources({ ...options, blobs, secrets })
   const functions = new Functions({ ...options, versions, admission, stats, preparations, sources, blobs })
   const urls = new Urls({ store, versions })
+  const room = new BindRoom({ store, vault })
   await functions.resume()
   const invoker = new Invoker({
     ...options,
@@ -98,6 +100,14 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     ...invocationsApi({ store, invoker, receipts }),
     functions: {
       ...functions.api,
+      async create(caller, input, options) {
+        await room.demandFor(caller, null, input.config)
+        return functions.api.create(caller, input, options)
+      },
+      async update(caller, name, input, options) {
+        await room.demandFor(caller, name, input.config ?? {})
+        return functions.api.update(caller, name, input, options)
+      },
       async delete(caller, name) {
         await functions.api.delete(caller, name)
         urls.forget()
@@ -105,7 +115,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     },
     aliases: aliasesApi({ store, versions, tidySoon: (project, name) => functions.tidySoon(project, name) }),
     urls: urls.api,
-    secrets: new Secrets({ store, vault, agent }).api,
+    secrets: new Secrets({ store, vault, agent, room }).api,
     keys: keys.api,
     projects: projects.api,
     layers: layersApi({ ...options, blobs, sources }),

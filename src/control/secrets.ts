@@ -4,23 +4,32 @@ import type { Caller, Control } from '../domain/control.ts'
 import { invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
 import type { Store } from '../domain/store.ts'
+import type { BindRoom } from './bind-room.ts'
 import { demand } from './scopes.ts'
 import type { Vault } from './vault.ts'
 
-/** One frame must hold a BIND with all of a function's secrets. */
 const valueBytesMax = 16 * 1024
 const namePattern = /^[A-Za-z0-9_-]{1,64}$/
+
+interface SecretsOptions {
+  readonly store: Store
+  readonly vault: Vault
+  readonly agent: Pick<Agent, 'evict'>
+  readonly room: Pick<BindRoom, 'demandForValue'>
+}
 
 /** Secrets of projects: sealed before they reach the store, opened only for a BIND. */
 export class Secrets {
   readonly #store: Store
   readonly #vault: Vault
   readonly #agent: Pick<Agent, 'evict'>
+  readonly #room: Pick<BindRoom, 'demandForValue'>
 
-  constructor({ store, vault, agent }: { store: Store; vault: Vault; agent: Pick<Agent, 'evict'> }) {
+  constructor({ store, vault, agent, room }: SecretsOptions) {
     this.#store = store
     this.#vault = vault
     this.#agent = agent
+    this.#room = room
   }
 
   get api(): Control['secrets'] {
@@ -49,6 +58,7 @@ export class Secrets {
     // The value itself never goes into a message.
     if (bytes === 0 || bytes > valueBytesMax || value.includes('\0'))
       throw invalid('value', `${bytes} bytes`, `1 to ${valueBytesMax} bytes without NUL`)
+    await this.#room.demandForValue(caller.project, name, value)
     const sealed = this.#vault.seal(caller.project, name, value)
     const info = await this.#store.secrets.set(caller.project, name, sealed, {
       actor: caller.actor,

@@ -13,6 +13,9 @@ export const limits = {
   command: { wordsMax: 64, bytesMax: 4_096 },
   /** All names and values of one function's environment together. */
   envBytesMax: 4_096,
+  /** Environment, opened secrets and command as JSON: what an Instance is told at its start is one frame of 64 KiB (wire/frame.ts), and names, paths and
+   *  limits take less than 2 KiB of it. */
+  boundBytesMax: 62 * 1_024,
   /** One request or response body of an invocation. */
   payloadBytesMax: 6 * 1024 * 1024,
   /** One reply that is passed on as it comes, and one request body that a Version with contract `http` gets as it comes; settings streamReplyMib, streamRequestMib. */

@@ -4,7 +4,16 @@ import net from 'node:net'
 import { after, before, test } from 'node:test'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { createClient, HearthError, routes, type Route } from '@hearth/sdk'
-import { call, deployFiles, invoke, upload, zipOf, nodeFunction, type Target } from '../support/functions.ts'
+import {
+  call,
+  deployFiles,
+  invoke,
+  upload,
+  zipOf,
+  nodeFunction,
+  type Reply,
+  type Target,
+} from '../support/functions.ts'
 import { startInProcess, type InProcess } from '../support/in-process.ts'
 
 /* The HTTP API as rows: everything but the sandbox is real. */
@@ -397,6 +406,31 @@ test('logs that are followed: end when the key is revoked, when the function is 
   const late = await fetch(`${api.url}/v1/functions/followed/logs?follow=true`, { headers })
   assert.equal(late.status, 404)
   await late.body?.cancel()
+})
+
+test('secrets that no Instance could be started with are refused: at the deploy, when they are set, when they are rotated', async () => {
+  const set = async (name: string, value: string): Promise<Reply> => call(api, 'PUT', `/v1/secrets/${name}`, { value })
+  const names = ['wide-1', 'wide-2', 'wide-3', 'wide-4', 'wide-5']
+  for (const name of names) assert.equal((await set(name, 'x'.repeat(16_000))).status, 200)
+  const escaped = await set('escapes', '\u0001'.repeat(12_000))
+  assert.equal(escaped.status, 400)
+  assert.match(escaped.body.toString(), /"field":"value","value":"72002 bytes as JSON","allowed":"at most 63488 bytes/)
+  const secretsOf = (count: number): Record<string, string> =>
+    Object.fromEntries(names.slice(0, count).map((name, index) => [`S${index}`, name]))
+  await assert.rejects(
+    deployFiles(api, nodeFunction('wide', '//', { secrets: secretsOf(5) })),
+    /Invalid secrets .{2}8\d{4} bytes as JSON.{2}: must be at most 63488 bytes as JSON, together with env and command/,
+  )
+  await deployFiles(api, nodeFunction('wide', '//', { secrets: secretsOf(3), env: { A: 'x'.repeat(4_000) } }))
+  assert.equal((await invoke(api, 'wide', 1)).status, 200)
+  const updated = await call(api, 'PATCH', '/v1/functions/wide', { secrets: secretsOf(4) })
+  assert.equal(updated.status, 400)
+  assert.match(updated.body.toString(), /"field":"secrets"/)
+  const rotated = await set('wide-1', '\n'.repeat(16_000))
+  assert.equal(rotated.status, 400)
+  assert.match(rotated.body.toString(), /"field":"value".*other secrets of function \\"wide\\"/)
+  assert.equal((await set('wide-1', 'y'.repeat(16_000))).status, 200)
+  assert.equal((await invoke(api, 'wide', 1)).status, 200)
 })
 
 test('paging: every function once, in order', async () => {
