@@ -9,8 +9,8 @@ export function trimPasted(text: string): string {
 /** Why `key` cannot be one, without the key itself: the first character that no header takes. Null for one that can. */
 export function keyProblem(key: string): string | null {
   if (key === '') return 'it is empty'
-  const at = [...key].findIndex((character) => !/[!-~]/.test(character))
-  if (at < 0) return null
-  const code = [...key][at]?.codePointAt(0) ?? 0
-  return `character ${at + 1} is U+${code.toString(16).toUpperCase().padStart(4, '0')}, which no key has`
+  const found = /[^!-~]/u.exec(key)
+  if (found === null) return null
+  const code = found[0].codePointAt(0) ?? 0
+  return `character ${found.index + 1} is U+${code.toString(16).toUpperCase().padStart(4, '0')}, which no key has`
 }
