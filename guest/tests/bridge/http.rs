@@ -6,6 +6,7 @@ const SERVER: &str = r#"#!/usr/bin/env python3
 import http.server, json, os, signal, socket, sys, threading, time
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    dropped = []
     def log_message(self, *_): pass
     def body(self):
         if self.headers.get('transfer-encoding') != 'chunked': return self.rfile.read(int(self.headers.get('content-length', 0)))
@@ -22,6 +23,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         raw = self.wfile.write
         if self.path == '/slow': time.sleep(0.3)
+        if self.path.startswith('/drop') and len(Handler.dropped) < int(self.path[5:]):
+            Handler.dropped.append(self.body()); self.close_connection = True; return
         if self.path == '/chunks':
             raw(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n')
             for part in (b'data: 1\n\n', b'data: 2\n\n'):
@@ -44,7 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         told = {'method': self.command, 'path': self.path, 'headers': [[k, v] for k, v in self.headers.items()],
             'body': self.body().decode('latin1'), 'env': dict(os.environ), 'port': self.client_address[1]}
         self.answer(json.dumps(told).encode(), 200, {'X-Own': 'caf\xe9', 'Keep-Alive': 'timeout=5'})
-    do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
+    do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_GET
 def end(*_): open('/var/out/end', 'w').write('terminated'); os._exit(0)
 signal.signal(signal.SIGTERM, end)
 time.sleep(0.1)
@@ -110,6 +113,30 @@ fn a_connection_is_used_again_by_what_may_be_sent_twice_and_once_it_has_stayed_o
     std::thread::sleep(std::time::Duration::from_millis(150));
     let used = [port(bridge.call("{}")), port(bridge.call("{}"))];
     assert!(used.iter().all(|port| [first, second].contains(port)), "{used:?} of {first} and {second}");
+}
+
+#[test]
+fn what_a_kept_connection_loses_unanswered_is_sent_once_more_and_then_fails_at_once() {
+    let Some(world) = World::new() else { return };
+    for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
+        let mut bridge = boot(&world);
+        let began = std::time::Instant::now();
+        let mut ask = |path: &str| {
+            let stream = bridge.open(request(method, path, json!([])));
+            bridge.send(wire::DATA, wire::FIN, stream, if method == "PUT" { b"a body" } else { b"" });
+            bridge.outcome(stream)
+        };
+        assert_eq!(ask("/").head.unwrap()["status"], 200);
+        let second = ask("/drop1");
+        assert_eq!(second.head.as_ref().unwrap()["status"], 200, "{method}");
+        if method == "PUT" {
+            assert_eq!(second.json()["body"], "a body");
+        }
+        assert_eq!(ask("/").head.unwrap()["status"], 200);
+        let message = "The server closed the connection before it answered.";
+        assert_eq!(ask("/drop9").error(), ("HttpServer.Closed".to_string(), message.to_string()), "{method}");
+        assert!(began.elapsed().as_secs() < 3, "{method}: {:?}", began.elapsed());
+    }
 }
 
 #[test]

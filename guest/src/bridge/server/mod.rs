@@ -207,6 +207,8 @@ impl Server {
                 exchange.connection = self.connect(&mut exchange);
                 exchange.send_again();
                 self.exchanges.insert(stream, exchange);
+                // Nothing else would send it: no event comes of a connection on which nothing waits. This comes no deeper, for the connection is fresh.
+                self.go_on(stream, 0, host);
             }
             Fate::Failed(failure) => {
                 self.exchanges.remove(&stream);
