@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { AppError } from '../domain/error.ts'
 import { parseConfig } from './function-config.ts'
 import type { FunctionConfig } from '../domain/function.ts'
 
@@ -101,4 +102,25 @@ test('env: a wrapper goes with contract runtime-api, and is refused with handler
   const ric = parse({ env, contract: 'runtime-api', command: ['aws-lambda-ric', 'index.handler'] })
   assert.deepEqual(ric.env, env)
   assert.throws(() => parseConfig({ contract: 'handler', command: [] }, ric, context), { field })
+})
+
+test("env and secrets: what the contract's own platform sets is refused, and only there", () => {
+  const refused = (input: Partial<FunctionConfig>): string => {
+    try {
+      parse(input)
+    } catch (error) {
+      assert.ok(error instanceof AppError && error.code === 'invalid', String(error))
+      return `${error.field}: ${error.message}`
+    }
+    return 'taken'
+  }
+  const port =
+    'with contract http the platform sets PORT itself; to have the program listen elsewhere, set the port (--port).'
+  assert.equal(refused({ contract: 'http', env: { PORT: '3000' } }), `env.PORT: Invalid env.PORT: ${port}`)
+  assert.equal(refused({ contract: 'http', secrets: { PORT: 'p' } }), `secrets.PORT: Invalid secrets.PORT: ${port}`)
+  for (const name of ['K_SERVICE', 'K_REVISION', 'K_CONFIGURATION'])
+    assert.match(refused({ contract: 'http', env: { [name]: 'x' } }), /sets K_\w+ itself; leave it out\.$/)
+  assert.match(refused({ contract: 'azure', env: { FUNCTIONS_CUSTOMHANDLER_PORT: '1' } }), /contract azure .*--port/)
+  assert.equal(refused({ env: { PORT: '3000', K_SERVICE: 'x' } }), 'taken')
+  assert.equal(refused({ contract: 'azure', env: { PORT: '3000' } }), 'taken')
 })

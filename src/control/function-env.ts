@@ -21,6 +21,14 @@ const reserved = new Set([
 ])
 const isReserved = (name: string): boolean => reserved.has(name) || name.startsWith('HEARTH_')
 
+/** And what a contract's own platform sets. */
+const contractNames: Readonly<Record<Contract, readonly string[]>> = {
+  handler: [],
+  'runtime-api': [],
+  http: ['PORT', 'K_SERVICE', 'K_REVISION', 'K_CONFIGURATION'],
+  azure: ['FUNCTIONS_CUSTOMHANDLER_PORT'],
+}
+
 const envName = /^[A-Za-z_][A-Za-z0-9_]*$/
 const secretName = /^[A-Za-z0-9_-]{1,64}$/
 
@@ -30,6 +38,7 @@ export function parseEnv(value: Variables, contract: Contract): Variables {
     if (!envName.test(name))
       throw invalid(`env.${name}`, name, 'a name of letters, digits and "_" that does not start with a digit')
     if (isReserved(name)) throw invalid(`env.${name}`, name, 'a name that the platform does not set itself')
+    checkContractName(`env.${name}`, name, contract)
     checkWrapper(`env.${name}`, name, contract)
     if (typeof content !== 'string' || content.includes('\0'))
       throw invalid(`env.${name}`, content, 'a text without NUL')
@@ -48,11 +57,24 @@ export function parseSecrets(value: Variables, env: Variables, contract: Contrac
   for (const [name, secret] of Object.entries(value)) {
     if (!envName.test(name) || isReserved(name))
       throw invalid(`secrets.${name}`, name, 'an environment name that the platform does not set itself')
+    checkContractName(`secrets.${name}`, name, contract)
     checkWrapper(`secrets.${name}`, name, contract)
     if (!secretName.test(secret)) throw invalid(`secrets.${name}`, secret, 'the name of a secret')
     if (name in env) throw invalid(`secrets.${name}`, name, 'a name that is not in env as well')
   }
   return value
+}
+
+/** What the platform sets wins: a value that goes unheard must not look as if it were taken. */
+function checkContractName(field: string, name: string, contract: Contract): void {
+  if (!contractNames[contract].includes(name)) return
+  const fix = name.endsWith('PORT') ? 'to have the program listen elsewhere, set the port (--port)' : 'leave it out'
+  throw invalid(
+    field,
+    name,
+    'a name that the platform does not set itself',
+    `Invalid ${field}: with contract ${contract} the platform sets ${name} itself; ${fix}.`,
+  )
 }
 
 /** A handler's runtime runs before it is known whose: nothing can be put before it any more. */

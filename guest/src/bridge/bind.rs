@@ -76,31 +76,16 @@ impl Bind {
             .map_err(|error| Failure::new("Runtime.NoCode", &format!("Cannot enter \"{}\": {error}.", self.task_root)))
     }
 
-    /// What the program finds: the platform's names, then those of the contract, then the user's own, later ones winning.
+    /// What the program finds: the platform's defaults, the image's and the user's own, then what only the platform knows; later ones win. Where a
+    /// program is to listen, who it is and whom it asks is not an image's to say: one with `ENV PORT=3000` would never be found.
     pub fn environment(&self) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = Vec::new();
         let kept = KEPT.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)));
-        let mut all: Vec<(String, String)> = kept.map(|(name, value)| (name.to_string(), value)).collect();
-        let mut set = |name: &str, value: &str| all.push((name.to_string(), value.to_string()));
-        set("LAMBDA_TASK_ROOT", &self.task_root);
-        set("LAMBDA_RUNTIME_DIR", "/var/runtime");
-        set("AWS_LAMBDA_FUNCTION_NAME", &self.function);
-        set("AWS_LAMBDA_FUNCTION_VERSION", &self.version);
-        set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &self.memory_mib.to_string());
-        set("AWS_LAMBDA_LOG_GROUP_NAME", self.text("logGroup"));
-        set("AWS_LAMBDA_LOG_STREAM_NAME", self.text("logStream"));
-        set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
-        set("AWS_REGION", self.text("region"));
-        set("AWS_DEFAULT_REGION", self.text("region"));
-        set("AWS_ENDPOINT_URL_LAMBDA", self.text("apiUrl"));
-        set("HEARTH_API_URL", self.text("apiUrl"));
-        set("HEARTH_PROJECT", self.text("project"));
-        set("_HANDLER", &self.handler);
-        self.add_contract(set);
-        if let Some(own) = self.fields["env"].as_object() {
-            for (name, value) in own {
-                all.push((name.clone(), value.as_str().unwrap_or("").to_string()));
-            }
-        }
+        kept.for_each(|(name, value)| all.push((name.to_string(), value)));
+        self.add_defaults(|name, value| all.push((name.to_string(), value.to_string())));
+        let own = self.fields["env"].as_object().into_iter().flatten();
+        own.for_each(|(name, value)| all.push((name.clone(), value.as_str().unwrap_or("").to_string())));
+        self.add_identity(|name, value| all.push((name.to_string(), value.to_string())));
         // execve(2) hands over doubles as they are, and programs differ in which they take.
         let mut last: Vec<(String, String)> = Vec::with_capacity(all.len());
         for (name, value) in all.into_iter().rev() {
@@ -111,8 +96,28 @@ impl Bind {
         last
     }
 
-    /// What the contract's own platform would set.
-    fn add_contract(&self, mut set: impl FnMut(&str, &str)) {
+    fn add_defaults(&self, mut set: impl FnMut(&str, &str)) {
+        set("LAMBDA_TASK_ROOT", &self.task_root);
+        set("LAMBDA_RUNTIME_DIR", "/var/runtime");
+        set("AWS_REGION", self.text("region"));
+        set("AWS_DEFAULT_REGION", self.text("region"));
+        set("AWS_ENDPOINT_URL_LAMBDA", self.text("apiUrl"));
+        set("_HANDLER", &self.handler);
+        if self.contract == Contract::RuntimeApi {
+            set("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023");
+        }
+    }
+
+    /// What the platform says of itself and of the function, and what the contract's own platform would set.
+    fn add_identity(&self, mut set: impl FnMut(&str, &str)) {
+        set("AWS_LAMBDA_FUNCTION_NAME", &self.function);
+        set("AWS_LAMBDA_FUNCTION_VERSION", &self.version);
+        set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &self.memory_mib.to_string());
+        set("AWS_LAMBDA_LOG_GROUP_NAME", self.text("logGroup"));
+        set("AWS_LAMBDA_LOG_STREAM_NAME", self.text("logStream"));
+        set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+        set("HEARTH_API_URL", self.text("apiUrl"));
+        set("HEARTH_PROJECT", self.text("project"));
         match self.contract {
             Contract::Http => {
                 set("PORT", &self.port.to_string());
@@ -120,10 +125,7 @@ impl Bind {
                 set("K_REVISION", &format!("{}-{}", self.function, self.version));
                 set("K_CONFIGURATION", &self.function);
             }
-            Contract::RuntimeApi => {
-                set("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
-                set("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023");
-            }
+            Contract::RuntimeApi => set("AWS_LAMBDA_RUNTIME_API", RUNTIME_API),
             Contract::Azure => set("FUNCTIONS_CUSTOMHANDLER_PORT", &self.port.to_string()),
             Contract::Handler => {}
         }
@@ -152,20 +154,32 @@ mod tests {
         let message = json!({
             "function": "f", "version": "3", "project": "p", "handler": "h", "memoryMib": 256, "taskRoot": "/var/task",
             "apiUrl": "http://127.0.0.1:9010", "region": "local", "accountId": "1", "logGroup": "g", "logStream": "s",
-            "env": { "TZ": "Europe/Berlin", "OWN": "1" }, "purpose": "serve", "contract": contract, "command": ["a", "b"], "port": 9999,
+            "env": { "TZ": "Europe/Berlin", "OWN": "1", "PORT": "1", "K_SERVICE": "x", "FUNCTIONS_CUSTOMHANDLER_PORT": "2", "AWS_LAMBDA_RUNTIME_API": "elsewhere",
+                "AWS_LAMBDA_FUNCTION_NAME": "other", "HEARTH_PROJECT": "other", "AWS_REGION": "eu-central-1", "LAMBDA_TASK_ROOT": "/app" }, "purpose": "serve", "contract": contract, "command": ["a", "b"], "port": 9999,
         });
         Bind::parse(message.to_string().as_bytes()).map_err(|failure| failure.message).unwrap()
     }
 
     #[test]
-    fn the_users_own_variables_win_and_no_name_comes_twice() {
-        let env = bind("http").environment();
-        let values: Vec<&str> = env.iter().filter(|(name, _)| name == "TZ").map(|(_, value)| value.as_str()).collect();
-        assert_eq!(values, ["Europe/Berlin"]);
-        assert!(env.contains(&("PORT".to_string(), "9999".to_string())));
-        assert!(!env.iter().any(|(name, _)| name == "AWS_LAMBDA_RUNTIME_API"));
-        let lambda = bind("runtime-api").environment();
-        assert!(lambda.contains(&("AWS_LAMBDA_RUNTIME_API".to_string(), RUNTIME_API.to_string())));
+    fn own_variables_win_but_over_what_the_platform_says_of_itself_and_no_name_comes_twice() {
+        let of = |contract: &str, name: &str| {
+            let env = bind(contract).environment();
+            let values: Vec<String> =
+                env.into_iter().filter(|(known, _)| known == name).map(|(_, value)| value).collect();
+            values.join(" and ")
+        };
+        for (name, value) in [("TZ", "Europe/Berlin"), ("AWS_REGION", "eu-central-1"), ("LAMBDA_TASK_ROOT", "/app")] {
+            assert_eq!(of("http", name), value);
+        }
+        for (name, value) in
+            [("PORT", "9999"), ("K_SERVICE", "f"), ("AWS_LAMBDA_FUNCTION_NAME", "f"), ("HEARTH_PROJECT", "p")]
+        {
+            assert_eq!(of("http", name), value);
+        }
+        assert_eq!(of("runtime-api", "AWS_LAMBDA_RUNTIME_API"), RUNTIME_API);
+        assert_eq!(of("azure", "FUNCTIONS_CUSTOMHANDLER_PORT"), "9999");
+        // Of another contract: any name like others.
+        assert_eq!((of("azure", "PORT").as_str(), of("http", "FUNCTIONS_CUSTOMHANDLER_PORT").as_str()), ("1", "2"));
     }
 
     #[test]

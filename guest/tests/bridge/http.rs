@@ -57,7 +57,8 @@ http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler)
 fn boot(world: &World) -> Bridge {
     world.file("task/bootstrap", SERVER, 0o755);
     let mut bridge = world.boot();
-    bridge.start(json!({ "contract": "http", "port": 8123 })).unwrap();
+    // An image's ENV may say what it likes of the port.
+    bridge.start(json!({ "contract": "http", "port": 8123, "env": { "PORT": "3000", "K_SERVICE": "own" } })).unwrap();
     bridge
 }
 
