@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { HttpRequestHead } from '../domain/agent.ts'
 import type { Caller, Control, FoundUrl, InvokeReply, InvokeRequest, ReplySink, ReplyStart } from '../domain/control.ts'
@@ -13,9 +13,10 @@ import type { HeldBytes } from './held-bytes.ts'
 import { mismatch, SignatureError } from './sigv4-claim.ts'
 import { cutIfStalled } from './stalled.ts'
 import { StreamReply } from './stream-reply.ts'
+import { takeOriginForm } from './origin-form.ts'
 import { proxiedBody } from './url-body.ts'
 import { urlEvent } from './url-event.ts'
-import { endToEnd, forwardedHeaders, lengthIn, pairsOf, type HeaderList } from './url-headers.ts'
+import { endToEnd, forwardedHeaders, lengthIn, type HeaderList } from './url-headers.ts'
 import { urlTarget, type UrlPlace, type UrlTarget } from './url-place.ts'
 import { failureOf, refusalOf, refusals, type Refusal } from './url-refusals.ts'
 import { urlResponse } from './url-response.ts'
@@ -71,6 +72,7 @@ export class UrlExchange implements ReplySink {
   /** What the function's Content-Length still promises. */
   #leftBytes: number | null = null
   #isSwitched = false
+  #invocationId: string | null = null
 
   constructor(host: UrlExchangeHost, { request, response, upgrade }: UrlConnection) {
     this.#host = host
@@ -102,14 +104,12 @@ export class UrlExchange implements ReplySink {
   async #route(): Promise<void> {
     const { control, place } = this.#host
     const request = this.#request
-    const hosts = pairsOf(request.rawHeaders).filter(([name]) => name.toLowerCase() === 'host')
-    const text = request.url ?? ''
-    if (hosts.length !== 1 || !text.startsWith('/')) return this.#refuse(refusals.malformed)
-    const target = urlTarget(hosts[0]?.[1] ?? '', text, place.domain)
+    if (!takeOriginForm(request)) return this.#refuse(refusals.malformed)
+    const target = urlTarget(request.headers.host ?? '', request.url ?? '', place.domain)
     const found = target === null ? null : await control.urls.find(target.label).catch(nullIfAbsent)
     this.#found = found
     if (found !== null && found.url.cors !== null && isPreflight(request))
-      return this.#write({ status: 200, headers: preflightHeaders(found.url.cors, request), body: nothing })
+      return this.#write({ status: 200, headers: preflightHeaders(found.url.cors, request), body: nothing }, [])
     const caller = await this.#caller(found)
     if (caller === null || this.#isAnswered) return
     if (found === null || target === null) return this.#refuse(refusals.forbidden)
@@ -209,10 +209,12 @@ export class UrlExchange implements ReplySink {
     if (this.#isAnswered || start.head === null) return
     const { status, headers } = start.head
     if (status === 101 && this.#upgrade !== null) return this.#switch(this.#upgrade, headers)
-    const list = this.#replyHeaders(headers, start.invocationId)
-    this.#leftBytes = this.#request.method === 'HEAD' ? null : lengthIn(list)
+    const list = this.#ownHeaders(headers)
+    const length = status === 204 ? null : lengthIn(list)
+    this.#leftBytes = this.#request.method === 'HEAD' || isBodiless(status) ? null : length
+    const valid = list.filter(([name]) => name.toLowerCase() !== 'content-length' || length !== null)
+    valid.push(...this.#platformHeaders(start.invocationId))
     this.#stream = new StreamReply(this.#response, credit)
-    const valid = list.filter(([name]) => name.toLowerCase() !== 'content-length' || lengthIn(list) !== null)
     this.#response.writeHead(status >= 200 && status <= 599 ? status : 502, valid.flat())
     process.nextTick(() => this.#response.flushHeaders())
   }
@@ -263,24 +265,27 @@ export class UrlExchange implements ReplySink {
       else this.#stream.cut()
       return
     }
-    const id: [string, string] = ['x-amzn-RequestId', reply.invocationId]
-    if (reply.outcome !== 'succeeded') return this.#write(failureOf(reply, this.#found?.contract ?? 'handler'), [id])
+    this.#invocationId = reply.invocationId
+    if (reply.outcome !== 'succeeded') return this.#write(failureOf(reply, this.#found?.contract ?? 'handler'))
     const body = this.#kept.length > 0 ? Buffer.concat(this.#kept, this.#keptBytes) : reply.body
     const { head } = reply
     const own = head === null ? urlResponse(body) : { status: head.status, headers: [...head.headers], body }
-    if (own === null || own.status < 200 || own.status > 599) return this.#write(refusals.badGateway, [id])
-    this.#write({ ...own, headers: this.#replyHeaders(own.headers, reply.invocationId, true) })
+    if (own === null || own.status < 200 || own.status > 599) return this.#write(refusals.badGateway)
+    const headers = this.#ownHeaders(own.headers).filter(([name]) => name.toLowerCase() !== 'content-length')
+    this.#write({ ...own, headers })
   }
 
-  /** What the function says, without what belongs to one connection, and CORS as the URL's configuration has it. */
-  #replyHeaders(own: readonly (readonly [string, string])[], invocationId: string, isWhole = false): HeaderList {
+  /** What the function says, without what belongs to one connection or is the platform's to say. */
+  #ownHeaders(own: readonly (readonly [string, string])[]): HeaderList {
+    const hasCors = (this.#found?.url.cors ?? null) !== null
+    return endToEnd(own).filter(([name]) => !(hasCors && name.toLowerCase().startsWith('access-control-')))
+  }
+
+  /** CORS as the URL's configuration has it, on every answer: the page of an allowed origin reads failures too. */
+  #platformHeaders(invocationId: string | null): HeaderList {
     const cors = this.#found?.url.cors ?? null
-    const list = endToEnd(own).filter(([name]) => {
-      const lower = name.toLowerCase()
-      return !(isWhole && lower === 'content-length') && !(cors !== null && lower.startsWith('access-control-'))
-    })
-    if (cors !== null) list.push(...corsHeaders(cors, this.#request.headers.origin))
-    list.push(['x-amzn-RequestId', invocationId])
+    const list: HeaderList = cors === null ? [] : corsHeaders(cors, this.#request.headers.origin)
+    if (invocationId !== null) list.push(['x-amzn-RequestId', invocationId])
     return list
   }
 
@@ -293,28 +298,26 @@ export class UrlExchange implements ReplySink {
     if (cancelReason !== null) this.#cancel?.(cancelReason)
   }
 
-  #write({ status, headers, body }: Refusal, more: HeaderList = []): void {
+  #write(answer: Refusal, platformHeaders: HeaderList = this.#platformHeaders(this.#invocationId)): void {
     this.#isAnswered = true
     const response = this.#response
     if (response.destroyed) return
-    const hasBody = status !== 204 && status !== 304
-    const list: HeaderList = [...headers, ...more]
-    if (hasBody) list.push(['content-length', String(body.length)])
-    if (!leaveBody(this.#request) || this.#upgrade !== null) list.push(['connection', 'close'])
+    const more = [...platformHeaders]
+    if (!leaveBody(this.#request) || this.#upgrade !== null) more.push(['connection', 'close'])
+    const writeHead = ({ status, headers, body }: Refusal): void => {
+      const length: HeaderList = isBodiless(status) ? [] : [['content-length', String(body.length)]]
+      response.writeHead(status, STATUS_CODES[status] ?? '', [...headers, ...more, ...length].flat())
+    }
     try {
-      response.writeHead(status, list.flat())
+      writeHead(answer)
     } catch {
       // A header that HTTP cannot carry.
-      const { badGateway } = refusals
-      response.writeHead(
-        badGateway.status,
-        [...badGateway.headers, ['content-length', String(badGateway.body.length)]].flat(),
-      )
-      return void response.end(badGateway.body)
+      writeHead(refusals.badGateway)
+      return void response.end(refusals.badGateway.body)
     }
-    this.#hold(body.length)
+    this.#hold(answer.body.length)
     cutIfStalled(response)
-    response.end(hasBody ? body : undefined)
+    response.end(isBodiless(answer.status) ? undefined : answer.body)
   }
 
   #isOver(): boolean {
@@ -328,6 +331,11 @@ export class UrlExchange implements ReplySink {
     this.#isAnswered = true
     this.#cancel?.('the client closed the connection')
   }
+}
+
+/** Whatever their headers say: a 304's Content-Length is that of the answer which it stands for (RFC 9110, 8.6). */
+function isBodiless(status: number): boolean {
+  return status === 204 || status === 304
 }
 
 /** Versions and functions that are gone. */

@@ -264,7 +264,10 @@ test('hostile requests: two lengths, two hosts, no path, no host, headers withou
     `${line}host: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
     `${line}host: x\r\nhost: echo_1.localhost\r\ncontent-length: 0\r\n\r\n`,
     `${line}content-length: 0\r\n\r\n`,
-    'GET http://other/ HTTP/1.1\r\nhost: shapes.localhost\r\n\r\n',
+    'GET http:///x HTTP/1.1\r\nhost: shapes.localhost\r\n\r\n',
+    'GET http://me@shapes.localhost/ HTTP/1.1\r\nhost: shapes.localhost\r\n\r\n',
+    'GET ftp://shapes.localhost/ HTTP/1.1\r\nhost: shapes.localhost\r\n\r\n',
+    'GET http://shapes.localhost/ HTTP/1.1\r\n\r\n',
   ])
     assert.match(await raw(text), /^HTTP\/1\.1 400 /, text)
   assert.match(await raw(`${line}host: x\r\n${'x-a: b\r\n'.repeat(4_000)}\r\n`), /^HTTP\/1\.1 431 /)

@@ -112,6 +112,95 @@ for (const [title, length, sent] of [
     await assert.rejects(whole(), /aborted|hang up/)
   })
 
+for (const [status, expected] of [
+  [304, '12'],
+  [204, undefined],
+] as const)
+  test(`a ${status} with a Content-Length is whole without a body, and the connection serves on`, async () => {
+    serve = (_request, receive) => () => {
+      receive(started)
+      receive({ type: 'head', status, headers: [['content-length', '12']] })
+      receive(done)
+    }
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+    try {
+      const ports = new Set<number | undefined>()
+      for (let n = 0; n < 2; n++) {
+        const request = await ask({ path: '/fn/web/', agent })
+        request.end()
+        const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+        ports.add(reply.socket.localPort)
+        assert.deepEqual([reply.statusCode, reply.headers['content-length']], [status, expected])
+        assert.equal((await reply.toArray()).length, 0)
+      }
+      assert.equal(ports.size, 1)
+    } finally {
+      agent.destroy()
+    }
+  })
+
+test('absolute form: its authority is the host, whatever Host says; the function sees a path', async () => {
+  let seen: ExecuteRequest['http']
+  serve = (request, receive) => {
+    seen = request.http
+    return () => {
+      receive(started)
+      receive({ type: 'head', status: 200, headers: [['content-length', '0']] })
+      receive(done)
+    }
+  }
+  for (const [target, path] of [
+    ['http://web.localhost/x?y=http://z', '/x?y=http://z'],
+    ['HTTP://WEB.localhost:81?q', '/?q'],
+  ] as const) {
+    const socket = net.connect({ port: api.urlsPort, host: '127.0.0.1' })
+    socket.write(`GET ${target} HTTP/1.1\r\nhost: other.localhost\r\nconnection: close\r\n\r\n`)
+    assert.match(Buffer.concat((await socket.toArray()) as Buffer[]).toString(), /^HTTP\/1\.1 200 OK/)
+    const hosts = seen?.headers.filter(([name]) => /host$/.test(name)).map(([, value]) => value)
+    const authority = target.split(/[/?]+/)[1]
+    assert.deepEqual([seen?.target, hosts], [path, [authority, authority]])
+  }
+})
+
+test('failures carry the CORS headers of the URL and the id of the invocation', async () => {
+  const cors = { allowOrigins: ['https://app.example'] }
+  assert.equal((await call(api, 'PUT', '/v1/functions/web/url', { auth: 'none', cors })).status, 200)
+  const answerOf = async (
+    { data, ...result }: { outcome?: 'crashed'; data?: unknown },
+    options: http.RequestOptions = {},
+  ) => {
+    serve = (_request, receive) => (frame) => {
+      if (frame.type !== 'data' || !frame.last) return
+      receive(started)
+      if (data !== undefined) receive({ type: 'data', chunk: Buffer.from(JSON.stringify(data)) })
+      receive({ type: 'result', result: attemptResult(result) })
+    }
+    const request = await ask({
+      path: '/fn/web/',
+      ...options,
+      headers: { origin: 'https://app.example', ...options.headers },
+    })
+    request.end()
+    const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+    reply.resume()
+    return [
+      `${reply.statusCode} ${reply.statusMessage}`,
+      reply.headers['access-control-allow-origin'],
+      typeof reply.headers['x-amzn-requestid'],
+    ]
+  }
+  try {
+    const allowed = 'https://app.example'
+    assert.deepEqual(await answerOf({ outcome: 'crashed' }), ['502 Bad Gateway', allowed, 'string'])
+    const unspeakable = { statusCode: 200, headers: { 'x-bad': 'line\nbreak' }, body: 'x' }
+    assert.deepEqual(await answerOf({ data: unspeakable }), ['502 Bad Gateway', allowed, 'string'])
+    const large = { method: 'POST', headers: { 'content-length': String(2 ** 40) } }
+    assert.deepEqual(await answerOf({}, large), ['413 Payload Too Large', allowed, 'undefined'])
+  } finally {
+    await call(api, 'PUT', '/v1/functions/web/url', { auth: 'none' })
+  }
+})
+
 test('a large body is handed on a window at a time, as it is taken', async () => {
   const bytes = 8 * 2 ** 20
   let got = 0
