@@ -70,7 +70,15 @@ test('an image that umoci made serves HTTP from its own root', async () => {
   const entrypoint = listen.flatMap((word) => ['--config.entrypoint', word])
   const layout = await umociLayout(folder, {
     files: { 'serve.sh': server, 'etc/os-release': 'ID=of-the-image\n', 'work/file': '' },
-    settings: [...entrypoint, '--config.env', 'GREETING=hello', '--config.workingdir', '/work'],
+    settings: [
+      ...entrypoint,
+      '--config.env',
+      'GREETING=hello',
+      '--config.env',
+      'PORT=3000',
+      '--config.workingdir',
+      '/work',
+    ],
   })
   const archive = path.join(folder, 'app.tar')
   await promisify(execFile)('tar', ['-C', layout, '-cf', archive, '.'])

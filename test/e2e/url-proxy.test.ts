@@ -167,7 +167,7 @@ test('failures carry the CORS headers of the URL and the id of the invocation', 
   assert.equal((await call(api, 'PUT', '/v1/functions/web/url', { auth: 'none', cors })).status, 200)
   const answerOf = async (
     { data, ...result }: { outcome?: 'crashed'; data?: unknown },
-    options: http.RequestOptions = {},
+    { headers = {}, ...options }: { method?: string; headers?: Record<string, string> } = {},
   ) => {
     serve = (_request, receive) => (frame) => {
       if (frame.type !== 'data' || !frame.last) return
@@ -178,7 +178,7 @@ test('failures carry the CORS headers of the URL and the id of the invocation', 
     const request = await ask({
       path: '/fn/web/',
       ...options,
-      headers: { origin: 'https://app.example', ...options.headers },
+      headers: { origin: 'https://app.example', ...headers },
     })
     request.end()
     const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
