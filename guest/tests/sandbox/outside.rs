@@ -174,4 +174,6 @@ fn unprivileged(platform: &mut Platform) {
     sandbox.tell();
     assert_eq!(sandbox.rest(), "my code  EROFS ENOENT EROFS\n");
     assert_eq!(platform.event()["event"], "exited");
+    let (text, _) = platform.run("i-2", "look");
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["lowPort"], "0", "{text}");
 }
