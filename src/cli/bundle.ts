@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdtemp, rm, stat } from 'node:fs/promises'
-import os from 'node:os'
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ZipFile } from 'yazl'
 import { CliError } from './cli-error.ts'
 import { listCodeFiles, type CodeFile } from './code-files.ts'
+import { openScratchFolder } from './scratch-folder.ts'
 
 /** A zip on disk, ready to go up. */
 export interface Bundle {
@@ -41,9 +41,8 @@ async function wrapZip(file: string, bytes: number): Promise<Bundle> {
 async function zipFolder(folder: string, progress: Progress): Promise<Bundle> {
   const files = await listCodeFiles(folder)
   if (files.length === 0) throw new CliError(`Cannot use --code "${folder}": the folder has no files.`)
-  const scratch = await mkdtemp(path.join(os.tmpdir(), 'hearth-code-'))
+  const { folder: scratch, dispose } = await openScratchFolder()
   const file = path.join(scratch, 'code.zip')
-  const dispose = async (): Promise<void> => rm(scratch, { recursive: true, force: true })
   try {
     return { file, ...(await writeZip(file, files, progress)), dispose }
   } catch (error) {
