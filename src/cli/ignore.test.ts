@@ -29,3 +29,15 @@ test('parseIgnore: .git is left out and node_modules kept, whatever the file say
   assert.equal(ignores('vendor/.git', true), true)
   assert.equal(ignores('node_modules', true), false)
 })
+
+test('parseIgnore: a line that is no pattern is named with its number', () => {
+  for (const pattern of ['[z-a]', '[\\]'])
+    assert.throws(
+      () => parseIgnore(`*.log\n\n${pattern}\n`),
+      (error: unknown) => {
+        assert.ok(error instanceof Error)
+        assert.ok(error.message.startsWith(`Invalid pattern "${pattern}" in line 3 of .hearthignore:`), error.message)
+        return true
+      },
+    )
+})
