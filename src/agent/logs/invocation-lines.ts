@@ -1,6 +1,7 @@
 import type { ExecuteRequest } from '../../domain/agent.ts'
 import { limits } from '../../domain/limits.ts'
 import type { FunctionLog } from './function-log.ts'
+import { lastBytes } from './last-bytes.ts'
 import { oneLine, reportLine } from './report-line.ts'
 
 /** The platform's own lines of one invocation in the function's log, and the tail of all its lines for a caller who wants that. */
@@ -43,7 +44,7 @@ export class InvocationLines {
 
   /** A line of its output. */
   note(text: string): void {
-    if (this.#tail !== null) this.#tail = `${this.#tail}${text}\n`.slice(-limits.logTailBytes)
+    if (this.#tail !== null) this.#tail = lastBytes(`${this.#tail}${text}\n`, limits.logTailBytes)
   }
 
   #write(time: number, text: string): void {
