@@ -45,6 +45,7 @@ async function isSource(code: string, runtime: string): Promise<boolean> {
 async function buildThere(context: Context, code: string, options: CodeOptions): Promise<string> {
   const { output } = context
   const { runtime, handler, project, arch } = options
+  if (arch !== undefined) await demandNode(context, arch)
   const artifact = await upload(context, code, project)
   const client = await context.client()
   const startedAt = performance.now()
@@ -72,6 +73,19 @@ async function buildThere(context: Context, code: string, options: CodeOptions):
     output.status('')
   }
   throw new CliError('Cannot build: the platform went away meanwhile.', { exitCode: exitCodes.failed })
+}
+
+/** A build takes minutes: asked before it whether its program would run anywhere. Whoever may not see the nodes hears it after. */
+async function demandNode(context: Context, arch: string): Promise<void> {
+  const nodes = await (await context.client()).listNodes({}).catch((error: Error & { code?: string }) => {
+    if (error.code === 'forbidden') return null
+    throw error
+  })
+  const arches = [...new Set(nodes?.items.map((node) => node.arch))]
+  if (nodes === null || arches.includes(arch)) return
+  throw new CliError(`Invalid arch "${arch}": must be ${arches.join(' or ')}, as this platform's nodes are.`, {
+    hint: 'Set it with --arch x86_64|arm64.',
+  })
 }
 
 /** Without what says nothing of the failure: npm's line for each package that came, its manual page, and a log in a sandbox that is gone. */
