@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { routes } from '@hearth/sdk'
 import { commands } from './commands.ts'
 import { groups, helpOf } from './program.ts'
 
@@ -17,4 +18,10 @@ test('commands: names are unique, grouped, and each has a summary, an example th
     for (const word of [...Object.keys(args), ...Object.keys(flags).map((flag) => `--${flag}`)])
       assert.ok(help.includes(word), `${name}: ${word}`)
   }
+})
+
+test('key create: its help names every scope that a route asks for', () => {
+  const help = helpOf('key create', { commands, version: '1' }).replaceAll(/\s+/g, ' ')
+  const scopes = Object.values(routes).flatMap(({ scope }) => scope ?? [])
+  for (const scope of new Set(scopes)) assert.ok(help.includes(scope), scope)
 })

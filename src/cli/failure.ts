@@ -65,6 +65,7 @@ function hintFor({ code, field }: ApiError): string | undefined {
 const flagsByField: Readonly<Record<string, string>> = {
   memoryMib: '--memory MB',
   timeoutMs: '--timeout S',
+  'Hearth-Timeout-Ms': '--timeout S',
   ephemeralMib: '--ephemeral MB',
   concurrency: '--concurrency N',
   initTimeoutMs: '--init-timeout S',
@@ -78,6 +79,7 @@ const flagsByField: Readonly<Record<string, string>> = {
   network: '--network none|egress',
   isolation: '--isolation auto|process|vm',
   reuse: '--reuse sequential|never',
+  snapshot: '--snapshot function|runtime|none',
   arch: '--arch x86_64|arm64',
   description: '--description TEXT',
 }

@@ -37,6 +37,7 @@ test('contract: what does not go together is refused, naming the field', () => {
   refused({ contract: 'http', instanceConcurrency: 2, reuse: 'never' }, 'instanceConcurrency')
   refused({ contract: 'http', instanceConcurrency: 81 }, 'instanceConcurrency')
   refused({ contract: 'http', snapshot: 'function' }, 'snapshot')
+  refused({ isolation: 'process', snapshot: 'function' }, 'snapshot')
   refused({ handler: '' }, 'handler')
   refused({ runtime: 'provided', handler: 'a b' }, 'handler')
 })

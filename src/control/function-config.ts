@@ -65,7 +65,7 @@ export function parseConfig(input: Input, base: FunctionConfig | null, context: 
     network: oneOf('network', merged.network, ['none', 'egress']),
     isolation: parseIsolation(merged.isolation, context),
     reuse: oneOf('reuse', merged.reuse, ['sequential', 'never']),
-    snapshot: parseSnapshot(merged.snapshot, contract),
+    snapshot: parseSnapshot(input, merged, contract),
     arch: parseArch(merged.arch, context),
     layers: parseLayers(merged),
     permissions:
@@ -179,8 +179,15 @@ function parseInstanceConcurrency(
 }
 
 /** A program of the user's own cannot be asked to make ready for a snapshot. */
-function parseSnapshot(value: unknown, contract: Contract): FunctionConfig['snapshot'] {
+function parseSnapshot(
+  input: Input,
+  { snapshot: value, isolation }: Pick<FunctionConfig, 'snapshot' | 'isolation'>,
+  contract: Contract,
+): FunctionConfig['snapshot'] {
   const mode = oneOf('snapshot', value, snapshotModes)
+  // A Version may have both from before: what is asked for now is what counts.
+  if (mode === 'function' && isolation === 'process' && (input.snapshot ?? input.isolation) !== undefined)
+    throw invalid('snapshot', value, 'runtime or none with isolation process: microVMs alone start from snapshots')
   if (mode === 'function' && contract !== 'handler')
     throw invalid('snapshot', value, 'runtime or none with any contract but handler')
   return mode

@@ -60,7 +60,7 @@ export function parseSecrets(value: Variables, env: Variables, contract: Contrac
     checkContractName(`secrets.${name}`, name, contract)
     checkWrapper(`secrets.${name}`, name, contract)
     if (!secretName.test(secret)) throw invalid(`secrets.${name}`, secret, 'the name of a secret')
-    if (name in env) throw invalid(`secrets.${name}`, name, 'a name that is not in env as well')
+    if (Object.hasOwn(env, name)) throw invalid(`secrets.${name}`, name, 'a name that is not in env as well')
   }
   return value
 }

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Caller, Control } from '../domain/control.ts'
-import { AppError, toAppError } from '../domain/error.ts'
+import { AppError, invalid, toAppError } from '../domain/error.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Authentication } from './auth.ts'
 import type { BodyWatch } from './body-watch.ts'
@@ -118,7 +118,27 @@ function jsonParser(app: FastifyInstance): Parser {
   const parse = app.getDefaultJsonParser('error', 'error') as unknown as Parser
   return (request, body, done) => {
     if (body === '') done(null, undefined)
-    else parse(request, body, done)
+    else parse(request, body, (error, value) => done(error === null ? null : named(error, body), value))
+  }
+}
+
+/** Says which key was refused: the text is JSON all the same. */
+function named(error: Error, body: string): Error {
+  if (!isJson(body)) return error
+  return invalid(
+    'body',
+    undefined,
+    '',
+    'Invalid body: it must not hold the key "__proto__", nor "constructor" with "prototype" in it.',
+  )
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -78,6 +78,15 @@ const rows: readonly (readonly [string, string, unknown, number, string])[] = [
   ['PATCH', '/v1/functions/echo', { concurrency: 101 }, 400, 'a whole number from 1 to 100'],
   ['PATCH', '/v1/functions/echo', { env: { A: 'x'.repeat(5000) } }, 400, 'at most 4096 bytes'],
   ['PATCH', '/v1/functions/echo', { env: { '1A': 'x' } }, 400, '"field":"env.1A"'],
+  [
+    'PATCH',
+    '/v1/functions/echo',
+    { env: JSON.parse('{"__proto__":"x"}') },
+    400,
+    'must not hold the key \\"__proto__\\"',
+  ],
+  ['PATCH', '/v1/functions/echo', { secrets: { toString: 'absent' } }, 400, 'hearth secret set'],
+  ['PATCH', '/v1/functions/echo', { isolation: 'process', snapshot: 'function' }, 400, '"field":"snapshot"'],
   ['PATCH', '/v1/functions/echo', { env: { AWS_LAMBDA_FUNCTION_NAME: 'x' } }, 400, 'does not set itself'],
   ['PATCH', '/v1/functions/echo', { secrets: { A: 'absent' } }, 400, 'hearth secret set'],
   ['PATCH', '/v1/functions/echo', { network: 'all' }, 400, 'one of none, egress'],
@@ -421,7 +430,7 @@ test('secrets that no Instance could be started with are refused: at the deploy,
     deployFiles(api, nodeFunction('wide', '//', { secrets: secretsOf(5) })),
     /Invalid secrets .{2}8\d{4} bytes as JSON.{2}: must be at most 63488 bytes as JSON, together with env and command/,
   )
-  await deployFiles(api, nodeFunction('wide', '//', { secrets: secretsOf(3), env: { A: 'x'.repeat(4_000) } }))
+  await deployFiles(api, nodeFunction('wide', '//', { secrets: secretsOf(3), env: { A: 'x'.repeat(4_000), constructor: 'y' } }))
   assert.equal((await invoke(api, 'wide', 1)).status, 200)
   const updated = await call(api, 'PATCH', '/v1/functions/wide', { secrets: secretsOf(4) })
   assert.equal(updated.status, 400)

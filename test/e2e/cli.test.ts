@@ -94,6 +94,18 @@ test('bad input: the message names field, value and range, and the flag that set
   assert.match(stderr, /memoryMib 5: must be .*128.*2048[^]*--memory/)
 })
 
+test('bad input: an architecture without a node is refused before the build, names and times by their flags', async () => {
+  const arch = process.arch === 'arm64' ? 'x86_64' : 'arm64'
+  const source = code('far', { 'go.mod': 'module far\n', 'main.go': 'package main\n' })
+  const far = await platform.cli(['function', 'create', '--name', 'far', '--code', source, '--arch', arch])
+  assert.equal(far.code, 2)
+  assert.match(far.stderr, new RegExp(`^.*Inferred.*\\n.*Invalid arch "${arch}": must be .*\\n.*--arch`))
+  const name = await platform.cli(['function', 'update', 'echo', '--env', '__proto__=x'])
+  assert.match(name.stderr, /Invalid --env "__proto__=x": "__proto__" is no name to give/)
+  const time = await platform.cli(['function', 'invoke', 'echo', '--timeout', '301'])
+  assert.match(time.stderr, /Hearth-Timeout-Ms[^]*Set it with --timeout S/)
+})
+
 test('--json: one document on stdout, errors as JSON on stderr', async () => {
   const list = JSON.parse((await platform.cli(['function', 'list', '--json'])).stdout) as { items: { name: string }[] }
   assert.equal(list.items[0]?.name, 'echo')

@@ -133,7 +133,10 @@ function pairs(flag: string, texts: readonly string[]): Record<string, string> {
       const at = text.indexOf('=')
       if (at < 1)
         throw new CliError(`Invalid --${flag} "${text}": must be ${flag === 'env' ? 'NAME=VALUE' : 'NAME=SECRET'}.`)
-      return [text.slice(0, at), text.slice(at + 1)]
+      const name = text.slice(0, at)
+      // No JSON of the API may hold it.
+      if (name === '__proto__') throw new CliError(`Invalid --${flag} "${text}": "__proto__" is no name to give.`)
+      return [name, text.slice(at + 1)]
     }),
   )
 }

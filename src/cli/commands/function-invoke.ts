@@ -31,7 +31,10 @@ export default defineCommand({
       about: 'give up after so long, at most the time limit of the function',
       min: 1,
     },
-    stream: { type: 'boolean', about: 'print the result as it comes' },
+    stream: {
+      type: 'boolean',
+      about: 'print the result as it comes, byte for byte as the function sends it: not with --json, --log or --tail',
+    },
     log: { type: 'boolean', about: 'print the last 4 KiB of its log to stderr' },
     tail: { type: 'boolean', about: 'the same' },
     receipt: { type: 'boolean', about: 'print the receipt to stderr: where each millisecond went' },

@@ -5,7 +5,7 @@ export default defineCommand({
   name: 'key create',
   summary: 'Make an API key; its token is shown once',
   notes: [
-    'Scopes: admin, functions:read, functions:write, invoke:NAME (invoke:* for all), logs:read, secrets:read, secrets:write, keys:write, audit:read, metrics:read, nodes:read. None may be wider than your own.',
+    'Scopes: admin, functions:read, functions:write, invoke:NAME (invoke:* for all), logs:read, secrets:read, secrets:write, storage:read, storage:write, keys:write, audit:read, metrics:read, nodes:read. None may be wider than your own.',
     'With --sigv4 it prints the access key that signs requests to function URLs of --auth aws_iam, as lines for an environment; --json has the token too.',
   ],
   args: {},
