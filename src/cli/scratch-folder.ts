@@ -12,7 +12,7 @@ const staleMs = 3_600_000
 export interface ScratchFolder {
   readonly folder: string
   /** Removes it with all that is in it. */
-  dispose(): Promise<void>
+  readonly dispose: () => Promise<void>
 }
 
 /** A temporary folder that does not outlive this process, unless that is killed with SIGKILL: then a later call removes it. */

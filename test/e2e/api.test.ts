@@ -430,7 +430,10 @@ test('secrets that no Instance could be started with are refused: at the deploy,
     deployFiles(api, nodeFunction('wide', '//', { secrets: secretsOf(5) })),
     /Invalid secrets .{2}8\d{4} bytes as JSON.{2}: must be at most 63488 bytes as JSON, together with env and command/,
   )
-  await deployFiles(api, nodeFunction('wide', '//', { secrets: secretsOf(3), env: { A: 'x'.repeat(4_000), constructor: 'y' } }))
+  await deployFiles(
+    api,
+    nodeFunction('wide', '//', { secrets: secretsOf(3), env: { A: 'x'.repeat(4_000), constructor: 'y' } }),
+  )
   assert.equal((await invoke(api, 'wide', 1)).status, 200)
   const updated = await call(api, 'PATCH', '/v1/functions/wide', { secrets: secretsOf(4) })
   assert.equal(updated.status, 400)
