@@ -222,10 +222,10 @@ export const routes = {
   listRuntimes: {
     method: 'GET',
     path: '/v1/runtimes',
-    reply: s.listOf(s.runtimeBuild),
+    reply: s.listOf(s.runtimeBuild).extend({ others: z.array(s.otherRuntime) }),
     status: 200,
     scope: 'functions:read',
-    summary: 'Runtimes of this platform.',
+    summary: 'Runtimes of this platform: interpreters, and what runs or is built without one.',
   },
   listNodes: {
     method: 'GET',

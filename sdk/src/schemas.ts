@@ -269,6 +269,16 @@ export const runtimeBuild = z
   })
   .meta({ id: 'Runtime' })
 
+export const otherRuntime = z
+  .object({
+    id: z.string(),
+    about: z.string().describe('What it is for.'),
+    needs: z.string().describe('What must be on the machine.'),
+    isHere: z.boolean().describe('Whether that is there.'),
+    versions: z.array(z.string()).describe('Lines of the language that can be built there, newest first.'),
+  })
+  .meta({ id: 'OtherRuntime' })
+
 export const nodeStatus = z
   .object({
     node: z.string(),

@@ -187,7 +187,7 @@ function files({
     },
     async runtimes(caller) {
       demand(caller, 'functions:read')
-      return runtimes.list()
+      return { items: runtimes.list(), others: runtimes.others() }
     },
     async nodes(caller) {
       demand(caller, 'nodes:read')

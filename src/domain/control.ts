@@ -16,7 +16,7 @@ import type {
 import type { LayerRef, LayerVersion } from './layer.ts'
 import type { AccessKey, AuditEntry, Key, Project, SecretInfo } from './project.ts'
 import type { FunctionUrl } from './function-url.ts'
-import type { Contract, RuntimeBuild } from './runtime.ts'
+import type { Contract, OtherRuntime, RuntimeBuild } from './runtime.ts'
 import type { BucketFacts, ObjectFacts, ObjectRef } from './storage.ts'
 import type { Page, PageRequest } from './store.ts'
 import type { Readable } from 'node:stream'
@@ -273,7 +273,7 @@ export interface Control {
       options: { fromOffset: number; log?: string; signal: AbortSignal },
     ): Promise<FollowedLog>
   }
-  runtimes(caller: Caller): Promise<readonly RuntimeBuild[]>
+  runtimes(caller: Caller): Promise<{ items: readonly RuntimeBuild[]; others: readonly OtherRuntime[] }>
   nodes(caller: Caller): Promise<readonly AgentStatus[]>
   secrets: {
     /** Creates or rotates; rotation retires warm Instances that hold it. */

@@ -33,7 +33,7 @@ export const runtimeIds = [
   'rust1.95',
   'rust1.96',
 ] as const
-/** A line of Go or Rust: those that are in no list yet are as good as those that are. */
+/** A line of Go or Rust: those that are in no list yet are as good as those that are, where a compiler of it is. */
 type NativeId = `go1.${number}` | `rust1.${number}`
 export type RuntimeId = (typeof runtimeIds)[number] | NativeId
 
@@ -68,6 +68,19 @@ export interface RuntimeBuild {
   readonly image: Digest
   /** Further folders that are visible in its sandboxes, read-only and at their own paths; for builds, where they are the toolchains. */
   readonly mounts?: readonly string[]
+}
+
+/** A runtime that is no interpreter, as a user chooses it. */
+export interface OtherRuntime {
+  readonly id: string
+  /** What it is for. */
+  readonly about: string
+  /** What must be on this machine. */
+  readonly needs: string
+  /** Whether that is here. */
+  readonly isHere: boolean
+  /** Lines of the language that can be built here, newest first; empty where there are none. */
+  readonly versions: readonly string[]
 }
 
 /** How the user's program is spoken to.
@@ -115,6 +128,7 @@ export const bundleName = ({ digest }: Pick<RuntimeBuild, 'digest'>): string => 
 /** Runtimes of this node. */
 export interface RuntimeCatalog {
   list(): readonly RuntimeBuild[]
+  others(): readonly OtherRuntime[]
   /** The build that `name` means now: an id, `node`, `python`, or AWS's `nodejs24.x`; in its bridged form for any contract but `handler`.
    *  Throws invalid (unknown name, with the nearest that works; or known but not installed, with the command that installs it). */
   resolve(name: string, contract?: Contract): RuntimeBuild

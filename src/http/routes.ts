@@ -115,7 +115,7 @@ function runHandlers(
     },
     getInvocation: async ({ caller, params }) => receiptJson(await control.invocation(caller, params['id'] ?? '')),
     cancelInvocation: async ({ caller, params }) => ({ cancelled: await control.cancel(caller, params['id'] ?? '') }),
-    listRuntimes: async ({ caller }) => ({ items: await control.runtimes(caller) }),
+    listRuntimes: async ({ caller }) => control.runtimes(caller),
     listNodes: async ({ caller }) => ({ items: await control.nodes(caller) }),
   }
 }

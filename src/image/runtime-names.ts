@@ -1,12 +1,5 @@
 import { nearest } from '../domain/nearest.ts'
-import {
-  isProvided,
-  oldestNative,
-  runtimeFamilies,
-  runtimeIdOf,
-  runtimeIds,
-  type RuntimeBuild,
-} from '../domain/runtime.ts'
+import { isProvided, runtimeFamilies, runtimeIdOf, runtimeIds, type RuntimeBuild } from '../domain/runtime.ts'
 
 /* What a user calls a runtime, and what to say where the name means none. */
 
@@ -15,11 +8,17 @@ export function ownName(name: string): string {
   return name.replace(/^nodejs(\d+)(\.x)?$/, 'node$1')
 }
 
-/** Why `name` means nothing on a node that has `list`: what to do about it, and the nearest name that works. */
-export function refusalOf(name: string, list: readonly RuntimeBuild[]): string {
+/** Whether a line of Go or Rust is one: of the list, or of `lines`, those with a compiler here. Of any other nobody can say that it exists. */
+export function isKnown(id: string, lines: readonly string[]): boolean {
+  return runtimeIds.some((known) => known === id) || lines.includes(id)
+}
+
+/** Why `name` means nothing on a node that has `list`, and compilers of `lines`: what to do about it, and the nearest name that works. */
+export function refusalOf(name: string, list: readonly RuntimeBuild[], lines: readonly string[]): string {
   const wanted = ownName(name)
-  const isKnown = runtimeIdOf(wanted) !== null || runtimeFamilies.some((family) => family === wanted)
-  return isKnown ? notInstalled(wanted, list) : `Unknown runtime "${name}"${hint(wanted, list)}`
+  const isName = isKnown(wanted, lines) && runtimeIdOf(wanted) !== null
+  const isOne = isName || runtimeFamilies.some((family) => family === wanted)
+  return isOne ? notInstalled(wanted, list) : `Unknown runtime "${name}"${hint(wanted, list, lines)}`
 }
 
 function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
@@ -35,13 +34,13 @@ function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
 }
 
 /** The end of "Unknown runtime X", from its first punctuation on. */
-function hint(name: string, list: readonly RuntimeBuild[]): string {
+function hint(name: string, list: readonly RuntimeBuild[], lines: readonly string[]): string {
   const [, language] = /^(node|python|go|rust)\d/.exec(name) ?? []
   if (name === 'go1.x')
     return ': it has ended on AWS. Take "go" for a source, or "provided.al2023" for a program that is built.'
   if (language === 'go' || language === 'rust') {
-    const oldest = `${language}1.${oldestNative[language]}`
-    return `: ${oldest} is the oldest that is known. Take it, or "${language}" for the newest of this machine.`
+    const known = [...new Set([...runtimeIds, ...lines])].filter((id) => id.startsWith(`${language}1.`))
+    return `: known are ${known.join(', ')}. The nearest is "${nearestNumber(name, known)}"; "${language}" is the newest of this machine.`
   }
   if (language !== undefined) {
     const known = runtimeIds.filter((id) => id.startsWith(language))

@@ -3,7 +3,8 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
-import type { RuntimeBuild } from '../domain/runtime.ts'
+import type { Toolchain } from '../domain/build.ts'
+import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import { discoverRuntimes, runtimeCatalog } from './runtimes.ts'
 
 function build(id: RuntimeBuild['id'], version: string): RuntimeBuild {
@@ -55,6 +56,9 @@ const provided = {
 } as const
 const all = runtimeCatalog([...builds, provided])
 
+const goLines = 'known are go1.21, go1.22, go1.23, go1.24, go1.25, go1.26'
+const rustLines = 'known are rust1.75, rust1.85, rust1.90, rust1.95, rust1.96'
+
 test('resolve: names that have ended, are too old, or of no language here say what to take', () => {
   for (const [name, words] of [
     ['nodejs16.x', ': node18 to node26 are known. The nearest here is "node20".'],
@@ -62,8 +66,11 @@ test('resolve: names that have ended, are too old, or of no language here say wh
     ['python3.8', ': python3.11 to python3.13 are known. The nearest here is "python3.11".'],
     ['python2.7', ': python3.11 to python3.13 are known. The nearest here is "python3.11".'],
     ['go1.x', ': it has ended on AWS. Take "go" for a source, or "provided.al2023" for a program that is built.'],
-    ['go1.19', ': go1.21 is the oldest that is known. Take it, or "go" for the newest of this machine.'],
-    ['rust1.60', ': rust1.75 is the oldest that is known. Take it, or "rust" for the newest of this machine.'],
+    ['go1.19', `: ${goLines}. The nearest is "go1.21"; "go" is the newest of this machine.`],
+    ['go1.99', `: ${goLines}. The nearest is "go1.26"; "go" is the newest of this machine.`],
+    ['go1.26.8', `: ${goLines}. The nearest is "go1.26"; "go" is the newest of this machine.`],
+    ['rust1.60', `: ${rustLines}. The nearest is "rust1.75"; "rust" is the newest of this machine.`],
+    ['rust1.99', `: ${rustLines}. The nearest is "rust1.96"; "rust" is the newest of this machine.`],
     [
       'java21',
       ': Hearth has none of its own for this language. Take "provided.al2023" with a bootstrap, or "http" with a server, that brings its own.',
@@ -82,9 +89,38 @@ test('resolve: names that have ended, are too old, or of no language here say wh
     })
 })
 
-test('resolve: lines of Go and Rust that are in no list yet are taken by their names', () => {
-  for (const name of ['go', 'rust', 'go1.22', 'go1.99', 'rust1.75', 'rust1.120'])
-    assert.equal(all.resolve(name).id, name)
+test('resolve: lines of Go and Rust that are in no list yet are known by their compilers', () => {
+  const compiler = (language: 'go' | 'rust', version: string): Toolchain => ({
+    language,
+    version,
+    folder: '/x',
+    arches: [],
+  })
+  const newer = runtimeCatalog([...builds, provided], [compiler('go', '1.31.2'), compiler('rust', '1.120.0')])
+  for (const name of ['go', 'rust', 'go1.22', 'go1.31', 'rust1.75', 'rust1.120'])
+    assert.equal(newer.resolve(name).id, name)
+  assert.throws(() => newer.resolve('go1.32'), /The nearest is "go1\.31"/)
+  assert.throws(() => newer.resolve('rust1.119'), /The nearest is "rust1\.120"/)
+  assert.throws(() => runtimeCatalog(builds).resolve('go1.22'), /npm run setup/)
+})
+
+test('others: what runs without an interpreter, with what it needs and whether that is here', () => {
+  const rust: Toolchain = { language: 'rust', version: '1.85.0', folder: '/x', arches: [] }
+  const here = (catalog: RuntimeCatalog): unknown[] =>
+    catalog.others().map(({ id, isHere, versions }) => [id, isHere, versions.length])
+  assert.deepEqual(here(runtimeCatalog([provided], [rust])), [
+    ['http', true, 0],
+    ['image', true, 0],
+    ['go', false, 0],
+    ['rust', true, 1],
+  ])
+  assert.ok(
+    runtimeCatalog([], [rust])
+      .others()
+      .every(({ isHere }) => !isHere),
+  )
+  const [, , go] = runtimeCatalog([provided], [{ ...rust, language: 'go', version: '1.31.0' }]).others()
+  assert.deepEqual(go?.versions, ['go1.31', 'go1.26', 'go1.25', 'go1.24', 'go1.23', 'go1.22', 'go1.21'])
 })
 
 test('resolve: an unknown name gets the nearest that works', () => {

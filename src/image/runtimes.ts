@@ -1,9 +1,11 @@
 import type { Digest } from '../domain/artifact.ts'
+import type { Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
 import { defaultContract, isProvided, runtimeFamilies, runtimeIdOf } from '../domain/runtime.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { RuntimeCandidate } from './runtime-candidates.ts'
-import { ownName, refusalOf } from './runtime-names.ts'
+import { linesOf, otherRuntimes } from './other-runtimes.ts'
+import { isKnown, ownName, refusalOf } from './runtime-names.ts'
 import { probeRuntime, type ProbedRuntime } from './runtime-probe.ts'
 import { createHash } from 'node:crypto'
 import { readdir, readFile, realpath, rename, stat, writeFile } from 'node:fs/promises'
@@ -48,18 +50,21 @@ export async function discoverRuntimes(options: DiscoverOptions): Promise<Runtim
   return [...builds.values(), ...(provided === null ? [] : [provided])].sort(byNewest)
 }
 
-/** A catalog of `builds`. Of several with one id the newest counts; all can be pinned. */
-export function runtimeCatalog(builds: readonly RuntimeBuild[]): RuntimeCatalog {
+/** A catalog of `builds`. Of several with one id the newest counts; all can be pinned. Lines of Go and Rust that have come since this was written
+ *  are known by `toolchains`. */
+export function runtimeCatalog(builds: readonly RuntimeBuild[], toolchains: readonly Toolchain[] = []): RuntimeCatalog {
   const sorted = [...builds].sort(byNewest)
   const newest = new Map<string, RuntimeBuild>()
   for (const build of sorted) if (!newest.has(build.id)) newest.set(build.id, build)
   const list = [...newest.values()]
   const all = sorted.flatMap((build) => (build.isBridged ? [build] : [build, bridged(build)]))
   const byDigest = new Map(all.map((build) => [build.digest, build]))
+  const lines = linesOf(toolchains)
   return {
     list: () => list,
+    others: () => otherRuntimes(list, toolchains),
     resolve: (name, contract = defaultContract(name)) => {
-      const build = resolve(name, list)
+      const build = resolve(name, list, lines)
       return contract === 'handler' || build.isBridged ? build : bridged(build)
     },
     pinned: (digest) => {
@@ -94,16 +99,16 @@ async function providedBuild(shimFolder: string): Promise<RuntimeBuild | null> {
   }
 }
 
-function resolve(name: string, list: readonly RuntimeBuild[]): RuntimeBuild {
+function resolve(name: string, list: readonly RuntimeBuild[], lines: readonly string[]): RuntimeBuild {
   const wanted = ownName(name)
   const build = list.find(({ id, family }) => id === wanted || family === wanted)
   if (build !== undefined) return build
   const id = runtimeIdOf(wanted)
   const provided = list.find(({ family }) => family === 'provided')
   // One environment under several names, AWS's among them.
-  if (id !== null && isProvided(id) && provided !== undefined) return { ...provided, id }
+  if (id !== null && isProvided(id) && isKnown(id, lines) && provided !== undefined) return { ...provided, id }
   const allowed = [...runtimeFamilies, ...list.map((each) => each.id)].join(', ')
-  throw new AppError('invalid', refusalOf(name, list), { field: 'runtime', value: name, allowed })
+  throw new AppError('invalid', refusalOf(name, list, lines), { field: 'runtime', value: name, allowed })
 }
 
 async function buildOf(probed: ProbedRuntime, shimDigest: string): Promise<RuntimeBuild> {

@@ -76,6 +76,7 @@ export function openBuilding({ runtimes, folders, logger, ...found }: BuildingOp
   return {
     runtimes: {
       list: () => runtimes.list(),
+      others: () => runtimes.others(),
       resolve: (name, contract) => runtimes.resolve(name, contract),
       pinned: (digest) => {
         const build = runtime()

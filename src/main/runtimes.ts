@@ -4,6 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { findServer } from '../cli/server.ts'
 import type { Context } from '../cli/context.ts'
+import type { Toolchain } from '../domain/build.ts'
 import { AppError } from '../domain/error.ts'
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import { compileShims } from '../image/shim-bytecode.ts'
@@ -54,15 +55,20 @@ export interface LiveCatalog extends RuntimeCatalog {
   refresh(): Promise<void>
 }
 
-export function liveCatalog(builds: readonly RuntimeBuild[], cacheFile: string): LiveCatalog {
-  let current = runtimeCatalog(builds)
+export function liveCatalog(
+  builds: readonly RuntimeBuild[],
+  { toolchains, cacheFile }: { toolchains: readonly Toolchain[]; cacheFile: string },
+): LiveCatalog {
+  let current = runtimeCatalog(builds, toolchains)
   return {
     list: () => current.list(),
+    others: () => current.others(),
     resolve: (name, contract) => current.resolve(name, contract),
     pinned: (digest) => current.pinned(digest),
     async refresh() {
       const found = await findRuntimes({ HOME: '/nonexistent' }, cacheFile)
-      current = runtimeCatalog([...new Map([...builds, ...found].map((build) => [build.digest, build])).values()])
+      const all = new Map([...builds, ...found].map((build) => [build.digest, build]))
+      current = runtimeCatalog([...all.values()], toolchains)
     },
   }
 }

@@ -79,7 +79,7 @@ async function start(undo: Undo): Promise<void> {
   undo.add('artifacts', () => artifacts.close())
   const receipts = await openReceiptLog({ folder: data('receipts'), clock, logger })
   undo.add('receipts', () => receipts.close())
-  const runtimes = liveCatalog(builds, data('runtimes-found.json'))
+  const runtimes = liveCatalog(builds, { toolchains, cacheFile: data('runtimes-found.json') })
   const opened = await openDrivers(config, launcher, {
     logger,
     vmms,

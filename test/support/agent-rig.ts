@@ -52,6 +52,7 @@ export function catalogOf(...builds: RuntimeBuild[]): RuntimeCatalog {
   }
   return {
     list: () => builds,
+    others: () => [],
     resolve: find,
     pinned: (digest) => {
       const build = builds.find((each) => each.digest === digest)
