@@ -1,6 +1,6 @@
 import type { Control, FoundUrl } from '../domain/control.ts'
 import { invalid, AppError } from '../domain/error.ts'
-import { checkCors, type FunctionUrl } from '../domain/function-url.ts'
+import { checkCors, type FunctionUrl, type UrlName } from '../domain/function-url.ts'
 import { defaultProject } from '../domain/project.ts'
 import type { Store } from '../domain/store.ts'
 import { demand } from './scopes.ts'
@@ -37,6 +37,7 @@ export class Urls {
         const { project, actor } = caller
         checkLabel(project, functionName)
         await this.#versions.resolve(project, functionName, qualifier)
+        await this.#checkHost(project, functionName)
         const audit = { actor, action: 'url.set', target: functionName, detail: { auth, mode, qualifier } }
         const url = await this.#store.urls.set({ project, functionName, qualifier, auth, mode, cors }, audit)
         this.forget()
@@ -59,28 +60,40 @@ export class Urls {
         await this.#store.urls.delete(project, functionName, audit)
         this.forget()
       },
-      find: async (label) => this.#find(label),
+      find: async (name) => this.#find(name),
     }
   }
 
-  async #find(label: string): Promise<FoundUrl | null> {
-    const url = await this.#byLabel(label)
+  /** One host, one function: `UP` gets no URL beside that of `up`. One that it has from before stays, and can be changed. */
+  async #checkHost(project: string, functionName: string): Promise<void> {
+    const { urls } = this.#store
+    const other = await urls.find(project, functionName)
+    if (other === null || other.functionName === functionName || (await urls.get(project, functionName)) !== null)
+      return
+    const message = `"${functionName}" cannot have a URL beside "${other.functionName}": their hosts would be one, as hosts have no upper case. Take the other's away first, or give the function another name.`
+    throw new AppError('conflict', message)
+  }
+
+  async #find(name: UrlName): Promise<FoundUrl | null> {
+    const url = await this.#byName(name)
     if (url === null) return null
     const { project, functionName, qualifier } = url
     const version = await this.#versions.resolve(project, functionName, qualifier)
     return { url, contract: version.config.contract }
   }
 
-  async #byLabel(label: string): Promise<FunctionUrl | null> {
-    const known = this.#found.get(label)
+  async #byName({ label, isHost }: UrlName): Promise<FunctionUrl | null> {
+    const key = isHost ? label : `/${label}`
+    const known = this.#found.get(key)
     if (known !== undefined) return known
     const epoch = this.#epoch
     const split = label.lastIndexOf('--')
     const [project, name] = split > 0 ? [label.slice(split + 2), label.slice(0, split)] : [defaultProject, label]
-    const url = await this.#store.urls.find(project, name)
+    const { urls } = this.#store
+    const url = await (isHost ? urls.find(project, name) : urls.get(project, name))
     if (epoch !== this.#epoch) return url
     if (this.#found.size >= foundMax) this.#found.clear()
-    this.#found.set(label, url)
+    this.#found.set(key, url)
     return url
   }
 }

@@ -15,7 +15,7 @@ import type {
 } from './invocation.ts'
 import type { LayerRef, LayerVersion } from './layer.ts'
 import type { AccessKey, AuditEntry, Key, Project, SecretInfo } from './project.ts'
-import type { FunctionUrl } from './function-url.ts'
+import type { FunctionUrl, UrlName } from './function-url.ts'
 import type { Contract, OtherRuntime, RuntimeBuild } from './runtime.ts'
 import type { BucketFacts, ObjectFacts, ObjectRef } from './storage.ts'
 import type { Page, PageRequest } from './store.ts'
@@ -198,14 +198,14 @@ export interface Control {
     rollback(caller: Caller, name: string, to: number | null): Promise<FunctionView>
   }
   urls: {
-    /** Creates or replaces the URL of a function. Throws not_found, invalid (cors, auth, qualifier). */
+    /** Creates or replaces the URL of a function. Throws not_found, invalid (cors, auth, qualifier), conflict (its host is another's). */
     put(caller: Caller, functionName: string, input: UrlInput): Promise<FunctionUrl>
     /** Throws not_found (function, or it has no URL). */
     get(caller: Caller, functionName: string): Promise<FunctionUrl>
     list(caller: Caller): Promise<readonly FunctionUrl[]>
     delete(caller: Caller, functionName: string): Promise<void>
-    /** What `urlLabel` of a URL means; null = nothing. No scope: whoever serves the request checks who may. Throws not_found (version). */
-    find(label: string): Promise<FoundUrl | null>
+    /** What the name in a host or path means; null = nothing. No scope: whoever serves the request checks who may. Throws not_found (version). */
+    find(name: UrlName): Promise<FoundUrl | null>
   }
   aliases: {
     set(caller: Caller, functionName: string, name: string, version: number): Promise<Alias>

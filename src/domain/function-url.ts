@@ -60,7 +60,15 @@ function checkList(field: string, values: readonly string[], pattern: RegExp, al
   for (const value of values) if (!pattern.test(value)) throw invalid(field, value, allowed)
 }
 
-/** Name of the URL's host in front of the domain: `NAME`, in projects but the default one `NAME--PROJECT`. Hosts have no upper case. */
+/** What a host or a path says of a URL. */
+export interface UrlName {
+  /** As `urlLabel` gives it; of a host in lower case. */
+  readonly label: string
+  /** Hosts have no upper case; a path has, and means exactly what it says. */
+  readonly isHost: boolean
+}
+
+/** Name of the URL in a path, and in lower case of its host in front of the domain: `NAME`, in projects but the default one `NAME--PROJECT`. */
 export function urlLabel({ project, functionName }: Pick<FunctionUrl, 'project' | 'functionName'>): string {
-  return (project === defaultProject ? functionName : `${functionName}--${project}`).toLowerCase()
+  return project === defaultProject ? functionName : `${functionName}--${project}`
 }

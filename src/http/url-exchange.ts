@@ -106,7 +106,7 @@ export class UrlExchange implements ReplySink {
     const request = this.#request
     if (!takeOriginForm(request)) return this.#refuse(refusals.malformed)
     const target = urlTarget(request.headers.host ?? '', request.url ?? '', place.domain)
-    const found = target === null ? null : await control.urls.find(target.label).catch(nullIfAbsent)
+    const found = target === null ? null : await control.urls.find(target).catch(nullIfAbsent)
     this.#found = found
     if (found !== null && found.url.cors !== null && isPreflight(request))
       return this.#write({ status: 200, headers: preflightHeaders(found.url.cors, request), body: nothing }, [])

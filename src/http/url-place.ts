@@ -1,4 +1,4 @@
-import { urlLabel, type FunctionUrl } from '../domain/function-url.ts'
+import { urlLabel, type FunctionUrl, type UrlName } from '../domain/function-url.ts'
 
 /** Where the server of function URLs is reached. */
 export interface UrlPlace {
@@ -10,11 +10,13 @@ export interface UrlPlace {
 
 export function urlTexts(url: FunctionUrl, { scheme, port, domain }: UrlPlace): { url: string; pathUrl: string } {
   const label = urlLabel(url)
-  return { url: `${scheme}://${label}.${domain}:${port}/`, pathUrl: `${scheme}://${domain}:${port}/fn/${label}/` }
+  return {
+    url: `${scheme}://${label.toLowerCase()}.${domain}:${port}/`,
+    pathUrl: `${scheme}://${domain}:${port}/fn/${label}/`,
+  }
 }
 
-export interface UrlTarget {
-  readonly label: string
+export interface UrlTarget extends UrlName {
   /** `/fn/LABEL` of a request by path, which the function does not see; empty by host. */
   readonly prefix: string
   /** Path and query for the function, as they came. */
@@ -29,9 +31,9 @@ export function urlTarget(host: string, target: string, domain: string): UrlTarg
   for (const known of new Set([domain, 'localhost'])) {
     if (!name.endsWith(`.${known}`)) continue
     const label = name.slice(0, -known.length - 1)
-    return labelPattern.test(label) ? { label, prefix: '', target } : null
+    return labelPattern.test(label) ? { label, isHost: true, prefix: '', target } : null
   }
   const [, prefix = '', label = '', rest = ''] = /^(\/fn\/([A-Za-z0-9_-]{1,128}))(?=[/?]|$)(.*)$/s.exec(target) ?? []
   if (label === '') return null
-  return { label: label.toLowerCase(), prefix, target: rest.startsWith('/') ? rest : `/${rest}` }
+  return { label, isHost: false, prefix, target: rest.startsWith('/') ? rest : `/${rest}` }
 }

@@ -316,6 +316,57 @@ test('CLI: create, get, list, delete; an auth that there is not is refused; audi
   assert.match(await readFile(path.join(platform.data, 'server.json'), 'utf8'), /"urlsUrl":"http:/)
 })
 
+test('CLI: what is not given stays as it was', async () => {
+  const create = async (...flags: string[]): Promise<Record<string, unknown>> => {
+    const { code, stdout, stderr } = await platform.cli(['function', 'url', 'create', 'shapes', '--json', ...flags])
+    assert.equal(code, 0, stderr)
+    const { auth, mode, qualifier, cors } = JSON.parse(stdout) as Record<string, unknown>
+    return { auth, mode, qualifier, cors }
+  }
+  const cors = {
+    allowOrigins: ['https://a.example'],
+    allowMethods: ['GET', 'PUT'],
+    allowHeaders: ['x-a'],
+    exposeHeaders: ['x-b'],
+    maxAgeSeconds: 60,
+    allowCredentials: true,
+  }
+  const lists = ['--cors-method', 'GET', '--cors-method', 'PUT', '--cors-header', 'x-a', '--cors-expose', 'x-b']
+  const asked = ['--cors-origin', 'https://a.example', ...lists, '--cors-max-age', '60', '--cors-credentials']
+  const made = { auth: 'none', mode: 'buffered', qualifier: '1', cors }
+  assert.deepEqual(await create('--auth', 'none', '--qualifier', '1', ...asked), made)
+  assert.deepEqual(await create(), made)
+  assert.deepEqual(await create('--mode', 'stream'), { ...made, mode: 'stream' })
+  const changed = { ...cors, allowMethods: ['*'], allowCredentials: false }
+  const now = await create('--cors-method', '*', '--no-cors-credentials', '--qualifier', '$LATEST')
+  assert.deepEqual(now, { auth: 'none', mode: 'stream', qualifier: null, cors: changed })
+  assert.deepEqual(await create('--no-cors', '--auth', 'key'), { ...now, auth: 'key', cors: null })
+  for (const flags of [
+    ['--cors-method', 'GET'],
+    ['--no-cors', '--cors-origin', '*'],
+    ['--cors-credentials', '--no-cors-credentials'],
+  ])
+    assert.equal((await platform.cli(['function', 'url', 'create', 'shapes', ...flags])).code, 2, flags.join(' '))
+})
+
+test('names that differ in case alone: a path means the one it says, and their host is given out once', async () => {
+  for (const name of ['case-up', 'Case-UP'])
+    await deployFiles(platform, nodeFunction(name, `exports.handler = async () => '${name}'`))
+  const made = await call(platform, 'PUT', '/v1/functions/Case-UP/url', { auth: 'none' })
+  assert.equal(made.json()['pathUrl'], `http://fn.example.org:${port}/fn/Case-UP/`)
+  assert.equal(made.json()['url'], `http://case-up.fn.example.org:${port}/`)
+  assert.equal((await ask({ path: '/fn/Case-UP/' })).body.toString(), 'Case-UP')
+  assert.equal((await ask({ path: '/', headers: { host: 'CASE-up.localhost' } })).body.toString(), 'Case-UP')
+  for (const path of ['/fn/case-up/', '/fn/CASE-UP/']) assert.equal((await ask({ path })).reply.statusCode, 403)
+  const refused = await call(platform, 'PUT', '/v1/functions/case-up/url', { auth: 'none' })
+  assert.equal(refused.status, 409)
+  assert.match(refused.body.toString(), /"case-up\\" cannot have a URL beside \\"Case-UP\\": their hosts would be one/)
+  assert.equal((await call(platform, 'PUT', '/v1/functions/Case-UP/url', { auth: 'key' })).status, 200)
+  assert.equal((await call(platform, 'DELETE', '/v1/functions/Case-UP/url')).status, 204)
+  assert.equal((await call(platform, 'PUT', '/v1/functions/case-up/url', { auth: 'none' })).status, 200)
+  assert.equal((await ask({ path: '/fn/case-up/' })).body.toString(), 'case-up')
+})
+
 test('a name that reads like another project is refused a URL', async () => {
   await deployFiles(platform, nodeFunction('shop--team', 'exports.handler = async () => 1'))
   const reply = await call(platform, 'PUT', '/v1/functions/shop--team/url', { auth: 'none' })
