@@ -5,6 +5,7 @@ import { versionKey, type Version } from '../domain/function.ts'
 import { bindMessage, bindSpec, type PlaceNames } from './binding.ts'
 import { helloInTime, takeOverInstance, vmmText, type BootContext } from './boot.ts'
 import type { Code } from './code-cache.ts'
+import type { CodeUsers } from './code-users.ts'
 import { Handles, type FoundHandle, type InstanceHandle } from './handles.ts'
 import type { Instance } from './instance.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -30,6 +31,7 @@ export interface AdoptionsOptions {
   readonly budget: MemoryBudget
   readonly placeOf: (version: Version) => Place
   readonly code: (version: Version) => Code | Promise<Code>
+  readonly users: CodeUsers
   readonly groupOf: (version: Version) => VersionGroup
 }
 
@@ -195,7 +197,7 @@ export class Adoptions {
 
   /** Never rejects. Asks the driver before it first waits. */
   async #adopt(candidate: Candidate, versions: VersionSource): Promise<void> {
-    const { boot, budget, groupOf } = this.#options
+    const { boot, budget, users, groupOf } = this.#options
     const { clock, logger } = boot
     const { handle, version, place, stop } = candidate
     const signal = AbortSignal.any([this.#stop.signal, stop.signal])
@@ -207,6 +209,8 @@ export class Adoptions {
       const spec = { epoch, runtime: place.build }
       sandbox = await place.driver.recover(handle.sandbox, spec, { deadlineMs: clock.nowMs() + adoptMsMax, signal })
       if (sandbox === null) throw refusal('it has ended')
+      const { exited } = sandbox
+      void users.during(version, async () => exited)
       const instance = takeOverInstance(boot, { epoch, place, sandbox, handle })
       await unlessAborted(this.#resume(instance, candidate, signal), signal)
       await unlessAborted(this.#opened.promise, signal)

@@ -1,4 +1,5 @@
-import type { ArtifactStore } from '../domain/artifact.ts'
+import type { ArtifactStore, DerivedFrom } from '../domain/artifact.ts'
+import { digestsOf, type CodeUsers } from './code-users.ts'
 import { unpackTrees, type Trees } from './code-trees.ts'
 import { versionKey, type Version, type VersionRef } from '../domain/function.ts'
 
@@ -9,8 +10,9 @@ export interface Code extends Trees {
 }
 
 /** Where bytecode of `version` is kept: it depends on the code, on what that imports from layers, and on the very interpreter. */
-export function bytecodeKey(version: Version): string {
-  return ['bytecode', version.codeDigest, version.runtimeDigest, ...layerDigests(version)].join(':')
+export function bytecodeOf(version: Version): DerivedFrom {
+  const key = ['bytecode', version.codeDigest, version.runtimeDigest, ...layerDigests(version)].join(':')
+  return { key, from: digestsOf(version) }
 }
 
 function layerDigests({ layers }: Version): readonly string[] {
@@ -25,28 +27,32 @@ class NotMade extends Error {}
 /** Unpacked code and bytecode by Version: known ones without a promise, others through the artifact store. */
 export class CodeCache {
   readonly #artifacts: ArtifactStore
+  readonly #users: CodeUsers
   readonly #imageOf: ImageOf
   readonly #known = new Map<string, Code | Promise<Code>>()
 
-  constructor(artifacts: ArtifactStore, imageOf: ImageOf) {
-    this.#artifacts = artifacts
-    this.#imageOf = imageOf
+  constructor(parts: { artifacts: ArtifactStore; users: CodeUsers; imageOf: ImageOf }) {
+    this.#artifacts = parts.artifacts
+    this.#users = parts.users
+    this.#imageOf = parts.imageOf
   }
 
   get(version: Version): Code | Promise<Code> {
     const key = cacheKey(version)
     const known = this.#known.get(key)
     if (known !== undefined) return known
-    const finding = this.#find(version).then(
-      (code) => {
-        this.#known.set(key, code)
-        return code
-      },
-      (error: unknown) => {
-        this.#known.delete(key)
-        throw error
-      },
-    )
+    const finding = this.#users
+      .during(version, async () => this.#find(version))
+      .then(
+        (code) => {
+          this.#known.set(key, code)
+          return code
+        },
+        (error: unknown) => {
+          this.#known.delete(key)
+          throw error
+        },
+      )
     this.#known.set(key, finding)
     return finding
   }
@@ -69,7 +75,7 @@ export class CodeCache {
 
   async #existingCache(version: Version): Promise<string | null> {
     try {
-      return await this.#artifacts.derived(bytecodeKey(version), () => Promise.reject(new NotMade()))
+      return await this.#artifacts.derived(bytecodeOf(version), () => Promise.reject(new NotMade()))
     } catch {
       // Not made at deploy, or not readable any more: the code runs without it, only slower.
       return null

@@ -6,7 +6,7 @@ import type { FunctionError } from '../domain/invocation.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild, RuntimeFamily } from '../domain/runtime.ts'
 import { bindMessage, bindSpec, type PlaceNames } from './binding.ts'
-import { bytecodeKey } from './code-cache.ts'
+import { bytecodeOf } from './code-cache.ts'
 import type { Trees } from './code-trees.ts'
 import { packBytesMax, parseFilePack, type PackedFile } from './file-pack.ts'
 import type { Instance } from './instance.ts'
@@ -44,7 +44,7 @@ export async function makeBytecode(options: CompileOptions): Promise<string | nu
   if (build.family === 'provided' || build.isBridged || !(await isWorth(trees.folder, worthBytes[build.family])))
     return null
   try {
-    return await artifacts.derived(bytecodeKey(version), async (target) => {
+    return await artifacts.derived(bytecodeOf(version), async (target) => {
       const files = await compile(options)
       await writeFiles(target, files)
       report(`Compiled ${files.length} files.`)

@@ -7,6 +7,7 @@ import type {
   ExecuteUp,
   OutcomeSink,
 } from '../domain/agent.ts'
+import type { Digest } from '../domain/artifact.ts'
 import { systemClock, type Clock } from '../domain/clock.ts'
 import { defaultIsolation } from '../domain/driver.ts'
 import { versionKey, type Version, type VersionRef } from '../domain/function.ts'
@@ -16,8 +17,8 @@ import { Adoptions } from './adoptions.ts'
 import { Alarm } from './alarm.ts'
 import { bootContextOf } from './boot-context.ts'
 import { CodeCache } from './code-cache.ts'
-import { unpackTrees, type Trees } from './code-trees.ts'
-import { makeBytecode } from './compile.ts'
+import { CodeUsers } from './code-users.ts'
+import type { Trees } from './code-trees.ts'
 import type { ExecutionHost, Fate } from './execution-host.ts'
 import { Execution } from './execution.ts'
 import type { Instance } from './instance.ts'
@@ -26,6 +27,7 @@ import { forgetVersion, keptVersions, type Keepers } from './kept-versions.ts'
 import { loadOnce } from './load-once.ts'
 import type { LocalAgentOptions } from './local-agent-options.ts'
 import { MemoryBudget } from './memory-budget.ts'
+import { prepareVersion } from './prepare-version.ts'
 import { Sources } from './sources.ts'
 import { Start, type StartHooks } from './start.ts'
 import { StartGate } from './start-gate.ts'
@@ -51,6 +53,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   readonly #options: LocalAgentOptions
   readonly #functionLogs: FunctionLogs
   readonly #budget: MemoryBudget
+  readonly #users = new CodeUsers((digest) => this.#emit({ type: 'unused', digest }))
   readonly #code: CodeCache
   readonly #sources: Sources
   readonly #groups: VersionGroups
@@ -73,7 +76,11 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#functionLogs = new FunctionLogs(options.folders.logs, { clock: this.clock, logger: this.logger })
     this.logs = this.#functionLogs.service
     this.#budget = new MemoryBudget(options.memoryMib, (freeMib) => this.#emit({ type: 'capacity', freeMib }))
-    this.#code = new CodeCache(options.artifacts, (version, trees) => this.#codeImage(version, trees))
+    this.#code = new CodeCache({
+      artifacts: options.artifacts,
+      users: this.#users,
+      imageOf: (version, trees) => this.#codeImage(version, trees),
+    })
     this.#deadlines = new Alarm(this.clock, (nowMs) => this.#expire(nowMs))
     this.#sweeps = new Alarm(this.clock, (nowMs) => this.#groups.sweep(nowMs))
     this.#groups = new VersionGroups(this, {
@@ -99,6 +106,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       ...{ survivors: options.survivors ?? null, boot, secrets: options.secrets, names: options.names },
       placeOf: (version) => this.#sources.placeOf(version),
       code: (version) => this.#code.get(version),
+      users: this.#users,
       budget: this.#budget,
       groupOf: (version) => this.#groups.of(version),
     })
@@ -112,33 +120,16 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     return this.#statusNow()
   }
 
-  async deploy(
-    version: Version,
-    { report = () => {}, mustLoad = false }: Parameters<Agent['deploy']>[1] = {},
-  ): Promise<void> {
-    if (version.config.isolation === 'vm') await this.#sources.drivers.probeAll()
-    const place = this.#sources.placeOf(version)
-    const { bytes, entries, ...trees } = await unpackTrees(this.#options.artifacts, version)
-    report(`Unpacked ${entries} entries, ${bytes} bytes.`)
-    const cacheFolder = await makeBytecode({
-      version,
-      trees,
-      image: () => this.#codeImage(version, trees),
-      build: place.build,
-      artifacts: this.#options.artifacts,
-      clock: this.clock,
-      logger: this.logger,
-      names: this.#options.names,
-      boot: () => this.#sources.bring(place),
-      report,
+  async deploy(version: Version, options: Parameters<Agent['deploy']>[1] = {}): Promise<void> {
+    await this.#users.during(version, async () => {
+      const { artifacts, names } = this.#options
+      await prepareVersion(version, options, {
+        ...{ artifacts, names, code: this.#code, sources: this.#sources, clock: this.clock, logger: this.logger },
+        imageOf: (trees) => this.#codeImage(version, trees),
+        onUnpacked: () => this.#emit({ type: 'cache', digest: version.codeDigest, present: true }),
+      })
+      if (options.mustLoad === true) await loadOnce(version, this)
     })
-    const code = { ...trees, cacheFolder, image: await this.#codeImage(version, { ...trees, cacheFolder }) }
-    this.#code.set(version, code)
-    this.#emit({ type: 'cache', digest: version.codeDigest, present: true })
-    await this.#sources.prepare(version, code, report)
-    this.#sources.poolOf(version)
-    this.#sources.pools.refillSoon()
-    if (mustLoad) await loadOnce(version, this)
   }
 
   async prepare(version: Version, { min, until }: { min: number; until: number }): Promise<void> {
@@ -199,6 +190,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   async forget(version: VersionRef): Promise<void> {
     this.#code.forget(version)
     await forgetVersion(this.#keepers, version)
+  }
+
+  async uses(digest: Digest): Promise<boolean> {
+    return this.#users.has(digest)
   }
 
   async drain(deadline: number): Promise<void> {
@@ -296,6 +291,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       logger: this.logger,
       secrets: this.#options.secrets,
       names: this.#options.names,
+      users: this.#users,
       code: () => this.#code.get(version),
     })
   }

@@ -6,6 +6,7 @@ import type { ColdCause, FunctionError, StartSource } from '../domain/invocation
 import type { Logger } from '../domain/logger.ts'
 import { bindMessage, bindSpec, type PlaceNames } from './binding.ts'
 import type { Code } from './code-cache.ts'
+import type { CodeUsers } from './code-users.ts'
 import type { Execution } from './execution.ts'
 import { describeDeath, initError, initTimeout, startFailed, type Death, type Failure } from './failures.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
@@ -39,6 +40,7 @@ export interface StartOptions extends StartHooks {
   readonly log: FunctionLog
   readonly secrets: SecretSource
   readonly names: PlaceNames
+  readonly users: CodeUsers
   /** Synchronous when the code is known to be here. */
   readonly code: () => Code | Promise<Code>
 }
@@ -158,6 +160,7 @@ export class Start implements InstanceOwner {
 
   async #place(instance: Instance): Promise<void> {
     const { version, clock, log, names } = this.#options
+    void this.#options.users.during(version, async () => instance.sandbox.exited)
     // 2. Code, and the secrets' values beside it.
     const fetchFromMs = clock.monotonicMs()
     const revealing = revealSecrets(version, this.#options.secrets)

@@ -8,9 +8,9 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -208,7 +208,8 @@ test('delete removes blob and tree; deleting again does nothing', async (t) => {
 
 test('derived fills once, keeps nothing of a fill that fails, and finds the folder again', async (t) => {
   const { store, folder } = await opened(t)
-  const failing = store.derived('k', async (draft) => {
+  const of = { key: 'k', from: [] }
+  const failing = store.derived(of, async (draft) => {
     await writeFile(join(draft, 'half'), 'x')
     throw new Error('no luck')
   })
@@ -220,11 +221,56 @@ test('derived fills once, keeps nothing of a fill that fails, and finds the fold
     await mkdir(join(draft, 'sub'))
     await writeFile(join(draft, 'sub/cache'), 'bytes')
   }
-  const folders = await Promise.all([store.derived('k', fill), store.derived('k', fill)])
-  assert.equal(await store.derived('k', fill), folders[0])
+  const folders = await Promise.all([store.derived(of, fill), store.derived(of, fill)])
+  assert.equal(await store.derived(of, fill), folders[0])
   assert.equal(fills, 1)
   assert.equal(await readFile(join(folders[0], 'sub/cache'), 'utf8'), 'bytes')
-  assert.notEqual(await store.derived('other', fill), folders[0])
+  assert.notEqual(await store.derived({ ...of, key: 'other' }, fill), folders[0])
+})
+
+test('delete removes what was derived from the bytes, also what a store before this one made, and nothing else', async (t) => {
+  const { store, folder } = await opened(t)
+  const [code, layer, other] = [digestOf(Buffer.from('1')), digestOf(Buffer.from('2')), digestOf(Buffer.from('3'))]
+  const fill = async (draft: string): Promise<void> => writeFile(join(draft, 'cache'), 'bytes')
+  const layered = await store.derived({ key: 'layered', from: [code, layer] }, fill)
+  const alone = await store.derived({ key: 'alone', from: [code] }, fill)
+  await store.close()
+  const again = await openArtifactStore({ folder, logger: silentLogger })
+  t.after(() => again.close())
+  await again.delete(other)
+  const late = await again.derived({ key: 'late', from: [layer] }, fill)
+  const names = async (): Promise<string[]> => (await readdir(join(folder, 'derived'))).toSorted()
+  assert.equal((await names()).length, 6)
+  await again.delete(layer)
+  assert.deepEqual(await names(), [basename(alone), `${basename(alone)}.json`])
+  assert.notEqual(await again.derived({ key: 'layered', from: [code, layer] }, fill), late)
+  // As it was before sources were told.
+  await rm(`${layered}.json`)
+  const third = await openArtifactStore({ folder, logger: silentLogger })
+  t.after(() => third.close())
+  assert.equal(await third.derived({ key: 'layered', from: [code, layer] }, fill), layered)
+  await third.delete(code)
+  assert.deepEqual(await names(), [])
+  assert.deepEqual(await readdir(join(folder, 'tmp')), [])
+})
+
+test('list names every digest of which anything is here, and since when', async (t) => {
+  const { store, folder } = await opened(t)
+  const whole = await store.put(Readable.from([rawZip([{ name: 'a', content: '1' }])]))
+  const bare = await store.put(Readable.from([rawZip([{ name: 'a', content: '2' }])]))
+  for (const { digest } of [whole, bare]) await store.unpack(digest)
+  const [wholeHex, bareHex] = [whole.digest.slice(7), bare.digest.slice(7)]
+  await utimes(join(folder, 'blobs/sha256', wholeHex.slice(0, 2), wholeHex), 1_000, 1_000)
+  await utimes(join(folder, 'trees', wholeHex), 5_000, 5_000)
+  await rm(join(folder, 'blobs/sha256', bareHex.slice(0, 2), bareHex))
+  await utimes(join(folder, 'trees', bareHex), 2_000, 2_000)
+  const gone = digestOf(Buffer.from('gone'))
+  await store.derived({ key: 'k', from: [whole.digest, gone] }, async () => {})
+  const found = new Map((await store.list(() => true)).map(({ digest, writtenAt }) => [digest, writtenAt]))
+  assert.equal(found.size, 3)
+  assert.equal(found.get(whole.digest), 1_000_000)
+  assert.equal(found.get(bare.digest), 2_000_000)
+  assert.deepEqual(await store.list((digest) => digest === gone), [{ digest: gone, writtenAt: 0 }])
 })
 
 test('openArtifactStore clears what a crash left in tmp, and touches nothing else', async (t) => {

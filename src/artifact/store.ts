@@ -1,10 +1,12 @@
-import type { Artifact, ArtifactStore, Digest, PutOptions } from '../domain/artifact.ts'
+import type { Artifact, ArtifactStore, DerivedFrom, Digest, PutOptions, StoredDigest } from '../domain/artifact.ts'
 import type { ContainerRoot } from '../domain/container-image.ts'
 import { AppError } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
+import { DerivedFolders } from './derived-folders.ts'
 import { exists, explainDiskError, fsyncFolder, isMissing, refuseFullDisk } from './durable.ts'
+import { hexOf, ignoreMissing, Layout, sidecarOf } from './layout.ts'
 import { hashing, sliced } from './streams.ts'
 import { SingleFlight } from '../domain/single-flight.ts'
 import { refuseTooLarge } from '../domain/too-large.ts'
@@ -13,7 +15,7 @@ import type { Flattened } from './oci/flatten.ts'
 import type { Unpacked } from './unpack.ts'
 import { WorkerPool } from './worker-pool.ts'
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream'
 import type { Readable } from 'node:stream'
@@ -32,7 +34,7 @@ const threadsMax = 2
  *    blobs/sha256/ab/<hex>     the bytes, as uploaded
  *    trees/<hex>/              unpacked; <hex>.json beside it: how much must be there
  *    roots/<hex>/              the same of a container's image, laid flat
- *    derived/<hash of key>/    made from them (bytecode caches)
+ *    derived/<hash of key>/    made from them (bytecode caches); <hash>.json beside it: from which
  *    tmp/                      under way; wiped here
  *
  *  A name outside tmp/ appears by rename, after its content was fsynced. */
@@ -47,20 +49,28 @@ export async function openArtifactStore({
 
 class FolderArtifactStore implements ArtifactStore {
   readonly #folder: string
+  readonly #layout: Layout
   readonly #logger: Logger
   readonly #pool = new WorkerPool(threadsMax)
   readonly #unpacking = new SingleFlight<{ folder: string } & Unpacked>()
   readonly #flattening = new SingleFlight<ContainerRoot>()
-  readonly #deriving = new SingleFlight<string>()
+  readonly #derived: DerivedFolders
   readonly #locks = new Turns()
 
   constructor(folder: string, logger: Logger) {
     this.#folder = folder
+    this.#layout = new Layout(folder)
     this.#logger = logger
+    this.#derived = new DerivedFolders({
+      folder: this.#layout.derived,
+      temporary: this.#layout.temporary,
+      sync: async (made) => this.#pool.run('sync', { folder: made }),
+      publish: async (draft, target) => this.#publish(draft, target),
+    })
   }
 
   async prepare(): Promise<void> {
-    await rm(this.#temporary(), { recursive: true, force: true })
+    await rm(this.#layout.temporary, { recursive: true, force: true })
     for (const name of ['blobs/sha256', 'trees', 'roots', 'derived', 'tmp']) {
       await mkdir(join(this.#folder, name), { recursive: true })
     }
@@ -68,7 +78,7 @@ class FolderArtifactStore implements ArtifactStore {
   }
 
   async put(source: Readable, options: PutOptions = {}): Promise<Artifact> {
-    const draft = join(this.#temporary(), randomUUID())
+    const draft = join(this.#layout.temporary, randomUUID())
     const { bytesExpected, bytesMax = limits.archive.bytesMax } = options
     if (bytesExpected !== undefined) {
       if (bytesExpected > bytesMax) throw refuseTooLarge(bytesMax)
@@ -85,7 +95,7 @@ class FolderArtifactStore implements ArtifactStore {
       }
       await this.#locks.run(artifact.digest, async () => {
         options.onDigest?.(artifact.digest)
-        await this.#publish(draft, this.#blob(artifact.digest))
+        await this.#publish(draft, this.#layout.blob(artifact.digest))
       })
       return artifact
     } catch (error) {
@@ -97,7 +107,7 @@ class FolderArtifactStore implements ArtifactStore {
   async stat(digest: Digest): Promise<Artifact | null> {
     await this.#locks.settled(digest)
     try {
-      return { digest, bytes: (await stat(this.#blob(digest))).size }
+      return { digest, bytes: (await stat(this.#layout.blob(digest))).size }
     } catch (error) {
       if (isMissing(error)) return null
       throw error
@@ -106,7 +116,7 @@ class FolderArtifactStore implements ArtifactStore {
 
   async open(digest: Digest): Promise<Readable> {
     try {
-      const handle = await open(this.#blob(digest), 'r')
+      const handle = await open(this.#layout.blob(digest), 'r')
       const checked = hashing((actual) => (actual === hexOf(digest) ? null : damagedError(digest)))
       // The reader sees a failure as an error of the stream it holds; nothing else is left to do with it.
       return pipeline(handle.createReadStream({ highWaterMark: 256 * 1024 }), checked, () => undefined)
@@ -118,7 +128,7 @@ class FolderArtifactStore implements ArtifactStore {
   unpack(digest: Digest): Promise<{ folder: string } & Unpacked> {
     return this.#unpacking.run(digest, () =>
       this.#treeOnce(digest, {
-        folder: this.#tree(digest),
+        folder: this.#layout.tree(digest),
         read: unpackedOf,
         make: (archive, target) => this.#pool.run('unpack', { archive, target }),
       }),
@@ -128,41 +138,35 @@ class FolderArtifactStore implements ArtifactStore {
   unpackImage(digest: Digest, arch: Arch): Promise<ContainerRoot> {
     return this.#flattening.run(digest, () =>
       this.#treeOnce(digest, {
-        folder: this.#root(digest),
+        folder: this.#layout.tree(digest, 'roots'),
         read: flattenedOf,
         make: (archive, target) => this.#pool.run('flatten', { archive, target, draft: `${target}.parts`, arch }),
       }),
     )
   }
 
-  derived(key: string, fill: (folder: string) => Promise<void>): Promise<string> {
-    const target = join(this.#folder, 'derived', createHash('sha256').update(key).digest('hex'))
-    return this.#deriving.run(key, async () => {
-      if (await exists(target)) return target
-      const draft = join(this.#temporary(), randomUUID())
-      try {
-        await mkdir(draft)
-        await fill(draft)
-        await this.#pool.run('sync', { folder: draft })
-        await this.#publish(draft, target)
-        return target
-      } catch (error) {
-        await rm(draft, { recursive: true, force: true })
-        throw explainDiskError(error)
-      }
-    })
+  derived(of: DerivedFrom, fill: (folder: string) => Promise<void>): Promise<string> {
+    return this.#derived.get(of, fill)
+  }
+
+  async list(isMeant: (digest: Digest) => boolean): Promise<readonly StoredDigest[]> {
+    const [trees, roots] = [await this.#layout.trees('trees'), await this.#layout.trees('roots')]
+    const digests = new Set([...(await this.#layout.blobs()), ...trees, ...roots, ...(await this.#derived.sources())])
+    const found: StoredDigest[] = []
+    for (const digest of digests)
+      if (isMeant(digest)) found.push({ digest, writtenAt: (await this.#layout.writtenAt(digest)) ?? 0 })
+    return found
   }
 
   async verify(): Promise<{ digest: Digest; problem: string }[]> {
     const problems: { digest: Digest; problem: string }[] = []
-    for (const digest of await this.#blobs()) {
-      const actual = await this.#pool.run('hash', { file: this.#blob(digest) })
-      if (actual !== hexOf(digest))
-        problems.push({ digest, problem: `the stored bytes have digest "sha256:${actual}"` })
+    for (const digest of await this.#layout.blobs()) {
+      const problem = await unlessGone(this.#layout.blob(digest), async (file) => this.#blobProblem(digest, file))
+      if (problem !== undefined) problems.push({ digest, problem })
     }
-    for (const kind of ['trees', 'roots'])
-      for (const digest of await this.#trees(kind)) {
-        const problem = await this.#treeProblem(join(this.#folder, kind, hexOf(digest)))
+    for (const kind of ['trees', 'roots'] as const)
+      for (const digest of await this.#layout.trees(kind)) {
+        const problem = await unlessGone(this.#layout.tree(digest, kind), async (folder) => this.#treeProblem(folder))
         if (problem !== undefined) problems.push({ digest, problem })
       }
     return problems
@@ -178,13 +182,14 @@ class FolderArtifactStore implements ArtifactStore {
 
   async #remove(digest: Digest): Promise<void> {
     // Out of sight by rename first, so that nobody meets half a tree.
-    const doomed = join(this.#temporary(), randomUUID())
+    const doomed = join(this.#layout.temporary, randomUUID())
     await mkdir(doomed)
-    for (const folder of [this.#tree(digest), this.#root(digest)]) {
+    for (const folder of [this.#layout.tree(digest), this.#layout.tree(digest, 'roots')]) {
       await rename(folder, join(doomed, randomUUID())).catch(ignoreMissing)
       await rm(sidecarOf(folder), { force: true })
     }
-    await rm(this.#blob(digest), { force: true })
+    await this.#derived.remove(digest, doomed)
+    await rm(this.#layout.blob(digest), { force: true })
     await rm(doomed, { recursive: true, force: true })
   }
 
@@ -226,10 +231,10 @@ class FolderArtifactStore implements ArtifactStore {
     const known = sidecar === undefined ? undefined : kind.read(sidecar)
     if (known !== undefined && (await exists(folder))) return { folder, ...known }
     if ((await this.stat(digest)) === null) throw notFound(digest)
-    const archive = this.#blob(digest)
+    const archive = this.#layout.blob(digest)
     const startedMs = performance.now()
     if ((await this.#pool.run('hash', { file: archive })) !== hexOf(digest)) throw damagedError(digest)
-    const draft = join(this.#temporary(), randomUUID())
+    const draft = join(this.#layout.temporary, randomUUID())
     try {
       const made = await kind.make(archive, draft)
       await writeFile(`${draft}.json`, JSON.stringify(made), { flush: true })
@@ -253,6 +258,11 @@ class FolderArtifactStore implements ArtifactStore {
     await fsyncFolder(dirname(target))
   }
 
+  async #blobProblem(digest: Digest, file: string): Promise<string | undefined> {
+    const actual = await this.#pool.run('hash', { file })
+    return actual === hexOf(digest) ? undefined : `the stored bytes have digest "sha256:${actual}"`
+  }
+
   async #treeProblem(folder: string): Promise<string | undefined> {
     const expected = await this.#readSidecar(folder)
     const actual = await this.#pool.run('measure', { folder })
@@ -273,35 +283,7 @@ class FolderArtifactStore implements ArtifactStore {
       throw error
     }
   }
-
-  async #blobs(): Promise<Digest[]> {
-    const found = await readdir(join(this.#folder, 'blobs/sha256'), { recursive: true })
-    return found.flatMap((path) => toDigest(path.slice(path.indexOf('/') + 1)))
-  }
-
-  async #trees(kind: string): Promise<Digest[]> {
-    return (await readdir(join(this.#folder, kind))).flatMap(toDigest)
-  }
-
-  #blob(digest: Digest): string {
-    const hex = hexOf(digest)
-    return join(this.#folder, 'blobs/sha256', hex.slice(0, 2), hex)
-  }
-
-  #tree(digest: Digest): string {
-    return join(this.#folder, 'trees', hexOf(digest))
-  }
-
-  #root(digest: Digest): string {
-    return join(this.#folder, 'roots', hexOf(digest))
-  }
-
-  #temporary(): string {
-    return join(this.#folder, 'tmp')
-  }
 }
-
-const sidecarOf = (folder: string): string => `${folder}.json`
 
 /** Written by this store beside a tree; `facts` beside one that was an image. */
 type Sidecar = Unpacked & Partial<Pick<Flattened, 'facts'>>
@@ -311,14 +293,6 @@ const unpackedOf = ({ bytes, entries, facts }: Sidecar): Unpacked | undefined =>
 
 const flattenedOf = ({ bytes, entries, facts }: Sidecar): Flattened | undefined =>
   facts?.user === undefined ? undefined : { bytes, entries, facts }
-
-function hexOf(digest: Digest): string {
-  return digest.slice('sha256:'.length)
-}
-
-function toDigest(hex: string): Digest[] {
-  return /^[0-9a-f]{64}$/.test(hex) ? [`sha256:${hex}`] : []
-}
 
 function notFound(digest: Digest): AppError {
   return new AppError('not_found', `Artifact "${digest}" does not exist. Upload it first.`)
@@ -334,8 +308,18 @@ function damagedError(digest: Digest): AppError {
   )
 }
 
-function ignoreMissing(error: unknown): void {
-  if (!isMissing(error)) throw error
+/** What is wrong with what is at `path`; nothing, when it was removed meanwhile. */
+async function unlessGone(
+  path: string,
+  problem: (path: string) => Promise<string | undefined>,
+): Promise<string | undefined> {
+  try {
+    const found = await problem(path)
+    return found === undefined || (await exists(path)) ? found : undefined
+  } catch (error) {
+    if (await exists(path)) throw error
+    return undefined
+  }
 }
 
 async function writeSlice(handle: Awaited<ReturnType<typeof open>>, slice: Uint8Array): Promise<void> {

@@ -127,7 +127,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
       return store.audit.list(caller.project, page)
     },
     metrics: async (caller) => metrics.text(caller),
-    ...lifecycle({ agent, admission, preparations }),
+    ...lifecycle({ agent, admission, preparations, blobs }),
   }
 }
 
@@ -200,14 +200,16 @@ function lifecycle({
   agent,
   admission,
   preparations,
+  blobs,
 }: {
   agent: Agent
   admission: Admission
   preparations: Preparations
-}): Pick<Control, 'ready' | 'drain'> {
+  blobs: Blobs
+}): Pick<Control, 'ready' | 'tidy' | 'drain'> {
   let isDraining = false
   const stopWatching = agent.watch((event) => {
-    if (event.type !== 'cache') admission.nodeChanged()
+    if (event.type === 'instance' || event.type === 'capacity') admission.nodeChanged()
   })
   return {
     async ready() {
@@ -215,10 +217,11 @@ function lifecycle({
       const { ok, detail } = await agent.health()
       return { ready: ok, detail }
     },
+    tidy: async () => blobs.sweep(),
     async drain(deadline) {
       isDraining = true
       preparations.stop()
-      await agent.drain(deadline)
+      await Promise.all([agent.drain(deadline), blobs.stop()])
       stopWatching()
     },
   }

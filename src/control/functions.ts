@@ -249,8 +249,8 @@ export class Functions {
     const { project } = caller
     return this.#inTurn(project, name, async () => {
       await this.#current(project, name)
-      const { store, agent, versions, stats, admission, preparations } = this.#options
-      await store.functions.delete(project, name, {
+      const { store, agent, versions, stats, admission, preparations, blobs } = this.#options
+      const digests = await store.functions.delete(project, name, {
         actor: caller.actor,
         action: 'function.delete',
         target: name,
@@ -263,6 +263,7 @@ export class Functions {
       await agent.logs.delete(project, name)
       admission.forget({ project, name })
       stats.forget(project, name)
+      blobs.releaseSoon(digests)
     })
   }
 

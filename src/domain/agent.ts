@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { Digest } from './artifact.ts'
 import type { Version, VersionRef } from './function.ts'
 import type {
   AttemptRecord,
@@ -100,6 +101,8 @@ export type AgentEvent =
   | { readonly type: 'instance'; readonly instance: InstanceInfo }
   | { readonly type: 'capacity'; readonly freeMib: number }
   | { readonly type: 'cache'; readonly digest: string; readonly present: boolean }
+  /** Nothing here reads what was unpacked from these bytes any more. */
+  | { readonly type: 'unused'; readonly digest: Digest }
 
 /** `detail` of a driver that nothing has asked for yet. */
 export const notProbed = 'not tried yet: a function that asks for it has it tried'
@@ -192,6 +195,8 @@ export interface Agent {
   kept(of?: { project: string; functionName: string }): Promise<readonly VersionRef[]>
   /** Removes what it keeps of a Version; one that is called again has it made again. Rejects never: what cannot be removed is logged. */
   forget(version: VersionRef): Promise<void>
+  /** Whether Instances or deploys here read what was unpacked from these bytes, as code or as a layer; `unused` is told when that ends. */
+  uses(digest: Digest): Promise<boolean>
   drain(deadline: number): Promise<void>
   logs: {
     tail(project: string, functionName: string, lines: number): Promise<readonly LogLine[]>

@@ -27,6 +27,19 @@ export interface PutOptions {
   readonly onDigest?: (digest: Digest) => void
 }
 
+/** What a folder of derived files is known by, and the artifacts that it was made from: it goes with the first of them. */
+export interface DerivedFrom {
+  readonly key: string
+  readonly from: readonly Digest[]
+}
+
+/** Something under a digest: the bytes, what was unpacked from them, or what was derived. */
+export interface StoredDigest {
+  readonly digest: Digest
+  /** Epoch ms: when the bytes were last stored; without them, when they were unpacked; 0 when there is but what was derived. */
+  readonly writtenAt: number
+}
+
 /** Content-addressed blobs and their unpacked trees. Nothing is visible under its digest before it is whole, hashed and fsynced.
  *  Hashing and unpacking run in worker threads: the caller's event loop never waits for them. */
 export interface ArtifactStore {
@@ -44,10 +57,12 @@ export interface ArtifactStore {
   /** The root file system of the image whose archive this is (OCI layout or docker-archive, as tar), read-only, made once (single flight).
    *  Throws invalid (naming what is wrong with which part of it: not an image for `arch`, damaged, a bomb, a way out), not_found. */
   unpackImage(digest: Digest, arch: Arch): Promise<ContainerRoot>
-  /** Folder for files derived from `key` (bytecode caches), filled once by `fill` into a temporary folder, then renamed. */
-  derived(key: string, fill: (folder: string) => Promise<void>): Promise<string>
+  /** Folder for files derived from artifacts (bytecode caches), by key, filled once by `fill` into a temporary folder, then renamed. */
+  derived(of: DerivedFrom, fill: (folder: string) => Promise<void>): Promise<string>
+  /** Every digest of which anything is here and that `isMeant` says yes to. */
+  list(isMeant: (digest: Digest) => boolean): Promise<readonly StoredDigest[]>
   /** Every stored digest whose content no longer matches, or whose file is missing parts. */
   verify(): Promise<{ digest: Digest; problem: string }[]>
-  /** Removes the bytes and what was unpacked from them, unless `isNeeded` says otherwise: no `put` of the same bytes comes in between. */
+  /** Removes the bytes and what was unpacked and derived from them, unless `isNeeded` says otherwise: no `put` of the same bytes comes in between. */
   delete(digest: Digest, isNeeded?: () => Promise<boolean>): Promise<void>
 }

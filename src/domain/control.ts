@@ -297,5 +297,7 @@ export interface Control {
   /** Prometheus text. Scope `metrics:read`. */
   metrics(caller: Caller): Promise<string>
   ready(): Promise<{ ready: boolean; detail: string }>
+  /** Removes from the disk what nothing names, as a platform that was killed leaves it. Beside everything else; rejects never. */
+  tidy(): Promise<void>
   drain(deadline: number): Promise<void>
 }

@@ -60,10 +60,8 @@ export interface Store {
     /** Newest first. */
     versions(project: string, name: string, page: PageRequest): Promise<Page<DeployedVersion>>
     version(project: string, name: string, number: number): Promise<DeployedVersion | null>
-    /** Removes function, versions and aliases. Throws not_found. */
-    delete(project: string, name: string, audit: AuditDraft): Promise<void>
-    /** Every code digest that any Version of any project still names. */
-    referencedCode(): Promise<readonly string[]>
+    /** Removes function, versions and aliases; the digests that its versions had, as code and layers. Throws not_found. */
+    delete(project: string, name: string, audit: AuditDraft): Promise<readonly Digest[]>
   }
   storage: {
     /** A new newest version; makes the bucket. Beyond `limits.storage.versionsMax` the oldest goes: the digests that had.
@@ -83,6 +81,8 @@ export interface Store {
     delete(project: string, ref: ObjectRef, audit: AuditDraft): Promise<readonly Digest[]>
     /** Whether anything of any project needs these bytes: a Version (as code or layer), an object, or a layer. O(Versions) at worst. */
     names(digest: Digest): Promise<boolean>
+    /** Every digest that `names` says yes to. O(Versions). */
+    named(): Promise<readonly Digest[]>
   }
   layers: {
     /** The next version of the layer, from 1. Throws not_found (project). */

@@ -133,7 +133,7 @@ async function start(undo: Undo): Promise<void> {
   process.on('SIGHUP', () => void refreshed(runtimes, { read: opened.read, servers: served.servers }))
   const lost = config.isolation === 'vm' ? [] : opened.lost
   await announce({ ...served, newKey, status, lost }, { launcher, undo })
-  void reportDamage({ store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
+  void tidyUp(control, { store, artifacts }).catch((error: unknown) => logger.error('check.failed', { error }))
 }
 
 /** What is fetched from others, and where objects are. */
@@ -219,8 +219,12 @@ async function announce(
   if (config.readyFile !== '') await publish(launcher, config.readyFile, text)
 }
 
-/** Off the way to readiness: a large data folder takes a while to read. */
-async function reportDamage({ store, artifacts }: { store: Store; artifacts: ArtifactStore }): Promise<void> {
+/** Off the way to readiness: a large data folder takes a while to read. First what is not needed goes, which nobody wants to know about. */
+async function tidyUp(
+  control: Control,
+  { store, artifacts }: { store: Store; artifacts: ArtifactStore },
+): Promise<void> {
+  await control.tidy()
   for (const problem of await store.check()) logger.error('store.damaged', { problem })
   for (const { digest, problem } of await artifacts.verify()) logger.error('artifact.damaged', { digest, problem })
 }

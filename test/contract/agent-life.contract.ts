@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { AgentEvent } from '../../src/domain/agent.ts'
+import type { Digest } from '../../src/domain/artifact.ts'
 import { settle, versionOf } from '../support/agent-rig.ts'
 import { type OpenRig, rigsOf, sleeper } from './agent-contract-rig.ts'
 
@@ -207,6 +208,54 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       await drained
       await settle()
       assert.equal(rig.driver.alive.size, 0)
+    })
+
+    test('uses: code and layers are used until the last Instance has ended, busy or frozen, and then it is told', async () => {
+      const rig = open({ handler: sleeper })
+      const [code, layer, other] = ['1', '2', '3'].map((digit): Digest => `sha256:${digit.repeat(64)}`)
+      assert.ok(code && layer && other)
+      const layers = [{ name: 'tools', number: 1, digest: layer }]
+      const version = versionOf({ freezeAfterMs: 100 }, { codeDigest: code, layers })
+      const twin = versionOf({}, { functionName: 'twin', codeDigest: code })
+      const unused: Digest[] = []
+      const stop = rig.agent.watch((event) => void (event.type === 'unused' && unused.push(event.digest)))
+      const uses = async (): Promise<boolean[]> =>
+        Promise.all([code, layer, other].map((digest) => rig.agent.uses(digest)))
+      assert.deepEqual(await uses(), [false, false, false])
+      await rig.agent.deploy(version)
+      assert.deepEqual(await uses(), [false, false, false])
+      assert.deepEqual(unused.splice(0).toSorted(), [code, layer])
+      await rig.run(version)
+      await rig.advance(100)
+      assert.equal((await rig.agent.status()).instances.frozen, 1)
+      assert.deepEqual(await uses(), [true, true, false])
+      const running = rig.begin(twin, { ms: 5_000 })
+      await settle()
+      await rig.agent.evict({ project: 'default' })
+      await settle()
+      assert.deepEqual(await uses(), [true, false, false])
+      assert.deepEqual(unused.splice(0), [layer])
+      await rig.advance(5_000)
+      await running.done
+      await settle()
+      assert.deepEqual(await uses(), [false, false, false])
+      assert.deepEqual(unused, [code])
+      stop()
+    })
+
+    test('uses: a deploy under way uses its files until it has ended, also when it fails', async () => {
+      const rig = open({ isVm: true, faults: { bootMs: 1_000, failSnapshot: 'save' } })
+      const version = versionOf({ snapshot: 'runtime' })
+      const deploying = rig.agent.deploy(version)
+      await settle()
+      assert.equal(await rig.agent.uses(version.codeDigest), true)
+      await rig.advance(60_000)
+      await deploying
+      assert.equal(await rig.agent.uses(version.codeDigest), false)
+      const unplaced = rig.agent.deploy(versionOf({ isolation: 'vm' }, { runtimeDigest: 'sha256:none' }))
+      await rig.advance(60_000)
+      await Promise.allSettled([unplaced])
+      assert.equal(await rig.agent.uses(version.codeDigest), false)
     })
 
     test('watch: tells of Instances that come and go, and of capacity', async () => {

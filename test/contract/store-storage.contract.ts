@@ -85,14 +85,23 @@ export function storageContract(contract: Contract): void {
     assert.deepEqual(actions, ['object.delete', 'object.delete', 'object.put'])
   })
 
-  contract('storage.names knows what versions and objects of any project need', async (store) => {
+  contract('storage.names and named know what versions and objects of any project need', async (store) => {
     assert.equal(await store.storage.names(digestOf('a')), false)
+    assert.deepEqual(await store.storage.named(), [])
     await put(store, 'k', 'v1', 'a')
     assert.equal(await store.storage.names(digestOf('a')), true)
     await store.functions.create(versionOf('f', { code: 'a' }), auditOf('function.create', 'f'))
+    assert.deepEqual(await store.storage.named(), [digestOf('a')])
     await remove(store, 'k')
     assert.equal(await store.storage.names(digestOf('a')), true)
-    await store.functions.delete('p', 'f', auditOf('function.delete', 'f'))
+    const layers = [{ name: 'tools', number: 1, digest: digestOf('b') }]
+    await store.functions.publish({ ...versionOf('f', { code: 'a' }), layers }, auditOf('function.update', 'f'))
+    await put(store, 'k', 'v2', 'c')
+    assert.deepEqual((await store.storage.named()).toSorted(), ['a', 'b', 'c'].map(digestOf))
+    assert.equal(await store.storage.names(digestOf('b')), true)
+    const digests = await store.functions.delete('p', 'f', auditOf('function.delete', 'f'))
+    assert.deepEqual(digests.toSorted(), ['a', 'b'].map(digestOf))
     assert.equal(await store.storage.names(digestOf('a')), false)
+    assert.deepEqual(await store.storage.named(), [digestOf('c')])
   })
 }

@@ -74,7 +74,7 @@ export function foldersAsArtifacts(folders: ReadonlyMap<string, string>, scratch
     open: missing,
     unpack: async (digest) => ({ folder: folders.get(digest) ?? scratch, bytes: 0, entries: 0 }),
     unpackImage: missing,
-    derived: async (key, fill) => {
+    derived: async ({ key }, fill) => {
       const known = made.get(key)
       if (known !== undefined) return known
       const folder = path.join(scratch, `derived-${made.size}-${randomBytes(4).toString('hex')}`)
@@ -84,6 +84,7 @@ export function foldersAsArtifacts(folders: ReadonlyMap<string, string>, scratch
       made.set(key, folder)
       return folder
     },
+    list: async () => [],
     verify: async () => [],
     delete: async () => {},
   }

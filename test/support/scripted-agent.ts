@@ -22,6 +22,8 @@ export interface ScriptedAgent extends Agent {
   /** Versions it says it keeps files of; `forget` takes away from it. */
   files: VersionRef[]
   readonly forgotten: string[]
+  /** Digests it says it uses. */
+  readonly used: Set<string>
   readonly deployed: { version: Version; mustLoad: boolean }[]
   /** What a deploy does; it succeeds when this resolves. */
   onDeploy: (version: Version) => Promise<void>
@@ -85,6 +87,7 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     evicted: [],
     files: [],
     forgotten: [],
+    used: new Set(),
     deployed: [],
     onDeploy: async () => {},
     emit(event) {
@@ -125,6 +128,7 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
       agent.forgotten.push(versionKey(ref))
       agent.files = agent.files.filter((each) => versionKey(each) !== versionKey(ref))
     },
+    uses: async (digest) => agent.used.has(digest),
     drain: async () => {},
     logs: {
       tail: async () => [],

@@ -48,7 +48,6 @@ export async function openSqliteStore({
       versions: call('functions.versions'),
       version: call('functions.version'),
       delete: call('functions.delete'),
-      referencedCode: call('functions.referencedCode'),
     },
     layers: {
       publish: call('layers.publish'),
@@ -66,6 +65,7 @@ export async function openSqliteStore({
       versions: call('storage.versions'),
       delete: call('storage.delete'),
       names: call('storage.names'),
+      named: call('storage.named'),
     },
     aliases: {
       set: call('aliases.set'),

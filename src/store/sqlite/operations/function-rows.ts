@@ -1,3 +1,4 @@
+import type { Digest } from '../../../domain/artifact.ts'
 import type { CodeOrigin } from '../../../domain/code-source.ts'
 import type { PinnedLayer } from '../../../domain/layer.ts'
 import { directContract } from '../../../domain/default-config.ts'
@@ -90,6 +91,19 @@ export function toVersion(row: VersionRow): DeployedVersion {
     state: row.state,
     stateReason: row.state_reason,
   }
+}
+
+/** What Versions name as code and as layers, each combination once. */
+export function filesQuery(db: Kysely<Schema>) {
+  return db.selectFrom('versions').select(['code_digest', 'layers_json']).distinct()
+}
+
+export function digestsOf(rows: readonly Pick<VersionRow, 'code_digest' | 'layers_json'>[]): readonly Digest[] {
+  const digests = rows.flatMap(({ code_digest: code, layers_json: json }) => {
+    const layers: readonly PinnedLayer[] = JSON.parse(json)
+    return [code, ...layers.map(({ digest }) => digest)]
+  })
+  return [...new Set(digests)]
 }
 
 /** Adds a Version; `pending` null = active from the start. */

@@ -5,7 +5,15 @@ import type { AuditDraft, FunctionWithVersion, NewVersion, Page, PageRequest, Pe
 import { numberAfter, rowsToRead, textAfter, toPage } from '../cursor.ts'
 import { requireProject, writeAudit } from './context.ts'
 import type { Context } from './context.ts'
-import { functionRows, holdLatest, insertVersion, toFunctionWithVersion, toVersion } from './function-rows.ts'
+import {
+  digestsOf,
+  filesQuery,
+  functionRows,
+  holdLatest,
+  insertVersion,
+  toFunctionWithVersion,
+  toVersion,
+} from './function-rows.ts'
 
 export async function create(
   context: Context,
@@ -127,15 +135,18 @@ export async function version(
 }
 
 /** Versions and aliases go with the row (`on delete cascade`). */
-export async function remove(context: Context, project: string, name: string, audit: AuditDraft): Promise<void> {
+export async function remove(
+  context: Context,
+  project: string,
+  name: string,
+  audit: AuditDraft,
+): Promise<readonly Digest[]> {
   await requireFunction(context, project, name)
-  await context.db.deleteFrom('functions').where('project', '=', project).where('name', '=', name).execute()
+  const { db } = context
+  const rows = await filesQuery(db).where('project', '=', project).where('function_name', '=', name).execute()
+  await db.deleteFrom('functions').where('project', '=', project).where('name', '=', name).execute()
   await writeAudit(context, project, audit)
-}
-
-export async function referencedCode({ db }: Context): Promise<readonly Digest[]> {
-  const rows = await db.selectFrom('versions').select('code_digest').distinct().orderBy('code_digest').execute()
-  return rows.map((row) => row.code_digest)
+  return digestsOf(rows)
 }
 
 export async function requireFunction(context: Context, project: string, name: string): Promise<FunctionWithVersion> {

@@ -7,6 +7,7 @@ import { rowsToRead, textAfter, toPage } from '../cursor.ts'
 import type { BucketTable, ObjectTable } from '../schema.ts'
 import { requireProject, writeAudit } from './context.ts'
 import type { Context } from './context.ts'
+import { digestsOf, filesQuery } from './function-rows.ts'
 import { sql } from 'kysely'
 
 /** Greater than every character that a key may hold. */
@@ -122,6 +123,13 @@ export async function names({ db }: Context, digest: Digest): Promise<boolean> {
     .limit(1)
     .execute()
   return pinned.length > 0
+}
+
+export async function named({ db }: Context): Promise<readonly Digest[]> {
+  const objects = await db.selectFrom('objects').select('digest').distinct().execute()
+  const layers = await db.selectFrom('layer_versions').select('digest').distinct().execute()
+  const ofVersions = digestsOf(await filesQuery(db).execute())
+  return [...new Set([...objects, ...layers].map(({ digest }) => digest).concat(ofVersions))]
 }
 
 async function ensureBucket(context: Context, project: string, name: string): Promise<void> {
