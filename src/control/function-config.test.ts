@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { AppError } from '../domain/error.ts'
-import { parseConfig } from './function-config.ts'
+import { checkHandlerFor, parseConfig } from './function-config.ts'
 import type { FunctionConfig } from '../domain/function.ts'
 
 const caller = { actor: 'k', project: 'default', scopes: ['*'] }
@@ -124,4 +124,10 @@ test("env and secrets: what the contract's own platform sets is refused, and onl
   assert.match(refused({ contract: 'azure', env: { FUNCTIONS_CUSTOMHANDLER_PORT: '1' } }), /contract azure .*--port/)
   assert.equal(refused({ env: { PORT: '3000', K_SERVICE: 'x' } }), 'taken')
   assert.equal(refused({ contract: 'azure', env: { PORT: '3000' } }), 'taken')
+})
+
+test('handler of Python: a module below the code and a function; a dot in a folder is none', () => {
+  const check = (handler: string): void => checkHandlerFor('python', { handler, contract: 'handler' })
+  for (const handler of ['main.handler', 'src/main.handler', 'a.b/main.handler']) check(handler)
+  for (const handler of ['main', 'a.b/main']) assert.throws(() => check(handler), { field: 'handler' }, handler)
 })

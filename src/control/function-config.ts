@@ -91,7 +91,7 @@ export function checkHandlerFor(
   family: RuntimeFamily,
   { handler, contract }: Pick<FunctionConfig, 'handler' | 'contract'>,
 ): void {
-  if (contract === 'handler' && family === 'python' && !handler.slice(handler.lastIndexOf('/')).includes('.'))
+  if (contract === 'handler' && family === 'python' && !handler.slice(handler.lastIndexOf('/') + 1).includes('.'))
     throw invalid('handler', handler, 'MODULE.FUNCTION for Python, e.g. main.handler')
 }
 
