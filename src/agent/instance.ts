@@ -82,6 +82,7 @@ export class Instance {
   #isResting = false
   #exit: Exit | null = null
   #killed: Promise<Exit> | null = null
+  #onDead = (): void => {}
   #greet: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => {}, reject: () => {} }
 
   constructor(options: InstanceOptions) {
@@ -207,6 +208,20 @@ export class Instance {
       this.#options.logger.debug('instance.stats.failed', { instanceId: this.id, error: String(error) })
       return null
     }
+  }
+
+  /** Asks its program to end within `graceMs`, and ends it as `kill` does when it has, or when the time is over. What it says meanwhile is in the
+   *  log. The owner is not told, since it asked. Never rejects. */
+  async end(graceMs: number): Promise<Exit> {
+    this.owner = null
+    if (this.isReachable) {
+      const dead = new Promise<void>((resolve) => (this.#onDead = resolve))
+      const timer = this.#options.clock.schedule(graceMs, () => void this.kill())
+      this.link.shutdown(graceMs)
+      await dead
+      timer.cancel()
+    }
+    return this.kill()
   }
 
   /** Ends it with everything in it. Safe to call twice; the owner is not told, since it asked. Never rejects. */
@@ -346,5 +361,6 @@ export class Instance {
     this.state = 'dead'
     this.link.close()
     this.#supervisor?.close()
+    this.#onDead()
   }
 }

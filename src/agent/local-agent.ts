@@ -171,16 +171,17 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     return [...this.#sources.pools.ready(), ...this.#groups.instances()].map((instance) => instance.info())
   }
 
-  async attach(
-    invocationId: string,
-    fromOffset: number,
-    receive: (frame: ExecuteUp) => void,
-  ): Promise<ExecuteCall | null> {
+  async attach(...[invocationId, fromOffset, receive]: Parameters<Agent['attach']>): ReturnType<Agent['attach']> {
     return this.#executions.get(invocationId)?.attach(fromOffset, receive) ?? null
   }
 
   async evict(filter: EvictFilter): Promise<number> {
     return this.#adoptions.evict(filter) + this.#groups.evict(filter)
+  }
+
+  async remove(of: { project: string; functionName: string }): Promise<void> {
+    this.#adoptions.evict(of)
+    this.#groups.close(of)
   }
 
   async kept(of?: Parameters<Agent['kept']>[0]): Promise<readonly VersionRef[]> {
@@ -203,12 +204,12 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       await new Promise<void>((resolve) => void this.clock.schedule(drainPollMs, resolve))
     for (const execution of this.#executions.values()) execution.cancel('the node is shutting down')
     for (const group of this.#groups.all()) group.retire()
+    await this.#groups.left()
     await this.#functionLogs.flush()
   }
 
   async health(): Promise<{ ok: boolean; detail: string }> {
-    if (this.#isClosed) return { ok: false, detail: 'The agent is closed.' }
-    const { trouble } = this.#sources.drivers
+    const trouble = this.#isClosed ? 'The agent is closed.' : this.#sources.drivers.trouble
     if (trouble !== null) return { ok: false, detail: trouble }
     return { ok: true, detail: this.isDraining ? 'draining' : 'ready' }
   }

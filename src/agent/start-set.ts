@@ -1,8 +1,13 @@
 import type { Start } from './start.ts'
 
-/** The starts of one Version that are under way. */
+/** The starts of one Version that are under way; tells of each that ended without an Instance: what was reserved for it is free. */
 export class StartSet {
   readonly #all = new Set<Start>()
+  readonly #onVain: () => void
+
+  constructor(onVain: () => void) {
+    this.#onVain = onVain
+  }
 
   get size(): number {
     return this.#all.size
@@ -20,9 +25,22 @@ export class StartSet {
     start.begin()
   }
 
+  /** It brought up an Instance. */
+  succeeded(start: Start): void {
+    this.#all.delete(start)
+  }
+
+  failed(start: Start): void {
+    this.#all.delete(start)
+    this.#onVain()
+  }
+
   /** False when it was not among them. */
-  remove(start: Start): boolean {
-    return this.#all.delete(start)
+  cancel(start: Start): boolean {
+    if (!this.#all.delete(start)) return false
+    start.cancel()
+    this.#onVain()
+    return true
   }
 
   /** What they bring up serves nobody after its first invocation. */
@@ -30,14 +48,10 @@ export class StartSet {
     for (const { instance } of this.#all) if (instance !== null) instance.isRetired = true
   }
 
-  /** Gives up at most `surplus` of those that cost nothing but a place in a queue, the newest first; returns how many. */
-  trim(surplus: number): number {
-    const given = [...this.#all].filter((start) => start.isClaiming).slice(-Math.max(0, surplus))
-    if (surplus <= 0) return 0
-    for (const start of given.reverse()) {
-      this.#all.delete(start)
-      start.cancel()
-    }
-    return given.length
+  /** Gives up at most `surplus` of those that cost nothing but a place in a queue, the newest first. */
+  trim(surplus: number): void {
+    if (surplus <= 0) return
+    const given = [...this.#all].filter((start) => start.isClaiming).slice(-surplus)
+    for (const start of given.reverse()) this.cancel(start)
   }
 }

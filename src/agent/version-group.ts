@@ -10,11 +10,14 @@ import type { GroupHost } from './group-host.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { chargeWhole, freeze, thaw } from './freezing.ts'
-import { restAction } from './rest-policy.ts'
+import { Goodbyes } from './goodbyes.ts'
+import { Resting } from './resting.ts'
 import { Seats } from './seats.ts'
 import type { Start } from './start.ts'
 import type { StartGroup } from './start-gate.ts'
 import { StartSet } from './start-set.ts'
+
+const goneRefusal = { code: 'gone', message: 'The function was deleted.', retryAfterMs: 0 } as const
 
 /** The Instances of one Version and the executions that wait for one. Late binding: a waiting execution takes whichever comes first,
  *  an Instance that became free or one that came up. */
@@ -26,17 +29,19 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   readonly owner: { epoch: number }
   readonly live = new Set<Instance>()
   readonly #host: GroupHost
-  readonly #starts = new StartSet()
-  /** Most recently used last. */
-  #idle: Instance[] = []
+  readonly #starts: StartSet
+  readonly resting = new Resting()
   #waiting: Execution[] = []
+  /** Those that end. */
+  readonly goodbyes: Goodbyes
+  /** Its function is deleted. */
+  isClosed = false
   /** Instances whose last invocation failed: they serve again once they have shown that they are not about to exit. */
   #settling = 0
   readonly #backoff = new Backoff()
   readonly #demand = new Demand()
   readonly #causes: ColdCauses
   readonly #seats: Seats
-  #prepared = { min: 0, untilMs: 0 }
 
   constructor(host: GroupHost, options: { version: Version; log: FunctionLog; owner: { epoch: number } }) {
     this.#host = host
@@ -44,6 +49,11 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.key = versionKey(options.version)
     this.log = options.log
     this.owner = options.owner
+    this.goodbyes = new Goodbyes(host)
+    this.#starts = new StartSet(() => {
+      host.release(options.version.config.memoryMib)
+      host.onStartOver()
+    })
     this.#causes = new ColdCauses(options.version.config.reuse)
     this.#seats = new Seats(options.version.config.instanceConcurrency)
   }
@@ -58,22 +68,17 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   }
 
   get isEmpty(): boolean {
-    return this.live.size === 0 && this.#starts.size === 0 && this.#waiting.length === 0
-  }
-
-  /** Used least recently; null when none may go. */
-  get oldestIdle(): Instance | null {
-    return this.#idle.find((instance) => instance.openWork === 0) ?? null
+    const busy = this.live.size + this.goodbyes.size + this.#starts.size + this.#waiting.length
+    return busy === 0
   }
 
   /** Runs `execution` on an Instance with room for it now, or lets it wait for the first that comes. */
   take(execution: Execution): void {
+    if (this.isClosed) return execution.refuse(goneRefusal)
     const roomy = this.#seats.take()
     if (roomy !== null) return execution.assign(roomy, null)
-    let instance = this.#idle.pop()
-    // What is passed over here is on its way out: its end is told by `onDead`.
-    while (instance?.isReachable === false) instance = this.#idle.pop()
-    if (instance !== undefined) return this.#run(instance, execution, null)
+    const instance = this.resting.take()
+    if (instance !== null) return this.#run(instance, execution, null)
     this.#waiting.push(execution)
     this.pump()
   }
@@ -103,13 +108,13 @@ export class VersionGroup implements InstanceOwner, StartGroup {
       return this.#free(instance)
     }
     freeze(instance, wholeMib, this.#host)
-    this.#idle.push(instance)
+    this.resting.add(instance)
     this.#sweepSoon(instance)
   }
 
   /** Ends an Instance of this Version; `why` explains the next cold start. */
   discard(instance: Instance, why: ColdCause): void {
-    this.#idle = this.#idle.filter((other) => other !== instance)
+    this.resting.remove(instance)
     this.#seats.withdraw(instance)
     const others = [...instance.running.keys()]
     if (this.live.delete(instance)) {
@@ -128,12 +133,22 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     const all = [...this.live]
     for (const instance of all) instance.isRetired = true
     this.#starts.retire()
-    for (const instance of all) if (instance.running.size === 0) this.discard(instance, 'evicted')
+    for (const instance of all) if (instance.running.size === 0) this.#dismiss(instance, 'evicted')
     return all.length
   }
 
+  /** Its function is deleted: what runs comes to its end, nothing waits, rests or starts any more. */
+  close(): void {
+    this.isClosed = true
+    this.resting.prepare(0, 0)
+    this.refuseAll(goneRefusal)
+    this.retire()
+    this.#trimStarts()
+  }
+
   prepare(min: number, untilMs: number): void {
-    this.#prepared = { min, untilMs }
+    if (this.isClosed) return
+    this.resting.prepare(min, untilMs)
     this.pump()
   }
 
@@ -151,9 +166,11 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   /** Freezes and reaps what was idle long enough; returns when to look again. */
   sweep(nowMs: number): number {
     if (this.#waiting.length > 0) this.pump()
-    let next = Infinity
-    for (const instance of [...this.#idle]) next = Math.min(next, this.#sweepOne(instance, nowMs))
-    return next
+    const { config } = this.version
+    return this.resting.sweep({ config, live: this.live, nowMs }, (instance, action) => {
+      if (action === 'reap') this.#dismiss(instance, 'idle')
+      else freeze(instance, config.memoryMib, this.#host)
+    })
   }
 
   onLoaded(instance: Instance): void {
@@ -177,6 +194,16 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   refuseAll(refused: Parameters<Execution['refuse']>[0]): void {
     for (const execution of this.#waiting.splice(0)) execution.refuse(refused)
+  }
+
+  /** Ends an idle Instance whose program may say goodbye first. */
+  #dismiss(instance: Instance, why: ColdCause): void {
+    if (!instance.isReachable || instance.openWork > 0) return this.discard(instance, why)
+    this.resting.remove(instance)
+    this.#seats.withdraw(instance)
+    if (this.live.delete(instance)) this.#causes.gone(why)
+    this.goodbyes.say(instance, this.version)
+    this.pump()
   }
 
   #run(instance: Instance, execution: Execution, start: Start | null): void {
@@ -210,7 +237,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
       return this.#trimStarts()
     }
     instance.state = 'ready'
-    this.#idle.push(instance)
+    this.resting.add(instance)
     this.#sweepSoon(instance)
   }
 
@@ -241,21 +268,18 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     const start = this.#host.makeStart(this.version, {
       cause: this.#causes.begin(this.live.size + this.#starts.size, this.#waiting[0]?.request.coldHint ?? null),
       group: this,
-      takeEarly: () => this.#takeEarly(),
+      // For an Instance that is about to load, when no other could serve it sooner.
+      takeEarly: () => (this.live.size > 0 ? null : (this.#waiting.shift() ?? null)),
       onStarted: (started, instance) => this.#onStarted(started, instance),
       onFailed: (failed, failure) => this.#onStartFailed(failed, failure),
     })
     this.#starts.begin(start)
   }
 
-  /** The waiter for an Instance that is about to load, when no other Instance could serve it sooner. */
-  #takeEarly(): Execution | null {
-    return this.live.size > 0 ? null : (this.#waiting.shift() ?? null)
-  }
-
   #onStarted(start: Start, instance: Instance): void {
-    this.#starts.remove(start)
+    this.#starts.succeeded(start)
     this.#join(instance)
+    instance.isRetired ||= this.isClosed
     this.#host.onStartOver()
     const early = start.execution
     if (early !== null) {
@@ -281,10 +305,9 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   }
 
   #onStartFailed(start: Start, failure: Failure): void {
-    this.#starts.remove(start)
     this.#causes.gone('crash')
     this.#backoff.failed(failure, this.#host.clock.monotonicMs())
-    this.#startOver()
+    this.#starts.failed(start)
     start.execution?.fail(failure)
     // With other Instances alive the rest can be served by them.
     if (this.live.size > 0) return
@@ -295,49 +318,25 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   /** The execution that a loading Instance was started for is gone: timed out or cancelled. */
   #abandon(start: Start | null): void {
-    if (start === null || !this.#starts.remove(start)) return
-    start.cancel()
-    this.#startOver()
-    this.pump()
+    if (start !== null && this.#starts.cancel(start)) this.pump()
   }
 
   #trimStarts(): void {
-    if (this.#starts.size === 0) return
-    for (let gone = this.#starts.trim(this.#starts.uncommitted - this.#wanted()); gone > 0; gone--) this.#startOver()
-  }
-
-  /** A start has ended without an Instance: what was reserved for it is free. */
-  #startOver(): void {
-    this.#host.release(this.version.config.memoryMib)
-    this.#host.onStartOver()
+    if (this.#starts.size > 0) this.#starts.trim(this.#starts.uncommitted - this.#wanted())
   }
 
   #wanted(): number {
-    const { min, untilMs } = this.#prepared
     const nowMs = this.#host.clock.monotonicMs()
     const soon = this.#settling + this.#demand.servedSoon(this.live.size, nowMs)
     const needed = Math.ceil(this.#waiting.length / this.#seats.perInstance)
     const waiting = Math.max(0, needed - soon)
     if (waiting < needed) this.#host.sweepAt(nowMs + Demand.recheckMs + 1)
-    if (min === 0 || nowMs > untilMs) return waiting
-    return Math.max(waiting, min - this.live.size)
+    return Math.max(waiting, this.resting.prepared(nowMs) - this.live.size)
   }
 
   /** Nobody can be started. Whoever waits may still be served by an Instance that is there, or fails now. */
   #refuse(refused: Parameters<Execution['refuse']>[0]): void {
     if (this.live.size === 0 && this.#starts.size === 0) this.refuseAll(refused)
-  }
-
-  #sweepOne(instance: Instance, nowMs: number): number {
-    const { min, untilMs } = this.#prepared
-    const { action, nextMs } = restAction(instance, {
-      config: this.version.config,
-      nowMs,
-      keepUntilMs: nowMs < untilMs && this.live.size <= min ? untilMs : 0,
-    })
-    if (action === 'reap') this.discard(instance, 'idle')
-    if (action === 'freeze') freeze(instance, this.version.config.memoryMib, this.#host)
-    return nextMs
   }
 
   #expel(instance: Instance, what: string): void {

@@ -136,3 +136,28 @@ test('Admission: functions of one project share its quota, and a freed slot goes
   f.leave()
   assert.deepEqual(events, ['run f1', 'run f2', 'run g1'])
 })
+
+test('Admission: of a deleted function nobody waits any more, and who comes late is told; a new one of its name begins anew', () => {
+  const { gate, candidate, events, rejections, admission } = world()
+  const old = gate('f', 1)
+  for (const name of ['a', 'b', 'c']) old.enter(candidate(name))
+  admission.remove({ project: 'default', name: 'f' })
+  old.enter(candidate('late'))
+  old.leave()
+  assert.deepEqual(events, ['run a', 'rejected b', 'rejected c', 'rejected late'])
+  assert.deepEqual([...new Set(rejections.map(({ kind }) => kind))], ['gone'])
+  assert.deepEqual([old.running, old.waiting, old.waitingBytes], [0, 0, 0])
+  gate('f', 1).enter(candidate('new'))
+  assert.equal(events.at(-1), 'run new')
+})
+
+test('FunctionGate: what the node refuses of a deleted function does not wait', () => {
+  const { gate, candidate, events, admission } = world()
+  const old = gate('f', 1)
+  const a = candidate('a')
+  old.enter(a)
+  admission.remove({ project: 'default', name: 'f' })
+  old.park(a)
+  assert.deepEqual(events, ['run a', 'rejected a'])
+  assert.equal(old.running, 0)
+})

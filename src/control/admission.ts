@@ -7,7 +7,7 @@ import type { FunctionFigures } from './stats.ts'
  *     |                   \--node refuses (capacity)--> wait at the head until the node says it changed
  *     +--no slot--> wait (priority, then arrival) --slot free--> run
  *     |               \--deadline--> expired
- *     +--queue full--> rejected with the reason and when to come back
+ *     +--queue full, or the function is deleted--> rejected with the reason and when to come back
  */
 
 /** Something that wants to run, as the policy sees it. Exactly one of `onRun` (perhaps again after `park`), `onExpired`, `onRejected` is the next thing it hears. */
@@ -23,7 +23,7 @@ export interface Candidate {
 }
 
 export interface Rejection {
-  readonly kind: 'own_limit' | 'capacity'
+  readonly kind: 'own_limit' | 'capacity' | 'gone'
   readonly resource: string
   readonly cause: string
   readonly retryAfterMs: number
@@ -35,6 +35,8 @@ const queueRoundsMax = 20
 const queueMin = 100
 /** Bodies of waiting invocations of one function; beyond this memory, not count, is the limit. */
 const queueBytesMax = 64 * 1024 * 1024
+/** The function was deleted after the call had come. */
+export const gone: Rejection = { kind: 'gone', resource: 'function', cause: 'deleted', retryAfterMs: 0 }
 /** A node that refused is asked again after this long even if it said nothing. */
 const capacityRetryMs = 500
 /** Service time assumed before anything was measured. */
@@ -54,6 +56,7 @@ export class FunctionGate {
   waitingBytes = 0
   /** The node had no room: nothing of this function is tried before it reports a change. */
   isBlocked = false
+  #isClosed = false
   #timer: Timer | null = null
   #timerDue = Infinity
 
@@ -74,6 +77,7 @@ export class FunctionGate {
 
   /** Runs `candidate` now, lets it wait, or refuses it; before returning. */
   enter(candidate: Candidate): void {
+    if (this.#isClosed) return candidate.onRejected(gone)
     if (this.waiting === 0 && !this.isBlocked && this.running < this.concurrency && this.project.hasSlot())
       return this.#run(candidate, false)
     if (candidate.deadline <= this.#owner.clock.nowMs()) return candidate.onExpired()
@@ -96,10 +100,11 @@ export class FunctionGate {
   park(candidate: Candidate): void {
     this.running--
     this.figures.running = this.running
+    this.project.freed(this)
+    if (this.#isClosed) return candidate.onRejected(gone)
     this.isBlocked = true
     this.#queues[candidate.priority]?.unshift(candidate)
     this.#added(candidate)
-    this.project.freed(this)
     this.#owner.blocked(this)
   }
 
@@ -111,6 +116,12 @@ export class FunctionGate {
     queue.splice(at, 1)
     this.#removed(candidate)
     return true
+  }
+
+  /** The function is deleted: nobody waits any more, and whoever comes late is told. */
+  close(): void {
+    this.#isClosed = true
+    for (const candidate of this.#queues.flat()) if (this.withdraw(candidate)) candidate.onRejected(gone)
   }
 
   /** Gives free slots to whoever waits, in order; expired work is dropped at the door. */
@@ -231,9 +242,11 @@ export class Admission {
     return gate
   }
 
-  /** The function is gone: whoever still runs or waits keeps the gate alive for itself. */
-  forget({ project, name }: { project: string; name: string }): void {
-    this.#slotsOf(project).gates.delete(name)
+  /** The function is deleted: whoever waits is told, whoever still runs keeps the gate alive for itself. */
+  remove({ project, name }: { project: string; name: string }): void {
+    const { gates } = this.#slotsOf(project)
+    gates.get(name)?.close()
+    gates.delete(name)
   }
 
   /** The node has room again, or may have: whoever it refused is tried once more. */

@@ -79,10 +79,10 @@ export class Invoker implements RunHost {
     const { caller, functionName, qualifier } = run.request
     try {
       const { versions } = this.#options
-      let version = await versions.resolve(caller.project, functionName, qualifier)
+      let version = await versions.resolveNow(caller.project, functionName, qualifier)
       if (version.state === 'pending') {
         await this.#untilPrepared(run, version)
-        version = await versions.resolve(caller.project, functionName, qualifier)
+        version = await versions.resolveNow(caller.project, functionName, qualifier)
       }
       if (version.state === 'active') run.admit(version, this.#gateOf(version))
       else if (version.state === 'failed') run.failUnprepared(version, this.#gateOf(version), version.stateReason ?? '')
@@ -90,6 +90,7 @@ export class Invoker implements RunHost {
     } catch (error) {
       // The name was resolved a moment ago by `authorizeInvoke`: it has been deleted since, or the store failed.
       const { code, message, detail } = toAppError(error)
+      if (code === 'not_found') return run.rejectGone()
       this.#options.logger.warn('invocation.resolve.failed', { invocationId: run.id, code, detail })
       run.rejectUnresolved(message)
     }

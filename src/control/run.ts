@@ -7,9 +7,9 @@ import { limits } from '../domain/limits.ts'
 import { BodyFeed } from './body-feed.ts'
 import { emptyBody, ReplyIntake } from './reply-intake.ts'
 import type { ActiveRuns, Linked } from './active-runs.ts'
-import type { Candidate, FunctionGate, Rejection } from './admission.ts'
+import { gone, type Candidate, type FunctionGate, type Rejection } from './admission.ts'
 import type { Placement } from './placement.ts'
-import { tooLarge, type Unanswered } from './run-ends.ts'
+import { phasesBefore, tooLarge, waitText, type Unanswered } from './run-ends.ts'
 
 /** What a Run needs of the Invoker around it. */
 export interface RunHost {
@@ -31,8 +31,6 @@ export interface RunHost {
 type RunState = 'new' | 'queued' | 'running' | 'done'
 
 const noPhases: readonly Phase[] = []
-/** A wait shorter than this is the price of the clock. */
-const queueMsMin = 0.05
 
 /** One Invocation from acceptance to its receipt. */
 export class Run implements Candidate, Linked<Run> {
@@ -148,11 +146,13 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   onRejected(rejection: Rejection): void {
-    const what =
-      rejection.kind === 'own_limit'
-        ? 'All slots are in use and the queue is full'
-        : 'The node has no memory for another Instance and the queue is full'
-    this.#reject(`${what}: try again in ${Math.ceil(rejection.retryAfterMs / 1000)} s.`, rejection)
+    if (rejection.kind === 'gone') this.rejectGone()
+    else this.#reject(waitText(rejection), rejection)
+  }
+
+  /** Its function was deleted after it had come. */
+  rejectGone(): void {
+    this.#reject(`There is no function "${this.request.functionName}": it was deleted.`, gone)
   }
 
   rejectUnresolved(message: string): void {
@@ -231,6 +231,7 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   #refuse({ code, message, retryAfterMs }: NonNullable<AttemptResult['refused']>): void {
+    if (code === 'gone') return this.rejectGone()
     const resource = code === 'draining' ? 'node' : 'function'
     this.#reject(message, { kind: 'capacity', resource, cause: code, retryAfterMs })
   }
@@ -304,16 +305,8 @@ export class Run implements Candidate, Linked<Run> {
 
   /** The control's own phases before the agent's. */
   #phases(own: readonly Phase[]): readonly Phase[] {
-    const { clock } = this.#host
-    const admitMs = (this.#queuedMs > 0 ? this.#queuedMs : clock.monotonicMs()) - this.#acceptedMs
-    const phases: Phase[] = [{ phase: 'admit', startMs: 0, durationMs: admitMs, source: 'none', bytes: 0 }]
-    if (this.#queuedMs > 0) {
-      const waitedMs = (this.#admittedMs > 0 ? this.#admittedMs : clock.monotonicMs()) - this.#queuedMs
-      if (waitedMs >= queueMsMin)
-        phases.push({ phase: 'queue', startMs: admitMs, durationMs: waitedMs, source: 'none', bytes: 0 })
-    }
-    for (const phase of own) phases.push(phase)
-    return phases
+    const [acceptedMs, queuedMs, admittedMs] = [this.#acceptedMs, this.#queuedMs, this.#admittedMs]
+    return phasesBefore({ acceptedMs, queuedMs, admittedMs, nowMs: this.#host.clock.monotonicMs() }, own)
   }
 
   #receipt(

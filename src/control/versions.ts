@@ -47,6 +47,15 @@ export class VersionCache {
     return version
   }
 
+  /** The same, of a function that was not changed while it was looked up: what is deleted by then is not found. */
+  async resolveNow(project: string, name: string, qualifier: string | null): Promise<DeployedVersion> {
+    for (;;) {
+      const epoch = this.#epoch
+      const version = await this.resolve(project, name, qualifier)
+      if (epoch === this.#epoch) return version
+    }
+  }
+
   forget(project: string, name: string): void {
     this.#epoch++
     this.#entries.delete(`${project}/${name}`)

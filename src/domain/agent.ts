@@ -80,7 +80,7 @@ export interface AttemptResult {
   readonly error: FunctionError | null
   /** The node refused before it began: the caller may try another, or wait for `watch`. */
   readonly refused: {
-    readonly code: 'capacity' | 'draining' | 'backoff' | 'stale_owner'
+    readonly code: 'capacity' | 'draining' | 'backoff' | 'stale_owner' | 'gone'
     readonly message: string
     readonly retryAfterMs: number
   } | null
@@ -191,6 +191,8 @@ export interface Agent {
   attach(invocationId: string, fromOffset: number, receive: (frame: ExecuteUp) => void): Promise<ExecuteCall | null>
   /** Retires warm Instances of a Version (or of all Versions of a function, or one that holds a secret); busy ones finish first. */
   evict(filter: { project: string; functionName?: string; version?: number; secret?: string }): Promise<number>
+  /** The function is deleted: what runs comes to its end, what waits is refused (`gone`), and nothing of it rests or starts any more. */
+  remove(of: { project: string; functionName: string }): Promise<void>
   /** Versions of which this node keeps snapshots or code images, so that they start fast; of one Function, or of all. */
   kept(of?: { project: string; functionName: string }): Promise<readonly VersionRef[]>
   /** Removes what it keeps of a Version; one that is called again has it made again. Rejects never: what cannot be removed is logged. */

@@ -132,9 +132,9 @@ export interface InvokeReply {
   readonly phases: readonly Phase[]
   /** Set when the outcome is not `succeeded`. */
   readonly error: FunctionError | null
-  /** `own_limit` -> 429, `capacity` -> 503; only for `rejected`. */
+  /** `own_limit` -> 429, `capacity` -> 503, `gone` (deleted since it was called) -> 404; only for `rejected`. */
   readonly rejection: {
-    readonly kind: 'own_limit' | 'capacity'
+    readonly kind: 'own_limit' | 'capacity' | 'gone'
     readonly resource: string
     readonly cause: string
     readonly retryAfterMs: number

@@ -36,6 +36,7 @@ const ownHeaders = new Set([
 
 export function replyStatus(reply: InvokeReply): number {
   if (reply.rejection?.kind === 'own_limit') return 429
+  if (reply.rejection?.kind === 'gone') return 404
   if (reply.error?.errorType === responseTooLarge) return 502
   return ownStatus(reply) ?? statusOfOutcome[reply.outcome]
 }
@@ -92,7 +93,7 @@ export function replyHeaders(reply: InvokeReply, { status, bytes }: { status: nu
   if (reply.start !== null) headers.push('Hearth-Start', startText(reply))
   if (reply.outcome === 'failed' && reply.error !== null)
     headers.push('Hearth-Function-Error', headerText(reply.error.errorType))
-  if (reply.rejection !== null)
+  if (reply.rejection !== null && reply.rejection.kind !== 'gone')
     headers.push(
       'Retry-After',
       String(Math.max(1, Math.ceil(reply.rejection.retryAfterMs / 1000))),
@@ -130,16 +131,17 @@ const codeOfOutcome: Readonly<Record<Exclude<Outcome, 'succeeded' | 'failed'>, E
 }
 
 /** Body of any outcome but `succeeded`: the function's error in Lambda's form; beside it ours, where it was not the function's doing. */
-export function failureBody({ outcome, effect, error, invocationId }: InvokeReply): unknown {
+export function failureBody({ outcome, effect, error, invocationId, rejection }: InvokeReply): unknown {
   const own = {
     errorType: error?.errorType ?? outcome,
     errorMessage: error?.errorMessage ?? outcome,
     stackTrace: error?.stackTrace ?? [],
   }
   if (outcome === 'succeeded' || outcome === 'failed') return own
-  const code = codeOfOutcome[outcome]
+  const isGone = rejection?.kind === 'gone'
+  const code = isGone ? 'not_found' : codeOfOutcome[outcome]
   return {
-    error: { code, message: own.errorMessage, retryable: effect === 'never_started', invocationId },
+    error: { code, message: own.errorMessage, retryable: effect === 'never_started' && !isGone, invocationId },
     ...own,
   }
 }

@@ -35,6 +35,7 @@ export function refusalOf({ type, message }: SignatureError): Refusal {
 export function failureOf({ outcome, rejection }: InvokeReply, contract: Contract): Refusal {
   if (outcome === 'cancelled') return text(499, 'Client Closed Request')
   if (outcome === 'rejected' || outcome === 'expired') {
+    if (rejection?.kind === 'gone') return refusals.forbidden
     const retry: HeaderList =
       rejection === null ? [] : [['retry-after', String(Math.max(1, Math.ceil(rejection.retryAfterMs / 1000)))]]
     if (rejection?.kind === 'own_limit') return say(429, { Message: 'Too Many Requests' }, retry)

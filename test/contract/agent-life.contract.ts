@@ -122,6 +122,7 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       await rig.run(versionOf({ secrets: { A: 'db' } }))
       await rig.run(versionOf({}, { functionName: 'other' }))
       assert.equal(await rig.agent.evict({ project: 'default', secret: 'db' }), 1)
+      await settle()
       assert.deepEqual(
         (await rig.agent.list()).map(({ version }) => version),
         ['default/other:1'],
@@ -266,10 +267,11 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       await rig.run(version)
       await rig.advance(100)
       await rig.advance(100)
+      await settle()
       stop()
       await rig.run(version)
       const states = events.flatMap((event) => (event.type === 'instance' ? [event.instance.state] : []))
-      assert.deepEqual(states.slice(-2), ['frozen', 'dead'])
+      assert.deepEqual(states.slice(-3), ['frozen', 'busy', 'dead'])
       assert.ok(events.some(({ type }) => type === 'capacity'))
     })
 
@@ -278,6 +280,54 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       const old = await rig.run(versionOf())
       const renewed = await rig.run(versionOf({}, { createdAt: 2, codeDigest: `sha256:${'e'.repeat(64)}` }))
       assert.notDeepEqual(renewed.body, old.body)
+    })
+
+    test('a function made anew while its old Instance runs: that one ends after it, and nothing of it is held', async () => {
+      const rig = open({ handler: sleeper })
+      const free = (await rig.agent.status()).freeMib
+      const old = rig.begin(versionOf(), { ms: 100 })
+      await settle()
+      const version = versionOf({ keepAliveMs: 200 }, { createdAt: 2, codeDigest: `sha256:${'e'.repeat(64)}` })
+      await rig.run(version)
+      assert.equal((await rig.agent.list()).filter(({ version }) => version !== null).length, 2)
+      await rig.advance(100)
+      assert.equal((await old.done).result.outcome, 'succeeded')
+      await settle()
+      assert.equal((await rig.agent.list()).filter(({ version }) => version !== null).length, 1)
+      await rig.advance(200)
+      await settle()
+      assert.equal(rig.driver.alive.size, 0)
+      assert.equal((await rig.agent.status()).freeMib, free)
+    })
+
+    test('remove: what runs comes to its end, what waits or comes late is refused, nothing rests', async () => {
+      const rig = open({ handler: sleeper, memoryMib: 256 })
+      const version = versionOf({ memoryMib: 256 })
+      const running = rig.begin(version, { ms: 100 })
+      await settle()
+      await rig.agent.remove({ project: 'default', functionName: 'fn' })
+      const late = rig.begin(version, { ms: 1 })
+      assert.equal((await late.done).result.refused?.code, 'gone')
+      assert.equal(rig.driver.alive.size, 1)
+      await rig.advance(100)
+      assert.equal((await running.done).result.outcome, 'succeeded')
+      await settle()
+      assert.equal(rig.driver.alive.size, 0)
+    })
+
+    test('goodbye: an idle Instance is asked to end, counts until it has, and is killed when it does not', async () => {
+      const rig = open({ faults: { hangOnShutdown: true } })
+      const version = versionOf({ keepAliveMs: 200, memoryMib: 256 })
+      const free = (await rig.agent.status()).freeMib
+      await rig.run(version)
+      await rig.advance(200)
+      await settle()
+      assert.equal(rig.driver.alive.size, 1)
+      assert.equal((await rig.agent.status()).freeMib, free - 256)
+      await rig.advance(2_000)
+      await settle()
+      assert.equal(rig.driver.alive.size, 0)
+      assert.equal((await rig.agent.status()).freeMib, free)
     })
   })
 }

@@ -135,6 +135,21 @@ test('a server that exits: crashed, and the next start serves', async () => {
   assert.equal((await invoke(platform, 'server', {})).status, 200)
 })
 
+test('a server whose time is over is asked to end, frozen or not, and what it says then is in the log', async () => {
+  for (const [name, freezeAfterMs] of [
+    ['parting', 60_000],
+    ['parting-frozen', 100],
+  ] as const) {
+    await deploy(name, { keepAliveMs: 1_000, freezeAfterMs })
+    assert.equal((await invoke(platform, name, {})).status, 200)
+    const hasSaid = async (): Promise<true | string> => {
+      const log = (await call(platform, 'GET', `/v1/functions/${name}/logs?tail=50`)).body.toString()
+      return log.includes('SIGTERM came') || log
+    }
+    await until(hasSaid, { timeoutMs: 20_000, what: 'its last words' })
+  }
+})
+
 test('instanceConcurrency: one server gets as many requests at a time', async () => {
   await deploy('shared', { instanceConcurrency: 8, concurrency: 20 })
   await invoke(platform, 'shared', {})

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { after, before, test } from 'node:test'
 import { call, deployFiles, invoke, nodeFunction, type Target } from '../support/functions.ts'
 import { limitsMissing } from '../support/launcher.ts'
+import { until } from '../support/until.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 
 /* The life of Instances and versions as a user sees it: starts and their causes, reuse, freezing, queueing, secrets, keys, projects. */
@@ -240,6 +241,32 @@ test('logs: lines with invocation id and START, END, REPORT are readable within 
   const text = (await call(platform, 'GET', '/v1/functions/chatty/logs?tail=50')).body.toString()
   for (const needed of ['START RequestId', 'END RequestId', 'REPORT RequestId', 'hello from the test', id])
     assert.ok(text.includes(needed), `${needed} in ${text}`)
+})
+
+test('delete: what runs comes to its end, what waits is 404, and one made anew has nothing of the old', async () => {
+  const code = (word: string): string =>
+    `const started = Date.now()\nexports.handler = async ({ ms = 0 }) => { console.log('${word}'); await new Promise((r) => setTimeout(r, ms)); console.log('${word}'); return started }\n`
+  const config = { config: { concurrency: 1, memoryMib: 128 } }
+  await deployFiles(platform, { ...nodeFunction('passing', code('of the old')), ...config })
+  await invoke(platform, 'passing')
+  const [running, ...waiting] = [1_500, 1, 1].map(async (ms) => invoke(platform, 'passing', { ms }))
+  const isQueued = async (): Promise<true | string> => {
+    const text = (await call(platform, 'GET', '/v1/functions/passing')).body.toString()
+    return text.includes('"queued":2') || text
+  }
+  await until(isQueued, { timeoutMs: 10_000, what: 'two that wait' })
+  assert.equal((await call(platform, 'DELETE', '/v1/functions/passing')).status, 204)
+  for (const reply of await Promise.all(waiting)) {
+    assert.equal(reply.status, 404, reply.body.toString())
+    const { error } = reply.json<{ error: { code: string; retryable: boolean } }>()
+    assert.deepEqual([error.code, error.retryable], ['not_found', false])
+    assert.equal(reply.headers.get('hearth-effect'), 'never_started')
+  }
+  await deployFiles(platform, { ...nodeFunction('passing', code('of the new')), ...config })
+  await invoke(platform, 'passing')
+  assert.equal((await running)?.status, 200)
+  const log = (await call(platform, 'GET', '/v1/functions/passing/logs?tail=50')).body.toString()
+  assert.ok(log.includes('of the new') && !log.includes('of the old'), log)
 })
 
 test('rollback: repoints $LATEST without a new version, and aliases stay where they are', async () => {

@@ -120,6 +120,7 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
       agent.evicted.push(filter)
       return 0
     },
+    remove: async (filter) => void agent.evicted.push(filter),
     kept: async (of) =>
       agent.files.filter(
         (ref) => of === undefined || (ref.project === of.project && ref.functionName === of.functionName),

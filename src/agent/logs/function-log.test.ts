@@ -164,3 +164,29 @@ test('a disk that refuses: lines are dropped and counted, nothing throws, and it
   assert.deepEqual(await log.tail(1), [])
   assert.equal(warnings, 1)
 })
+
+test('delete: also while it is written; what is said later goes nowhere, and a follower comes to its end', async () => {
+  await withLog(async (open, parent, clock) => {
+    void open
+    const folder = path.join(parent, 'fn')
+    const log = new FunctionLog(folder, {
+      clock,
+      logger: silentLogger,
+      limits: { segmentBytes: 1_000, segmentsMax: 3 },
+    })
+    const seen: string[] = []
+    const following = (async () => {
+      for await (const { text } of log.follow(0, new AbortController().signal)) seen.push(text)
+    })()
+    write(log, 0, 200)
+    const flushing = log.flush()
+    await log.delete()
+    await flushing
+    write(log, 200, 300)
+    clock.advance(50)
+    await log.flush()
+    await following
+    assert.deepEqual(await readdir(parent), [])
+    assert.deepEqual(await log.tail(10), [])
+  })
+})

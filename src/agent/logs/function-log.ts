@@ -38,10 +38,10 @@ export class FunctionLog {
   #droppedBytes = 0
   /** The last write failed: one line and one warning say so until a write succeeds again. */
   #isRefused = false
-  #isDeleted = false
   #end = 0
   #loading: Promise<void> | null = null
   #isScheduled = false
+  #isDeleted = false
   #writing: Promise<void> | null = null
 
   constructor(folder: string, options: { clock: Clock; logger: Logger; limits: SegmentLimits }) {
@@ -56,6 +56,7 @@ export class FunctionLog {
 
   /** Ready-made records, each ending in a newline. */
   appendRecords(records: string): void {
+    if (this.#isDeleted) return
     this.#pending += records
     if (this.#isScheduled) {
       if (this.#pending.length > pendingCharsMax) void this.flush()
@@ -127,11 +128,15 @@ export class FunctionLog {
     }
   }
 
-  /** Followers get what was written until then, and end. */
+  /** Its function is gone. Followers get what was written until then, and end; what is still said in its name goes nowhere. */
   async delete(): Promise<void> {
     await this.flush()
     this.#isDeleted = true
+    this.#pending = ''
     for (const { wake } of this.#followers) wake()
+    await this.#writing
+    this.#waiting = []
+    this.#waitingBytes = 0
     await this.#segments.delete()
   }
 
@@ -197,7 +202,7 @@ export class FunctionLog {
 
   async #write(): Promise<void> {
     const wasRefused = this.#isRefused
-    for (let chunk = this.#waiting[0]; chunk !== undefined; chunk = this.#waiting[0]) {
+    for (let chunk = this.#waiting[0]; chunk !== undefined && !this.#isDeleted; chunk = this.#waiting[0]) {
       try {
         await this.#segments.append(chunk.bytes, chunk.offset)
         this.#isRefused = false

@@ -40,8 +40,10 @@ export class FunctionLogs {
     follow: (project, functionName, { fromOffset, signal }): AsyncIterable<LogLine> =>
       this.of(project, functionName).follow(fromOffset, signal),
     delete: async (project, functionName): Promise<void> => {
-      await this.of(project, functionName).delete()
+      const log = this.of(project, functionName)
+      // Whoever still holds it says what he says to nobody.
       this.#logs.delete(`${project}/${functionName}`)
+      await log.delete()
     },
   }
 

@@ -63,6 +63,9 @@ export class FakeRuntime {
       version,
       isBusy,
       handlers: {
+        onShutdown: () => {
+          if (options.faults.hangOnShutdown !== true) options.exit({ code: 0, signal: null, oom: false })
+        },
         onBind: (message) => this.#load(message),
         onInvoke: (invocation) => this.#take(invocation),
         onPrepareSnapshot: () => (this.peer.isMute = options.faults.hangOnSnapshot === true),

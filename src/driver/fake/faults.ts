@@ -35,6 +35,8 @@ export interface FakeFaults {
   hangOnStats?: boolean
   exitOnStats?: Exit
   failPause?: boolean
+  /** SHUTDOWN changes nothing. */
+  hangOnShutdown?: boolean
   /** Time from `pause` to its answer; it fails if it was overtaken by `resume`, as a slow freezer's does. */
   pauseMs?: number
   /** Time from `restore` to a sandbox. */

@@ -1,0 +1,51 @@
+import type { Version } from '../domain/function.ts'
+import type { Contract } from '../domain/runtime.ts'
+import { thaw, type FreezeHost } from './freezing.ts'
+import type { Instance } from './instance.ts'
+
+/** How long a program that is to end may take: a server as on Cloud Run, others as Lambda gives a runtime with its extensions. */
+const goodbyeMs: Readonly<Record<Contract, number>> = {
+  http: 10_000,
+  azure: 10_000,
+  'runtime-api': 2_000,
+  handler: 2_000,
+}
+
+/** Takes idle Instances of one Version that are no longer needed, asks their programs to end, and holds them until they have: so long each counts
+ *  with its memory. */
+export class Goodbyes {
+  readonly #host: FreezeHost
+  readonly #leaving = new Map<Instance, Promise<void>>()
+
+  constructor(host: FreezeHost) {
+    this.#host = host
+  }
+
+  get size(): number {
+    return this.#leaving.size
+  }
+
+  instances(): Iterable<Instance> {
+    return this.#leaving.keys()
+  }
+
+  /** Resolves when those that are leaving have left. */
+  async over(): Promise<void> {
+    await Promise.all(this.#leaving.values())
+  }
+
+  say(instance: Instance, { config }: Version): void {
+    if (instance.state === 'frozen') thaw(instance, config.memoryMib, this.#host, () => void instance.kill())
+    instance.state = 'busy'
+    this.#leaving.set(instance, this.#end(instance, goodbyeMs[config.contract]))
+    this.#host.onInstanceChanged(instance)
+  }
+
+  async #end(instance: Instance, graceMs: number): Promise<void> {
+    await instance.end(graceMs)
+    this.#leaving.delete(instance)
+    this.#host.release(instance.chargedMib)
+    instance.chargedMib = 0
+    this.#host.onInstanceChanged(instance)
+  }
+}
