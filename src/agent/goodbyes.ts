@@ -1,3 +1,4 @@
+import type { Clock } from '../domain/clock.ts'
 import type { Version } from '../domain/function.ts'
 import type { Contract } from '../domain/runtime.ts'
 import { thaw, type FreezeHost } from './freezing.ts'
@@ -11,13 +12,15 @@ const goodbyeMs: Readonly<Record<Contract, number>> = {
   handler: 2_000,
 }
 
+type Host = FreezeHost & { readonly clock: Clock }
+
 /** Takes idle Instances of one Version that are no longer needed, asks their programs to end, and holds them until they have: so long each counts
  *  with its memory. */
 export class Goodbyes {
-  readonly #host: FreezeHost
+  readonly #host: Host
   readonly #leaving = new Map<Instance, Promise<void>>()
 
-  constructor(host: FreezeHost) {
+  constructor(host: Host) {
     this.#host = host
   }
 
@@ -42,7 +45,15 @@ export class Goodbyes {
   }
 
   async #end(instance: Instance, graceMs: number): Promise<void> {
-    await instance.end(graceMs)
+    // It is told nothing of an end that it asked for.
+    instance.owner = null
+    if (instance.isReachable) {
+      const timer = this.#host.clock.schedule(graceMs, () => void instance.kill())
+      instance.link.shutdown(graceMs)
+      await instance.dead.promise
+      timer.cancel()
+    }
+    await instance.kill()
     this.#leaving.delete(instance)
     this.#host.release(instance.chargedMib)
     instance.chargedMib = 0

@@ -42,6 +42,7 @@ export class Instance {
   readonly link: HostLink
   readonly createdAt: number
   readonly hello: Promise<void>
+  readonly dead = Promise.withResolvers<void>()
   state: InstanceState = 'booting'
   owner: InstanceOwner | null = null
   version: Version | null = null
@@ -82,7 +83,6 @@ export class Instance {
   #isResting = false
   #exit: Exit | null = null
   #killed: Promise<Exit> | null = null
-  #onDead = (): void => {}
   #greet: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => {}, reject: () => {} }
 
   constructor(options: InstanceOptions) {
@@ -208,20 +208,6 @@ export class Instance {
       this.#options.logger.debug('instance.stats.failed', { instanceId: this.id, error: String(error) })
       return null
     }
-  }
-
-  /** Asks its program to end within `graceMs`, and ends it as `kill` does when it has, or when the time is over. What it says meanwhile is in the
-   *  log. The owner is not told, since it asked. Never rejects. */
-  async end(graceMs: number): Promise<Exit> {
-    this.owner = null
-    if (this.isReachable) {
-      const dead = new Promise<void>((resolve) => (this.#onDead = resolve))
-      const timer = this.#options.clock.schedule(graceMs, () => void this.kill())
-      this.link.shutdown(graceMs)
-      await dead
-      timer.cancel()
-    }
-    return this.kill()
   }
 
   /** Ends it with everything in it. Safe to call twice; the owner is not told, since it asked. Never rejects. */
@@ -361,6 +347,6 @@ export class Instance {
     this.state = 'dead'
     this.link.close()
     this.#supervisor?.close()
-    this.#onDead()
+    this.dead.resolve()
   }
 }
