@@ -242,17 +242,13 @@ export class Instance {
   /** False when no answer came in time. */
   async #barrier(link: HostLink): Promise<boolean> {
     if (this.isDead) return false
-    return new Promise<boolean>((resolve) => {
-      const timer = this.#options.clock.schedule(barrierMsMax, () => resolve(false))
-      const settle = (isAnswered: boolean): void => {
-        timer.cancel()
-        resolve(isAnswered)
-      }
-      link.ping().then(
-        () => settle(true),
-        () => settle(false),
-      )
-    })
+    const answer = Promise.withResolvers<boolean>()
+    const timer = this.#options.clock.schedule(barrierMsMax, () => answer.resolve(false))
+    link.ping().then(
+      () => answer.resolve(true),
+      () => answer.resolve(false),
+    )
+    return answer.promise.finally(() => timer.cancel())
   }
 
   #runtimeHandlers(): ConstructorParameters<typeof HostLink>[1]['handlers'] {
