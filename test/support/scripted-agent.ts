@@ -116,10 +116,7 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     get: async () => null,
     list: async () => [],
     attach: async () => null,
-    async evict(filter) {
-      agent.evicted.push(filter)
-      return 0
-    },
+    evict: async (filter) => agent.evicted.push(filter),
     remove: async (filter) => void agent.evicted.push(filter),
     kept: async (of) =>
       agent.files.filter(
