@@ -53,7 +53,9 @@ export const configFields = {
   secrets: z
     .record(z.string(), z.string())
     .optional()
-    .describe('Environment name to name of a secret; values are looked up when an Instance starts.'),
+    .describe(
+      'Environment name to name of a secret; values are looked up when an Instance starts, and take with env and command at most 63488 bytes as JSON.',
+    ),
   network: z.string().optional().describe('`none` (default) or `egress`.'),
   isolation: z.string().optional().describe('`auto` (default), `process` or `vm`; `vm` is never downgraded.'),
   reuse: z

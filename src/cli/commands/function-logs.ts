@@ -7,6 +7,9 @@ const tailDefault = 50
 export default defineCommand({
   name: 'function logs',
   summary: 'Print the log of a function',
+  notes: [
+    'With --follow it waits for a platform that is away and goes on after the last line; it ends when the function is deleted (exit code 4) or the key revoked (3).',
+  ],
   args: { name: { about: 'function', completes: 'function' } },
   flags: {
     tail: { type: 'integer', value: 'N', about: `last lines to print (default: ${tailDefault})` },

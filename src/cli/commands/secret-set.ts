@@ -5,7 +5,7 @@ export default defineCommand({
   name: 'secret set',
   summary: 'Store a secret, sealed at rest',
   notes: [
-    'The value is piped in, read from --value-file, or asked for on a terminal without showing it; never an argument, which other users could see.',
+    'The value is piped in, read from --value-file, or asked for on a terminal without showing it; never an argument, which other users could see. It is UTF-8 text, at most 16 KiB: give bytes as base64.',
   ],
   args: { name: { about: '1 to 64 letters, digits, - or _' } },
   flags: {
