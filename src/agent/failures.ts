@@ -2,7 +2,7 @@ import type { AttemptResult } from '../domain/agent.ts'
 import type { Exit } from '../domain/driver.ts'
 import { toAppError } from '../domain/error.ts'
 import type { FunctionConfig } from '../domain/function.ts'
-import type { CrashReason, FunctionError } from '../domain/invocation.ts'
+import { startFailedType, type CrashReason, type FunctionError } from '../domain/invocation.ts'
 
 /* What the platform says of an invocation that user code did not end by itself. The types are Lambda's where it has one. */
 
@@ -83,8 +83,6 @@ export function initError({ phase, ...error }: FunctionError & { phase?: string 
 export function isOfLoading({ crashReason }: Failure): boolean {
   return crashReason === 'init_error' || crashReason === 'init_timeout'
 }
-
-export const startFailedType = 'Hearth.StartFailed'
 
 /** A start that failed on the platform's side. */
 export function startFailed(thrown: unknown): Failure {

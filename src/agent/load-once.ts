@@ -1,6 +1,7 @@
 import { AppError, invalid } from '../domain/error.ts'
 import type { Version } from '../domain/function.ts'
-import { startFailedType, type Failure } from './failures.ts'
+import { startFailedType } from '../domain/invocation.ts'
+import type { Failure } from './failures.ts'
 import type { GroupHost } from './group-host.ts'
 
 /** What starting takes of the agent around it. */

@@ -9,6 +9,9 @@ export type Effect = 'never_started' | 'may_have_committed' | 'completed'
 export const crashReasons = ['oom', 'exit', 'signal', 'ephemeral_full', 'init_timeout', 'init_error'] as const
 export type CrashReason = (typeof crashReasons)[number]
 
+/** Type of a failed start that was the platform's doing; any other `init_error` is the code's own. */
+export const startFailedType = 'Hearth.StartFailed'
+
 /** Why a start was needed, but for the last: the Instance came up from a lower rung of the ladder, because a snapshot was refused, could not be restored
  *  or could not be made. */
 export const coldCauses = [

@@ -1,6 +1,6 @@
 import type { InvokeReply, ReplyStart } from '../domain/control.ts'
 import type { ErrorCode } from '../domain/error.ts'
-import type { Outcome } from '../domain/invocation.ts'
+import { startFailedType, type Outcome } from '../domain/invocation.ts'
 
 /** docs/reference/contracts.md, "Invoke": outcome to status. */
 const statusOfOutcome: Readonly<Record<Outcome, number>> = {
@@ -131,7 +131,8 @@ const codeOfOutcome: Readonly<Record<Exclude<Outcome, 'succeeded' | 'failed'>, E
 }
 
 /** Body of any outcome but `succeeded`: the function's error in Lambda's form; beside it ours, where it was not the function's doing. */
-export function failureBody({ outcome, effect, error, invocationId, rejection }: InvokeReply): unknown {
+export function failureBody(reply: InvokeReply): unknown {
+  const { outcome, effect, error, invocationId, rejection } = reply
   const own = {
     errorType: error?.errorType ?? outcome,
     errorMessage: error?.errorMessage ?? outcome,
@@ -140,10 +141,16 @@ export function failureBody({ outcome, effect, error, invocationId, rejection }:
   if (outcome === 'succeeded' || outcome === 'failed') return own
   const isGone = rejection?.kind === 'gone'
   const code = isGone ? 'not_found' : codeOfOutcome[outcome]
+  const retryable = effect === 'never_started' && !isGone && !isOfCode(reply)
   return {
-    error: { code, message: own.errorMessage, retryable: effect === 'never_started' && !isGone, invocationId },
+    error: { code, message: own.errorMessage, retryable, invocationId },
     ...own,
   }
+}
+
+/** Code that does not load fails the same way until it is changed. */
+function isOfCode({ crashReason, error }: InvokeReply): boolean {
+  return crashReason === 'init_error' && error?.errorType !== startFailedType
 }
 
 function serverTiming({ phases }: Pick<InvokeReply, 'phases'>): string {

@@ -94,9 +94,21 @@ const rows: readonly Row[] = [
       changes: { outcome: 'crashed', effect, crashReason, error: platformError },
       status: 502,
       headers: { 'hearth-outcome': 'crashed', 'hearth-effect': effect },
-      body: { error: ours('guest_failed', platformError, effect === 'never_started'), ...platformError },
+      body: { error: ours('guest_failed', platformError, crashReason === 'init_timeout'), ...platformError },
     }
   }),
+  {
+    title: 'crashed: init_error of the platform',
+    changes: {
+      outcome: 'crashed',
+      effect: 'never_started',
+      crashReason: 'init_error',
+      error: { ...platformError, errorType: 'Hearth.StartFailed' },
+    },
+    status: 502,
+    headers: { 'hearth-outcome': 'crashed', 'hearth-effect': 'never_started' },
+    body: { error: ours('guest_failed', platformError, true), ...platformError, errorType: 'Hearth.StartFailed' },
+  },
 ]
 
 const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
