@@ -48,6 +48,10 @@ export async function codeSource(
       ...(endpoint !== undefined && { endpoint }),
       ...(region !== undefined && { region }),
     }
+  if (options.runtime === 'image')
+    throw new CliError(
+      'Runtime image takes --image in place of --code: REPOSITORY[:TAG], FILE.tar of docker save, or the folder of an OCI layout.',
+    )
   const artifact = await deployCode(context, options)
   if (sha256 !== undefined && artifact !== `sha256:${sha256.toLowerCase()}`)
     throw new CliError(`${code} has SHA-256 ${artifact.slice(7)}, not ${sha256}.`)
