@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { AppError } from '../../src/domain/error.ts'
+import { limits } from '../../src/domain/limits.ts'
 import { checkKey } from '../../src/domain/storage.ts'
 import { createClient } from './client.ts'
 import { routes, type Route } from './contract.ts'
@@ -18,7 +21,7 @@ function recorder(url = 'http://platform:8443'): { client: ReturnType<typeof cre
 
 const isRefusalOf = (field: string, value: unknown) => (error: unknown) =>
   error instanceof HearthError &&
-  error.status === 0 &&
+  error.status === 400 &&
   error.code === 'invalid' &&
   error.field === field &&
   error.value === value &&
@@ -120,4 +123,39 @@ test('createClient sends nothing where the address of the platform makes another
   const { client, asked } = recorder('http://platform:8443/?to=')
   await assert.rejects(client.getFunction({ name: 'a' }), /a URL reads it as another path/)
   assert.deepEqual(asked, [])
+})
+
+test('invoke: an event over the limit is refused in the words of the platform, and not sent', async () => {
+  const { client, asked } = recorder()
+  const { payloadBytesMax } = limits
+  await client.invoke('f', new Uint8Array(payloadBytesMax))
+  assert.equal(asked.length, 1)
+  const tooLarge = (error: unknown): boolean =>
+    error instanceof HearthError &&
+    [error.status, error.code, error.field].join() === '413,invalid,body' &&
+    error.message === `The request is larger than ${payloadBytesMax} bytes.`
+  await assert.rejects(client.invoke('f', new Uint8Array(payloadBytesMax + 1)), tooLarge)
+  await assert.rejects(client.invoke('f', '\u00E9'.repeat(payloadBytesMax / 2 + 1)), tooLarge)
+  await assert.rejects(client.invokeStream('f', new Uint8Array(payloadBytesMax + 1)), tooLarge)
+  assert.equal(asked.length, 1)
+})
+
+test('createClient: a connection that ends while a body is sent is told as a refusal, not as a platform that is away', async () => {
+  const server = http.createServer((request) => request.once('data', () => request.socket.resetAndDestroy()))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  try {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const body = new Uint8Array(32 * 1024 * 1024)
+    await assert.rejects(
+      createClient({ url, apiKey: 'hth_x' }).putObject({ bucket: 'b', key: 'k', body }),
+      (error: unknown) =>
+        error instanceof HearthError &&
+        error.code === 'unreachable' &&
+        error.field === 'body' &&
+        /ended the connection .*while it was sent 32\.0 MiB.* most likely/.test(error.message),
+    )
+  } finally {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  }
 })

@@ -3,8 +3,9 @@ import { routes, type Route } from './contract.ts'
 import { followLogs, type FollowOptions } from './follow-logs.ts'
 import { failure, HearthError } from './hearth-error.ts'
 import { keyProblem, trimPasted } from './pasted.ts'
-import { requestPath } from './request-path.ts'
+import { demandEvent, requestPath } from './request-path.ts'
 import { readEvents } from './sse.ts'
+import { unreached } from './unreached.ts'
 import type { Arguments, BuildEvent, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
 
 export interface ClientOptions {
@@ -153,8 +154,7 @@ class Transport {
       })
     } catch (cause) {
       if (init.signal?.aborted === true) throw cause
-      const message = `Cannot reach the platform at ${this.url}: ${reasonOf(cause)}.`
-      throw new HearthError(0, { code: 'unreachable', message, retryable: true }, cause)
+      throw unreached(cause, { url: this.url, body: init.body })
     }
   }
 
@@ -176,7 +176,7 @@ class Transport {
     const built = new URL(this.url).pathname.replace(/\/+$/, '') + (path.split('?')[0] ?? '')
     if (URL.parse(`${this.url}${path}`)?.pathname === built) return
     const message = `Cannot ask ${this.url} for ${JSON.stringify(built.slice(0, 200))}: a URL reads it as another path.`
-    throw new HearthError(0, { code: 'invalid', message, retryable: false })
+    throw new HearthError(400, { code: 'invalid', message, retryable: false })
   }
 
   async #post(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<Response> {
@@ -188,6 +188,7 @@ class Transport {
       ...options.headers,
     }
     const body = typeof payload === 'string' ? payload : new Uint8Array(payload)
+    demandEvent(body)
     return this.send(requestPath(routes.invoke.path, { name }).path, {
       method: 'POST',
       headers,
@@ -274,10 +275,4 @@ function bodyOf(body: unknown): {
 /** A path or query parameter: the table has none but texts, numbers and booleans. */
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
-}
-
-function reasonOf(cause: unknown): string {
-  const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
-  if (inner instanceof Error && 'code' in inner && inner.code === 'ECONNREFUSED') return 'nothing listens there'
-  return inner instanceof Error ? inner.message : String(inner)
 }

@@ -1,7 +1,6 @@
 import type { ErrorBody } from './types.ts'
 
-/** What the API answered instead of a result; `status` 0 = nothing: it could not be reached, or the call was refused before it was sent
- *  (`invalid`). */
+/** What the API answered instead of a result, or would have where a call is refused before it is sent; `status` 0 = it could not be reached. */
 export class HearthError extends Error {
   override readonly name = 'HearthError'
   readonly status: number

@@ -22,6 +22,17 @@ export function requestPath(
   return { path, used }
 }
 
+/** Of the platform's events, `limits.payloadBytesMax`. */
+const eventBytesMax = 6 * 1024 * 1024
+
+/** Throws HearthError, in the platform's words: it ends the connection of what is larger, and whether its answer is seen before that is luck. */
+export function demandEvent(event: Uint8Array | string): void {
+  if (Buffer.byteLength(event) <= eventBytesMax) return
+  const message = `The request is larger than ${eventBytesMax} bytes.`
+  const allowed = `at most ${eventBytesMax} bytes`
+  throw new HearthError(413, { code: 'invalid', retryable: false, field: 'body', allowed, message })
+}
+
 /** What a parameter of one segment must be; null when it is that. */
 function segmentProblem(value: unknown): string | null {
   const isSegment = typeof value === 'string' && value.isWellFormed() && !['', '.', '..'].includes(value)
@@ -44,5 +55,5 @@ function refusal(field: string, given: unknown, allowed: string): HearthError {
   const quoted = JSON.stringify(value) ?? typeof value
   const shown = quoted.length > 120 ? `${quoted.slice(0, 117)}...` : quoted
   const message = `Invalid ${field} ${shown}: must be ${allowed}.`
-  return new HearthError(0, { code: 'invalid', retryable: false, field, value, allowed, message })
+  return new HearthError(400, { code: 'invalid', retryable: false, field, value, allowed, message })
 }

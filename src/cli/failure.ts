@@ -47,7 +47,8 @@ function describeApiError(error: ApiError): Failure {
 function hintFor({ code, field }: ApiError): string | undefined {
   switch (code) {
     case 'unreachable':
-      return startHint
+      // One that took part of a body is there.
+      return field === 'body' ? undefined : startHint
     case 'unauthorized':
       return 'Check HEARTH_API_KEY or --api-key; "hearth key create" makes a new key.'
     case 'forbidden':

@@ -106,6 +106,62 @@ test('bad input: an architecture without a node is refused before the build, nam
   assert.match(time.stderr, /Hearth-Timeout-Ms[^]*Set it with --timeout S/)
 })
 
+test('runtimes: the list names every one, with what it needs; a line of a language that nobody knows is refused', async () => {
+  const { stdout } = await platform.cli(['runtime', 'list'])
+  for (const row of [
+    /^provided +1 /m,
+    /^http +a web server/m,
+    /^image +a container/m,
+    /^go +a handler/m,
+    /^rust +a hand/m,
+  ])
+    assert.match(stdout, row)
+  const built = code('built', { bootstrap: '#!/bin/sh\n' })
+  for (const [runtime, nearest] of [
+    ['rust1.999', 'rust1.'],
+    ['go1.99', 'go1.'],
+    ['go1.26.8', 'go1.26'],
+  ]) {
+    const made = await platform.cli([
+      'function',
+      'create',
+      '--name',
+      'line',
+      '--runtime',
+      runtime ?? '',
+      '--code',
+      built,
+    ])
+    assert.equal(made.code, 2)
+    assert.match(made.stderr, new RegExp(`Unknown runtime "${runtime}": known are .*The nearest is "${nearest}`))
+  }
+})
+
+test('an image function takes --image, not --code', async () => {
+  const folder = code('plain', { 'index.js': behaviours })
+  for (const args of [
+    ['create', '--name', 'pic'],
+    ['update', 'echo'],
+  ]) {
+    const made = await platform.cli(['function', ...args, '--runtime', 'image', '--code', folder])
+    assert.equal(made.code, 2)
+    assert.match(made.stderr, /Runtime image takes --image in place of --code/)
+  }
+})
+
+test('invoke: an event over the limit is refused before it is sent; code that does not load is not to be tried again', async () => {
+  writeFileSync(path.join(folder, 'large'), Buffer.alloc(20_000_000, 'x'))
+  const large = await platform.cli(['function', 'invoke', 'echo', '--data', `@${folder}/large`])
+  assert.equal(large.code, 2)
+  assert.match(large.stderr, /The request is larger than 6291456 bytes/)
+  const flags = ['--name', 'broken', '--runtime', 'node', '--handler', 'index.handler']
+  const made = await platform.cli(['function', 'create', ...flags, '--code', code('broken', { 'index.js': 'syntax(' })])
+  assert.equal(made.code, 0, made.stderr)
+  const { stdout, code: exit } = await platform.cli(['function', 'invoke', 'broken'])
+  assert.equal(exit, 8)
+  assert.match(stdout, /"retryable":false.*"errorType":"Runtime\.UserCodeSyntaxError"/)
+})
+
 test('--json: one document on stdout, errors as JSON on stderr', async () => {
   const list = JSON.parse((await platform.cli(['function', 'list', '--json'])).stdout) as { items: { name: string }[] }
   assert.equal(list.items[0]?.name, 'echo')
