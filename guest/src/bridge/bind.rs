@@ -72,8 +72,7 @@ impl Bind {
 
     /// The program's working folder.
     pub fn enter(&self) -> Result<(), Failure> {
-        sys::chdir(&self.task_root)
-            .map_err(|error| Failure::new("Runtime.NoCode", &format!("Cannot enter \"{}\": {error}.", self.task_root)))
+        enter(&self.task_root)
     }
 
     /// What the program finds: the platform's defaults, the image's and the user's own, then what only the platform knows; later ones win. Where a
@@ -140,6 +139,12 @@ impl Bind {
         })
         .to_string()
     }
+}
+
+/// What is started from here on finds itself in `folder`.
+pub fn enter(folder: &str) -> Result<(), Failure> {
+    let failure = |error| Failure::new("Runtime.NoCode", &format!("Cannot enter \"{folder}\": {error}."));
+    sys::chdir(folder).map_err(failure)
 }
 
 fn bad(what: &str) -> Failure {

@@ -47,6 +47,7 @@ fn start_lambda(host: Host, bound: Bind) -> Result<Bridge, Failure> {
 fn start_azure(host: Host, bound: Bind) -> Result<Bridge, Failure> {
     let azure = Azure::read(&bound.task_root, &bound.handler)?;
     let command = if bound.command.is_empty() { azure.command().to_vec() } else { bound.command.clone() };
+    super::bind::enter(azure.folder())?;
     let program = Program::start(command, &bound.environment())?;
     let server = Server::new(bound.port).translated_by(azure);
     Bridge::new(host, bound, Dialect::Server(Box::new(server)), vec![program])

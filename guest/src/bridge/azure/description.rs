@@ -1,59 +1,57 @@
-//! What host.json and function.json say of a custom handler.
+//! What host.json and function.json say of a custom handler. Of host.json its `customHandler` and `extensions.http` are read: the rest is for Azure's own
+//! host. What is in them and not supported is refused by its name.
 
+use super::fields::{flag, only, text};
+use super::launch::Launch;
+use super::trigger::Trigger;
 use crate::bridge::failure::Failure;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
+const HANDLER_FIELDS: [&str; 3] = ["description", "enableForwardingHttpRequest", "enableProxyingHttpRequest"];
+const ROUTE_PREFIX: &str = "api";
+
 pub struct Description {
-    pub command: Vec<String>,
+    pub launch: Launch,
     /// Requests and answers pass as they are.
     pub forwards: bool,
     /// The folder with function.json.
     pub function: String,
-    pub trigger_name: String,
-    pub trigger_kind: String,
-    /// Of the HTTP answer among the outputs; `$return` for the return value.
-    pub output_name: String,
+    pub trigger: Trigger,
 }
 
 impl Description {
     /// Of the code in `root`; `wanted` names the function where there are several.
     pub fn read(root: &str, wanted: &str) -> Result<Description, Failure> {
         let host_file = format!("{root}/host.json");
-        let handler = json_file(&host_file)?["customHandler"].take();
-        let command = command_of(root, &handler["description"]).ok_or_else(|| {
-            let message = format!("\"{host_file}\" has no customHandler.description.defaultExecutablePath.");
-            Failure::new("Runtime.InvalidEntrypoint", &message)
-        })?;
+        let host = json_file(&host_file)?;
+        let of_host = |why: String| refused(&host_file, &why);
+        let handler = &host["customHandler"];
+        only(handler, "customHandler", &HANDLER_FIELDS).map_err(of_host)?;
+        let is_on = |name: &str| flag(handler, "customHandler", name).map_err(of_host);
+        let forwards = is_on("enableForwardingHttpRequest")? || is_on("enableProxyingHttpRequest")?;
+        let launch = Launch::read(root, &handler["description"]).map_err(of_host)?;
+        let prefix = route_prefix(&host).map_err(of_host)?;
         let function = function_of(root, wanted)?;
-        let bindings = json_file(&format!("{root}/{function}/function.json"))?["bindings"].take();
-        let find = |fits: fn(&str) -> bool| {
-            let mut all = bindings.as_array().into_iter().flatten();
-            all.find(|binding| binding["type"].as_str().is_some_and(fits)).unwrap_or(&Value::Null)
-        };
-        let trigger = find(|kind| kind.ends_with("Trigger"));
-        let output = find(|kind| kind.eq_ignore_ascii_case("http"));
-        let text = |value: &Value, other: &str| value.as_str().unwrap_or(other).to_string();
-        Ok(Description {
-            command,
-            forwards: handler["enableForwardingHttpRequest"] == true || handler["enableProxyingHttpRequest"] == true,
-            function,
-            trigger_name: text(&trigger["name"], "req"),
-            trigger_kind: text(&trigger["type"], "httpTrigger"),
-            output_name: text(&output["name"], "res"),
-        })
+        let file = format!("{root}/{function}/function.json");
+        let trigger = Trigger::read(&function, prefix, &json_file(&file)?).map_err(|why| refused(&file, &why))?;
+        Ok(Description { launch, forwards, function, trigger })
     }
 }
 
-/// The program is in the code, else in PATH: as Azure looks for it.
-fn command_of(root: &str, description: &Value) -> Option<Vec<String>> {
-    let program = description["defaultExecutablePath"].as_str().filter(|program| !program.is_empty())?;
-    let own = format!("{root}/{program}");
-    let mut command = vec![if Path::new(&own).is_file() { own } else { program.to_string() }];
-    let arguments = description["arguments"].as_array().into_iter().flatten();
-    command.extend(arguments.filter_map(Value::as_str).map(str::to_string));
-    Some(command)
+fn route_prefix(host: &Value) -> Result<&str, String> {
+    if !host["http"].is_null() {
+        return Err("http is not supported: since version 2.0 its place is extensions.http".to_string());
+    }
+    let http = &host["extensions"]["http"];
+    only(http, "extensions.http", &["routePrefix"])?;
+    let prefix = text(http, "extensions.http", "routePrefix")?;
+    if prefix.is_some_and(|prefix| prefix.contains(['{', '}', '?', '#'])) {
+        return Err("extensions.http.routePrefix is no plain path".to_string());
+    }
+    // An empty one means that there is none.
+    Ok(if http["routePrefix"].is_null() { ROUTE_PREFIX } else { prefix.unwrap_or("") })
 }
 
 fn function_of(root: &str, wanted: &str) -> Result<String, Failure> {
@@ -79,4 +77,8 @@ fn json_file(path: &str) -> Result<Value, Failure> {
     let bad = |why: String| Failure::new("Runtime.InvalidEntrypoint", &format!("Cannot read \"{path}\": {why}."));
     let text = fs::read(path).map_err(|error| bad(error.to_string()))?;
     serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))
+}
+
+fn refused(path: &str, why: &str) -> Failure {
+    Failure::new("Runtime.InvalidEntrypoint", &format!("Cannot use \"{path}\": {why}."))
 }

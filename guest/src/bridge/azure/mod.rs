@@ -3,8 +3,12 @@
 //! (reply.rs).
 
 mod description;
+mod fields;
+mod launch;
 mod reply;
 mod request;
+mod route;
+mod trigger;
 
 pub use reply::AzureReply;
 
@@ -30,12 +34,17 @@ impl Azure {
     }
 
     pub fn command(&self) -> &[String] {
-        &self.description.command
+        &self.description.launch.command
+    }
+
+    /// The handler's working folder.
+    pub fn folder(&self) -> &str {
+        &self.description.launch.folder
     }
 
     /// Collects the answer to one invocation; None when answers go to the caller as they are.
     pub fn reply(&self) -> Option<AzureReply> {
-        (!self.description.forwards).then(|| AzureReply::new(&self.description.output_name))
+        (!self.description.forwards).then(|| AzureReply::new(&self.description.trigger.output_name))
     }
 
     /// What an earlier host wanted is no matter any more; true when something of it was coming.
@@ -46,7 +55,7 @@ impl Azure {
     /// What the server is given instead of `frame`.
     pub fn translate(&mut self, frame: Frame, host: &mut Host) -> Vec<Frame> {
         match frame.kind {
-            wire::INVOKE if self.description.forwards => vec![self.addressed(frame)],
+            wire::INVOKE if self.description.forwards => self.addressed(frame, host),
             // Nothing would ever end such a request.
             wire::INVOKE if is_upgrade(&frame) => {
                 host.open(frame.stream);
@@ -55,7 +64,12 @@ impl Azure {
                 Vec::new()
             }
             wire::INVOKE => {
-                self.coming.insert(frame.stream, (super::wire_json(&frame.payload), Vec::new()));
+                let message = super::wire_json(&frame.payload);
+                if self.is_for_another(&message["http"]) {
+                    not_found(frame.stream, &message["http"], host);
+                } else {
+                    self.coming.insert(frame.stream, (message, Vec::new()));
+                }
                 Vec::new()
             }
             wire::DATA | wire::END => self.collect(frame, host),
@@ -67,16 +81,32 @@ impl Azure {
         }
     }
 
+    /// An event is for the function in any case.
+    fn is_for_another(&self, http: &Value) -> bool {
+        let text = |name: &str| http[name].as_str().unwrap_or_default();
+        !http.is_null() && !self.description.trigger.takes(text("method"), text("target"))
+    }
+
     /// A plain event as a request to the function's own address.
-    fn addressed(&self, mut frame: Frame) -> Frame {
+    fn addressed(&self, mut frame: Frame, host: &mut Host) -> Vec<Frame> {
         let mut message = super::wire_json(&frame.payload);
         if message["http"].is_null() {
-            let target = format!("/api/{}", self.description.function);
+            let target = match self.description.trigger.route.path() {
+                Ok(target) => target,
+                Err(parameter) => {
+                    let message = format!(
+                        "An event has no value for {{{parameter}}} of the function's route: send it a request by its URL."
+                    );
+                    host.open(frame.stream);
+                    host.fail(frame.stream, Failure::new("HttpServer.BadRequest", &message));
+                    return Vec::new();
+                }
+            };
             let headers = json!([["content-type", message["contentType"]]]);
             message["http"] = json!({ "method": "POST", "target": target, "headers": headers });
             frame.payload = message.to_string().into_bytes();
         }
-        frame
+        vec![frame]
     }
 
     /// Nothing until the event is whole, then the request about it.
@@ -100,6 +130,18 @@ impl Azure {
         message["http"] = json!({ "method": "POST", "target": target, "headers": headers });
         let whole = Frame { kind: wire::DATA, flags: wire::FIN, stream: frame.stream, payload };
         vec![invoke(frame.stream, &message), whole]
+    }
+}
+
+/// Azure's answer; the function's log says why.
+fn not_found(stream: u32, http: &Value, host: &mut Host) {
+    host.open(stream);
+    let text = |name: &str| http[name].as_str().unwrap_or_default();
+    let path = text("target").split('?').next().unwrap_or_default();
+    host.log(stream, format!("{} {path}: 404, the route and methods of function.json do not take it.", text("method")));
+    match host.head(stream, 404, &[]) {
+        Ok(()) => host.end(stream),
+        Err(failure) => host.fail(stream, failure),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a custom handler is asked: `{Data, Metadata}`.
 
 use super::description::Description;
+use crate::bridge::http::percent_decoded;
 use crate::bridge::identity;
 use serde_json::{json, Map, Value};
 
@@ -8,23 +9,25 @@ impl Description {
     /// About the event `body` of INVOKE `message`.
     pub fn request(&self, message: &Value, body: &[u8]) -> Value {
         let text = String::from_utf8_lossy(body);
-        let content = if self.trigger_kind == "httpTrigger" {
+        let content = if self.trigger.is_http {
             self.http_data(&message["http"], &text)
         } else {
             serde_json::from_slice(body).unwrap_or_else(|_| json!(text))
         };
-        let name = &self.trigger_name;
+        let name = &self.trigger.name;
         let sys = json!({ "MethodName": self.function, "RandGuid": identity::uuid() });
         json!({ "Data": { name: content }, "Metadata": { "sys": sys } })
     }
 
-    /// A request, or a plain event as one to the function's own address.
+    /// A request, or a plain event as one to the function's own address, whose parameters nobody gave.
     fn http_data(&self, http: &Value, body: &str) -> Value {
-        let target = http["target"].as_str().map_or_else(|| format!("/api/{}", self.function), str::to_string);
+        let own = || self.trigger.route.path().unwrap_or_else(|_| format!("/{}", self.function));
+        let target = http["target"].as_str().map_or_else(own, str::to_string);
         let method = http["method"].as_str().unwrap_or("POST");
         json!({
             "Url": format!("http://localhost{target}"), "Method": method, "Query": query(&target),
-            "Headers": headers(&http["headers"]), "Params": {}, "Identities": [], "Body": body,
+            "Headers": headers(&http["headers"]), "Params": self.trigger.route.parameters(&target).unwrap_or_default(),
+            "Identities": [], "Body": body,
         })
     }
 }
@@ -41,9 +44,31 @@ fn headers(pairs: &Value) -> Map<String, Value> {
     headers
 }
 
+/// Decoded as of a form. A name that comes again, in whatever case, has its values joined by commas, as with Azure.
 fn query(target: &str) -> Map<String, Value> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    let parts = query.split('&').filter(|part| !part.is_empty());
-    let pairs = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
-    pairs.map(|(name, value)| (name.to_string(), json!(value))).collect()
+    let mut all: Vec<(String, String)> = Vec::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let [name, value] = [name, value].map(|text| percent_decoded(&text.replace('+', " ")));
+        match all.iter_mut().find(|(known, _)| known.to_lowercase() == name.to_lowercase()) {
+            Some((_, values)) => values.push_str(&format!(",{value}")),
+            None => all.push((name, value)),
+        }
+    }
+    all.into_iter().map(|(name, value)| (name, json!(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_is_decoded_and_what_comes_again_is_joined() {
+        let of = |text: &str| Value::Object(query(&format!("/api/hello?{text}")));
+        assert_eq!(of("name=John%20Doe&q=a+b"), json!({ "name": "John Doe", "q": "a b" }));
+        assert_eq!(of("a=1&A=2&b&=x&c=%2B%C3%A9"), json!({ "a": "1,2", "b": "", "": "x", "c": "+\u{e9}" }));
+        assert_eq!(of("a=%zz%4&b=%ff&c==%3D"), json!({ "a": "%zz%4", "b": "\u{fffd}", "c": "==" }));
+        assert_eq!(query("/api/hello"), Map::new());
+    }
 }

@@ -159,6 +159,25 @@ pub fn push_latin1(out: &mut Vec<u8>, text: &str) {
     out.extend(text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')));
 }
 
+/// `%XX` as the bytes they mean; what of that is no UTF-8 is replaced, what is no `%XX` stays.
+pub fn percent_decoded(text: &str) -> String {
+    let digit = |at: usize| text.as_bytes().get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let (mut bytes, mut at) = (Vec::with_capacity(text.len()), 0);
+    while let Some(byte) = text.as_bytes().get(at) {
+        match (*byte == b'%').then(|| digit(at + 1).zip(digit(at + 2))).flatten() {
+            Some((high, low)) => {
+                bytes.push((high << 4 | low) as u8);
+                at += 3;
+            }
+            None => {
+                bytes.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 pub fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
