@@ -154,10 +154,16 @@ test('invoke: an event over the limit is refused before it is sent; code that do
   const large = await platform.cli(['function', 'invoke', 'echo', '--data', `@${folder}/large`])
   assert.equal(large.code, 2)
   assert.match(large.stderr, /The request is larger than 6291456 bytes/)
-  const flags = ['--name', 'broken', '--runtime', 'node', '--handler', 'index.handler']
-  const made = await platform.cli(['function', 'create', ...flags, '--code', code('broken', { 'index.js': 'syntax(' })])
+  const flags = ['--name', 'unloadable', '--runtime', 'node', '--handler', 'index.handler']
+  const made = await platform.cli([
+    'function',
+    'create',
+    ...flags,
+    '--code',
+    code('unloadable', { 'index.js': 'syntax(' }),
+  ])
   assert.equal(made.code, 0, made.stderr)
-  const { stdout, code: exit } = await platform.cli(['function', 'invoke', 'broken'])
+  const { stdout, code: exit } = await platform.cli(['function', 'invoke', 'unloadable'])
   assert.equal(exit, 8)
   assert.match(stdout, /"retryable":false.*"errorType":"Runtime\.UserCodeSyntaxError"/)
 })
