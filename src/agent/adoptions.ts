@@ -276,7 +276,7 @@ export class Adoptions {
   async #usage(instance: Instance): Promise<Usage | null> {
     const unread = Promise.withResolvers<null>()
     const timer = this.#options.boot.clock.schedule(usageMsMax, () => unread.resolve(null))
-    const usage = await Promise.race([instance.readUsage(), unread.promise])
+    const usage = await Promise.race([instance.usage.read(), unread.promise])
     timer.cancel()
     return usage
   }

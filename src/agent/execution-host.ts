@@ -10,6 +10,8 @@ export interface ExecutionHost {
   readonly clock: Clock
   readonly logger: Logger
   readonly outcomes: OutcomeSink
+  /** Whether one more execution may have its use read at its end now. */
+  mayMeasure(): boolean
   /** It has its result. Called before the caller is told. */
   onFinished(execution: Execution, fate: Fate): void
 }

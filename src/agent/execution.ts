@@ -1,4 +1,5 @@
-import type { AttemptResult, ExecuteCall, ExecuteDown, ExecuteRequest, ExecuteUp } from '../domain/agent.ts'
+import type { AttemptResult, ExecuteCall, ExecuteDown, ExecuteRequest, ExecuteUp, UsagePeaks } from '../domain/agent.ts'
+import type { Usage } from '../domain/driver.ts'
 import type { CrashReason, Effect, FunctionError, Outcome, Phase, StartSource } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
 import type { InvokeHandlers, InvokeStream } from '../wire/link.ts'
@@ -14,6 +15,7 @@ import {
 import type { Death, Failure } from './failures.ts'
 import type { ExecutionHost, Fate } from './execution-host.ts'
 import type { Instance } from './instance.ts'
+import { mibOf, type Consumer } from './instance-usage.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { InvocationLines } from './logs/invocation-lines.ts'
 import type { Start } from './start.ts'
@@ -37,10 +39,13 @@ interface End {
 
 /** A cancelled handler gets this long to come to its end before its Instance is killed. */
 const cancelGraceMs = 200
+/** One that took as long, or that its Instance was started for, has its memory read at its end, beside the answer: a process writes 10 to 40 MiB in that time, and a reading
+ *  takes 0.1 ms. For a shorter one the last reading has to do. */
+const measuredMsMin = 10
 const noPhases: readonly Phase[] = []
 
 /** One attempt on this node, from `execute` to its result. It is itself what the wire calls back, so that a warm invocation allocates little. */
-export class Execution implements ExecuteCall, InvokeHandlers {
+export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
   readonly request: ExecuteRequest
   /** Monotonic ms. */
   readonly arrivedMs: number
@@ -63,6 +68,9 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   #runFromMs = -1
   /** Handler time, once it has ended. */
   durationMs = 0
+  /** Of what was read while it ran. */
+  #peaks: UsagePeaks | null = null
+  #isMeasured = false
   #cancelReason: string | null = null
   #end: End | null = null
 
@@ -214,6 +222,13 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     this.#lines.note(text)
   }
 
+  noteUsage({ memoryPeakBytes, ephemeralBytes }: Usage): void {
+    this.#peaks = {
+      memoryPeakMib: Math.max(this.#peaks?.memoryPeakMib ?? 0, mibOf(memoryPeakBytes)),
+      ephemeralBytesPeak: Math.max(this.#peaks?.ephemeralBytesPeak ?? 0, ephemeralBytes),
+    }
+  }
+
   /** Its result came, but after the platform had already answered: only open work matters still. */
   #late(openWork: boolean): void {
     if (openWork) this.instance?.settle(this, true)
@@ -223,13 +238,14 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     if (this.#lines.tail === null || this.instance === null) return this.#finish(end)
     this.state = 'ending'
     this.#end = end
-    void this.instance.outputBarrier().then(() => this.#finish(end))
+    const ran = this.#host.clock.monotonicMs() - this.#runFromMs
+    void Promise.all([this.instance.outputBarrier(), this.#measured(ran)]).then(() => this.#finish(end))
   }
 
   async #settleIfDiskIsFull(end: End): Promise<void> {
     this.state = 'ending'
     this.#end = end
-    const usage = await this.instance?.readUsage()
+    const usage = await this.instance?.usage.read()
     if (this.#isDone() || end.error === null) return
     if (usage?.ephemeralFull !== true) return this.#settle(end)
     const failure = ephemeralFull(this.request.version.config.ephemeralMib, end.error)
@@ -283,19 +299,51 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     const durationMs = wasRunning ? endedMs - this.#runFromMs : 0
     this.durationMs = durationMs
     this.state = 'done'
+    // Asked for while it counts among what runs, and before its Instance may be ended.
+    const measured = this.#measured(durationMs)
     if (instance !== null) {
       instance.flushOutput()
-      const problem =
-        end.outcome === 'crashed' || end.outcome === 'timed_out' ? (end.error?.errorMessage ?? null) : null
-      this.#lines.end(endedAt, { problem, durationMs, peakMib: instance.memoryPeakMib, initMs: this.start?.initMs })
+      this.#lines.end(endedAt, end.outcome === 'crashed' || end.outcome === 'timed_out' ? end.error : null)
+      if (measured === null || this.#lines.tail !== null) this.#report(endedAt, end)
       instance.settle(this, end.openWork === true)
     }
     const result = this.#result(end, { endedMs, endedAt, durationMs })
     this.#host.onFinished(this, end.fate)
     this.#host.outcomes.record(this.request.invocationId, result)
-    this.#tell({ type: 'result', result })
+    this.#tell(measured === null ? { type: 'result', result } : { type: 'result', result, usageFollows: true })
     this.#chunks = []
     this.#body = []
+    void measured?.then(() => {
+      if (this.#lines.tail === null) this.#report(this.#host.clock.nowMs(), end)
+      this.#tell({ type: 'usage', ...this.#used(end) })
+    })
+  }
+
+  #report(time: number, end: End): void {
+    const { memoryPeakMib } = this.#used(end)
+    this.#lines.report(time, { durationMs: this.durationMs, peakMib: memoryPeakMib, initMs: this.start?.initMs })
+  }
+
+  /** Resolves when its use has been read, or cannot be; null when it is not worth it, or nobody may ask. */
+  #measured(durationMs: number): Promise<unknown> | null {
+    const { instance } = this
+    if (this.#isMeasured || instance === null || instance.isDead) return null
+    if (this.start === null && durationMs < measuredMsMin) return null
+    if (!this.#host.mayMeasure()) return null
+    this.#isMeasured = true
+    return instance.usage.readSoon()
+  }
+
+  /** What it used at most, as far as that is known. */
+  #used({ crashReason }: End): UsagePeaks {
+    const { instance, request } = this
+    const held = {
+      memoryPeakMib: instance?.usage.memoryMib ?? 0,
+      ephemeralBytesPeak: instance?.usage.ephemeralBytes ?? 0,
+    }
+    const used = this.#peaks ?? held
+    if (crashReason !== 'oom') return used
+    return { ...used, memoryPeakMib: Math.max(used.memoryPeakMib, request.version.config.memoryMib) }
   }
 
   #result(
@@ -326,8 +374,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
       refused: end.refused ?? null,
       phases: this.start === null ? noPhases : this.#phases(endedMs),
       durationMs,
-      memoryPeakMib: instance?.memoryPeakMib ?? 0,
-      ephemeralBytesPeak: instance?.ephemeralBytesPeak ?? 0,
+      ...this.#used(end),
       logTail: this.#lines.tail,
     }
   }

@@ -1,4 +1,4 @@
-import type { Exit, Sandbox, Usage } from '../domain/driver.ts'
+import type { Exit, Sandbox } from '../domain/driver.ts'
 import type { InstanceInfo, InstanceState } from '../domain/instance.ts'
 import type { FunctionError } from '../domain/invocation.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
@@ -7,7 +7,9 @@ import { HostLink, type InvokeStream } from '../wire/link.ts'
 import { WireError } from '../wire/wire-error.ts'
 import type { Death } from './failures.ts'
 import type { Execution } from './execution.ts'
+import type { Freeze } from './freezing.ts'
 import type { InstanceFrom, InstanceOptions } from './instance-options.ts'
+import { InstanceUsage } from './instance-usage.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { LogIntake } from './logs/log-intake.ts'
 import type { StreamCode } from './logs/log-line.ts'
@@ -59,18 +61,14 @@ export class Instance {
   idleSinceMs = 0
   /** It must not serve another invocation. */
   isRetired = false
-  /** Ran since the usage was sampled. */
-  isTouched = false
   /** Of the secrets it was bound with; empty when it has none. */
   secretsStamp = ''
   /** Taken over from an earlier agent, whose invocation still ran. */
   wasBusy = false
-  /** The freeze that holds, under way or done. */
-  freeze: Promise<void> | null = null
+  /** The one that holds. */
+  freeze: Freeze | null = null
   chargedMib = 0
-  memoryMib = 0
-  memoryPeakMib = 0
-  ephemeralBytesPeak = 0
+  readonly usage: InstanceUsage
   bootOutput = ''
   readonly #options: InstanceOptions
   readonly #supervisor: HostLink | null
@@ -102,6 +100,12 @@ export class Instance {
       bytesPerSecond: options.logBytesPerSecond,
       emit: (code, invocation, text) => this.#emit(code, invocation, text),
       rest: (ms) => this.#rest(ms),
+    })
+    this.usage = new InstanceUsage({
+      clock,
+      stats: () => sandbox.stats({ resetPeak: true }),
+      consumers: () => this.running.keys(),
+      failed: (error) => options.logger.debug('instance.stats.failed', { instanceId: id, error: String(error) }),
     })
     this.#rawOutput = new RawOutput({
       drained: () => this.#drained(),
@@ -140,7 +144,7 @@ export class Instance {
   /** Hands `execution` over: the INVOKE frame leaves with the rest of this tick, or when the raw output of the one before is in. */
   invoke(execution: Execution): InvokeStream {
     this.invocations++
-    this.isTouched = true
+    this.usage.isStale = true
     const { invocationId, deadline, contentType, traceparent, http, wantLogTail } = execution.request
     if (this.#supervisor !== null)
       this.#rawOutput.begin(invocationId, { isAlone: this.running.size === 0, isPrivate: wantLogTail })
@@ -189,25 +193,6 @@ export class Instance {
   /** Shows held output now. */
   flushOutput(): void {
     this.#intake.flush('language')
-  }
-
-  noteUsage(usage: Usage): void {
-    this.memoryMib = Math.ceil(usage.memoryBytes / 2 ** 20)
-    this.memoryPeakMib = Math.max(this.memoryPeakMib, Math.ceil(usage.memoryPeakBytes / 2 ** 20))
-    this.ephemeralBytesPeak = Math.max(this.ephemeralBytesPeak, usage.ephemeralBytes)
-  }
-
-  async readUsage(): Promise<Usage | null> {
-    this.isTouched = false
-    if (this.isDead) return null
-    try {
-      const usage = await this.sandbox.stats()
-      this.noteUsage(usage)
-      return usage
-    } catch (error) {
-      this.#options.logger.debug('instance.stats.failed', { instanceId: this.id, error: String(error) })
-      return null
-    }
   }
 
   /** Ends it with everything in it. Safe to call twice; the owner is not told, since it asked. Never rejects. */

@@ -264,6 +264,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     this.#groups.of(execution.request.version).finished(execution, fate)
   }
 
+  mayMeasure(): boolean {
+    return this.#sampler.takeOne()
+  }
+
   reserve(version: Version): boolean {
     const { config, runtimeDigest } = version
     const { pools } = this.#sources

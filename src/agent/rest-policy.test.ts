@@ -53,6 +53,45 @@ test('frozenMib: a process counts what it holds, a clone its VMM and kernel too,
   assert.equal(await countedMib(await ran({ isVm: true, snapshot: 'none' })), memoryMib)
 })
 
+/** An Instance whose second invocation holds `grownMib` from then on. */
+async function grown(): Promise<{ rig: AgentRig; version: Version; grownMib: number }> {
+  const grownMib = 200
+  const clock = new ManualClock()
+  const driver = new FakeDriver({
+    clock,
+    handler: (event, meta) => void (event === 2 && meta.hold({ memory: grownMib * 2 ** 20 })),
+    faults: { memoryBytes: heldMib * 2 ** 20 },
+  })
+  const rig = rigOf(driver, clock)
+  await rig.agent.register()
+  const version = versionFrom('none')
+  await rig.agent.deploy(version)
+  for (const event of [1, 2]) await rig.run(version, event)
+  return { rig, version, grownMib }
+}
+
+test('freeze: a frozen Instance counts what it held at last, however short what ran', async () => {
+  const { rig, grownMib } = await grown()
+  assert.equal(await countedMib(rig), grownMib)
+})
+
+test('freeze: while it is not known what it holds it counts all and runs on; an invocation finds it so', async () => {
+  const { rig, version } = await grown()
+  rig.driver.faults.hangOnStats = true
+  assert.equal(await countedMib(rig), memoryMib)
+  const [sandbox] = rig.driver.alive.values()
+  assert.equal((await rig.run(version, 3)).result.start, 'warm')
+  assert.deepEqual(
+    sandbox?.calls.filter((call) => call !== 'stats'),
+    ['bind'],
+  )
+  await rig.advance(freezeAfterMs)
+  await rig.advance(1_000)
+  assert.equal(sandbox?.calls.at(-1), 'pause')
+  const status = await rig.agent.status()
+  assert.equal(status.memoryMib - status.freeMib, heldMib)
+})
+
 test('frozenMib: a clone that another agent took over is still one', async () => {
   const first = await ran({ isVm: true, snapshot: 'runtime' })
   const instances = path.join(first.folder, 'instances')

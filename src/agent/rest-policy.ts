@@ -35,7 +35,8 @@ export const machineMib = 48
 /** What it counts while frozen: what it holds, once that was measured. A machine that booted cold has written all over its memory (156 MiB of Python's, 250 of Node's
  *  were private, where the cgroups counted 12 and 59) and gives nothing of it back: it counts as before. */
 export function frozenMib(instance: Instance): number {
-  const { memoryMib, chargedMib, from } = instance
+  const { usage, chargedMib, from } = instance
+  const { memoryMib } = usage
   if (memoryMib === 0) return chargedMib
   const ownMib = Math.max(frozenMibMin, memoryMib)
   if (!from.outlivesAgent) return ownMib

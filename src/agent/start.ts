@@ -201,7 +201,6 @@ export class Start implements InstanceOwner {
     this.execution = this.#options.takeEarly()
     this.execution?.assign(instance, this)
     this.phases.push(timedPhase('connect', { fromMs: connectFromMs, toMs: clock.monotonicMs() }))
-    void instance.readUsage()
   }
 
   /** With a way out, the network of the bind is the one that counts; that of the boot was an empty one. */

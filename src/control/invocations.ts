@@ -14,7 +14,7 @@ interface Options {
   readonly receipts: ReceiptLog
 }
 
-/** Receipts of what ran, runs or waits; whoever may invoke a function may see and cancel its invocations. */
+/** Receipts of what ran, runs or waits (one that was just answered is waited for until it is known what it used); whoever may invoke a function may see and cancel its invocations. */
 export function invocationsApi(options: Options): Pick<Control, 'invocation' | 'invocations' | 'cancel'> {
   return {
     async invocation(caller, id) {
@@ -23,6 +23,11 @@ export function invocationsApi(options: Options): Pick<Control, 'invocation' | '
     },
     async invocations(caller, functionName, limit) {
       await demandFunction(options.store, { caller, scope: 'functions:read', name: functionName })
+      const unsealed = [...options.invoker.active].filter(
+        ({ request, sealed }) =>
+          sealed !== null && request.functionName === functionName && request.caller.project === caller.project,
+      )
+      await Promise.all(unsealed.map(({ sealed }) => sealed))
       return options.receipts.recent(caller.project, functionName, limit)
     },
     async cancel(caller, id) {
@@ -39,8 +44,10 @@ async function find(
   { caller, id, scope }: { caller: Caller; id: string; scope: string },
 ): Promise<{ run: Run; receipt: null } | { run: null; receipt: Receipt }> {
   const active = invoker.active.find(id)
-  const run = active?.request.caller.project === caller.project ? active : null
-  const found = run === null ? await receipts.find(id) : null
+  const mine = active?.request.caller.project === caller.project ? active : null
+  const sealed = await mine?.sealed
+  const run = sealed === undefined || sealed === null ? mine : null
+  const found = run === null ? (sealed ?? (await receipts.find(id))) : null
   const receipt = found?.project === caller.project ? found : null
   const functionName = run?.request.functionName ?? receipt?.function
   const isAllowed =

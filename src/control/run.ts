@@ -1,4 +1,4 @@
-import type { Agent, AttemptResult, ExecuteCall, ExecuteUp } from '../domain/agent.ts'
+import type { Agent, AttemptResult, ExecuteCall, ExecuteUp, UsagePeaks } from '../domain/agent.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { InvokeReply, InvokeRequest } from '../domain/control.ts'
 import type { Version } from '../domain/function.ts'
@@ -27,6 +27,8 @@ export interface RunHost {
  *   new --version known--> queued --slot--> running --result--> done
  *                            ^                 |
  *                            \---no capacity---/   (cancel and the deadline lead to done from anywhere)
+ *
+ *  The receipt is written when it is done, or when the agent has told what it used, if that comes after the answer.
  */
 type RunState = 'new' | 'queued' | 'running' | 'done'
 
@@ -57,6 +59,8 @@ export class Run implements Candidate, Linked<Run> {
   readonly #intake: ReplyIntake
   /** Hands on a request body that is not in memory. */
   readonly #feed: BodyFeed | null
+  /** Waits for what it used. */
+  #unsealed: (PromiseWithResolvers<Receipt> & { readonly receipt: Receipt }) | null = null
   #start: Pick<InvokeReply, 'start' | 'coldCause'> = { start: null, coldCause: null }
 
   constructor(host: RunHost, request: InvokeRequest, done: (reply: InvokeReply) => void) {
@@ -71,6 +75,11 @@ export class Run implements Candidate, Linked<Run> {
     this.#intake = new ReplyIntake(bytesMax, request.sink)
     this.#feed = request.source === undefined ? null : new BodyFeed(request.source)
     host.active.add(this)
+  }
+
+  /** Of one that is answered, while it waits for what it used; else null. */
+  get sealed(): Promise<Receipt> | null {
+    return this.#unsealed?.promise ?? null
   }
 
   get priority(): number {
@@ -179,6 +188,7 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   #receive(frame: ExecuteUp): void {
+    if (frame.type === 'usage') return this.#seal(frame)
     if (this.#state === 'done') return
     switch (frame.type) {
       case 'data':
@@ -193,7 +203,7 @@ export class Run implements Candidate, Linked<Run> {
       case 'credit':
         return this.#feed?.taken(frame.bytes)
       case 'result':
-        return this.#receiveResult(frame.result)
+        return this.#receiveResult(frame.result, frame.usageFollows === true)
     }
   }
 
@@ -213,11 +223,11 @@ export class Run implements Candidate, Linked<Run> {
     this.#intake.begin(known, (bytes) => this.#call?.send({ type: 'credit', bytes }))
   }
 
-  #receiveResult(result: AttemptResult): void {
+  #receiveResult(result: AttemptResult, usageFollows: boolean): void {
     const gate = this.#gate
     if (gate === null) return
     if (result.refused === null) {
-      this.#reply(this.#intake.isOver ? tooLarge(result, this.#intake.bytesMax) : result)
+      this.#reply(this.#intake.isOver ? tooLarge(result, this.#intake.bytesMax) : result, usageFollows)
       return gate.leave()
     }
     this.#call = null
@@ -250,10 +260,10 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   /** Ends it with the agent's result. */
-  #reply(result: AttemptResult): void {
+  #reply(result: AttemptResult, usageFollows: boolean): void {
     const phases = this.#phases(result.phases)
     const isGood = result.outcome === 'succeeded'
-    this.#end(this.#receipt(result, { phases, error: result.error }))
+    this.#end(this.#receipt(result, { phases, error: result.error }), usageFollows)
     this.#done({
       invocationId: this.id,
       outcome: result.outcome,
@@ -294,13 +304,27 @@ export class Run implements Candidate, Linked<Run> {
     })
   }
 
-  #end(receipt: Receipt): void {
+  #end(receipt: Receipt, usageFollows = false): void {
     this.#state = 'done'
     this.#feed?.close()
+    this.#gate?.figures.ended(receipt.outcome ?? 'rejected', receipt.durationMs, receipt.coldCause)
+    if (usageFollows) {
+      this.#unsealed = { ...Promise.withResolvers(), receipt }
+      return
+    }
     this.#host.active.remove(this)
-    if (this.#gate === null) return
-    this.#gate.figures.ended(receipt.outcome ?? 'rejected', receipt.durationMs, receipt.coldCause)
-    this.#host.receipts.append(receipt)
+    if (this.#gate !== null) this.#host.receipts.append(receipt)
+  }
+
+  /** `used` came after the answer. */
+  #seal({ memoryPeakMib, ephemeralBytesPeak }: UsagePeaks): void {
+    if (this.#unsealed === null) return
+    const { receipt, resolve } = this.#unsealed
+    const sealed = { ...receipt, memoryPeakMib, ephemeralBytesPeak }
+    this.#unsealed = null
+    this.#host.active.remove(this)
+    this.#host.receipts.append(sealed)
+    resolve(sealed)
   }
 
   /** The control's own phases before the agent's. */

@@ -54,7 +54,7 @@ export type ExecuteDown =
 /** What an Instance takes of a request body before it says, by `credit`, that it has consumed some. */
 export const requestWindowBytes = 262_144
 
-/** Agent -> caller. `started` comes at most once, `result` exactly once and last. Both may come before `execute` returns.
+/** Agent -> caller. `started` comes at most once, `result` exactly once; with `usageFollows` it is followed by one `usage`, a second later at most, else it is last. `started` and `result` may come before `execute` returns.
  *  Give the length of each `data` back as `credit`: without it a result stops at the guest's first window of 256 KiB. */
 export type ExecuteUp =
   | {
@@ -67,9 +67,17 @@ export type ExecuteUp =
   | { readonly type: 'data'; readonly chunk: Uint8Array }
   /** The Instance consumed so many bytes of the request body and takes as many more. */
   | { readonly type: 'credit'; readonly bytes: number }
-  | { readonly type: 'result'; readonly result: AttemptResult }
+  | { readonly type: 'result'; readonly result: AttemptResult; readonly usageFollows?: true }
+  /** In the place of what the result says of it. */
+  | ({ readonly type: 'usage' } & UsagePeaks)
 
-export interface AttemptResult {
+/** What an attempt used at most: domain/invocation.ts says how well that is known. */
+export interface UsagePeaks {
+  readonly memoryPeakMib: number
+  readonly ephemeralBytesPeak: number
+}
+
+export interface AttemptResult extends UsagePeaks {
   readonly outcome: Outcome
   readonly effect: Effect
   readonly attempt: AttemptRecord | null
@@ -86,8 +94,6 @@ export interface AttemptResult {
   } | null
   readonly phases: readonly Phase[]
   readonly durationMs: number
-  readonly memoryPeakMib: number
-  readonly ephemeralBytesPeak: number
   readonly logTail: string | null
 }
 

@@ -395,7 +395,7 @@ export function agentContract(name: string, openRig: OpenRig): void {
         assert.ok(call)
         await rig.advance(100)
         await running.done
-        assert.deepEqual(frames, ['started', 'data', 'result'])
+        assert.deepEqual(frames, ['started', 'data', 'result', 'usage'])
         assert.equal(await rig.agent.get(idOf(1)), null)
         assert.equal(await rig.agent.attach(idOf(1), 0, () => {}), null)
       })

@@ -1,6 +1,7 @@
 //! The folders of one sandbox in all hierarchies, as one thing to limit, freeze, count and remove.
 
 use super::member::Member;
+use super::peak::Peak;
 use super::{v1, v2, Controller};
 use crate::error::{Context, Error};
 use crate::sys;
@@ -20,6 +21,7 @@ pub struct Group {
     pub(super) instance: String,
     pub(super) v1: Vec<(Vec<Controller>, Member)>,
     pub(super) v2: Option<(Vec<Controller>, Member)>,
+    pub(super) peak: Peak,
     pub(super) is_removed: bool,
 }
 
@@ -150,7 +152,7 @@ impl Group {
     pub fn counters(&self, reset_peak: bool) -> Counters {
         let (memory_bytes, memory_peak_bytes) = match self.home(Controller::Memory) {
             Some(Home::V1(member)) => v1::memory(member, reset_peak),
-            Some(Home::V2(member)) => v2::memory(member, reset_peak),
+            Some(Home::V2(member)) => v2::memory(member, &self.peak, reset_peak),
             None => (0, 0),
         };
         let cpu_ms = match (&self.v2, self.home(Controller::Cpuacct)) {

@@ -31,6 +31,10 @@ impl Member {
         self.dir.as_raw_fd()
     }
 
+    pub fn open(&self, file: &str, flags: i32) -> io::Result<OwnedFd> {
+        sys::openat(self.dir.as_raw_fd(), file, flags, 0)
+    }
+
     pub fn write(&self, step: &'static str, file: &str, value: &str) -> Result<(), Error> {
         let write = || {
             let fd = sys::openat(self.dir.as_raw_fd(), file, libc::O_WRONLY, 0)?;

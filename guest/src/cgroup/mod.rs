@@ -7,6 +7,7 @@
 mod group;
 mod member;
 mod mounts;
+mod peak;
 mod place;
 mod v1;
 mod v2;
@@ -17,6 +18,7 @@ use crate::error::{Context, Error};
 use crate::sys;
 use member::Member;
 use mounts::parse_mounts;
+use peak::Peak;
 use place::Place;
 use std::fs;
 use std::os::fd::{AsRawFd, RawFd};
@@ -211,7 +213,8 @@ impl Cgroups {
         instance: &str,
         member: impl Fn(&Place, &str, &'static str) -> Result<Member, Error>,
     ) -> Result<Group, Error> {
-        let mut group = Group { instance: instance.to_string(), v1: Vec::new(), v2: None, is_removed: false };
+        let name = instance.to_string();
+        let mut group = Group { instance: name, v1: Vec::new(), v2: None, peak: Peak::default(), is_removed: false };
         for place in &self.v1 {
             let step = place.controllers.first().map_or("cgroup", |controller| controller.step());
             let member = member(place, instance, step)?;

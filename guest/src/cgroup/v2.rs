@@ -1,6 +1,7 @@
 //! The files of cgroup v2, the one hierarchy with all controllers.
 
 use super::member::Member;
+use super::peak::Peak;
 use super::MIB;
 use crate::error::{Context, Error};
 use std::fs;
@@ -31,13 +32,10 @@ pub fn oom_kills(member: &Member) -> u64 {
     member.line("memory.events", "oom_kill")
 }
 
-/// Bytes in use, and at most since the last reset (which kernels have from 6.12 on).
-pub fn memory(member: &Member, reset_peak: bool) -> (u64, u64) {
-    let found = (member.number("memory.current"), member.number("memory.peak"));
-    if reset_peak {
-        let _ = member.write(STEP_MEMORY, "memory.peak", "0");
-    }
-    found
+/// Bytes in use, and at most since the last reset.
+pub fn memory(member: &Member, peak: &Peak, reset_peak: bool) -> (u64, u64) {
+    let in_use = member.number("memory.current");
+    (in_use, peak.read(member, in_use, reset_peak))
 }
 
 /// Counted with or without the controller "cpu".

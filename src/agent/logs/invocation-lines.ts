@@ -1,4 +1,5 @@
 import type { ExecuteRequest } from '../../domain/agent.ts'
+import type { FunctionError } from '../../domain/invocation.ts'
 import { limits } from '../../domain/limits.ts'
 import type { FunctionLog } from './function-log.ts'
 import { lastBytes } from './last-bytes.ts'
@@ -30,16 +31,15 @@ export class InvocationLines {
   }
 
   /** `problem`: why it has no result of its own. */
-  end(
-    time: number,
-    of: { problem: string | null; durationMs: number; peakMib: number; initMs: number | undefined },
-  ): void {
-    const { problem, durationMs, peakMib, initMs } = of
-    const { invocationId, version } = this.#request
-    if (problem !== null) this.#write(time, `RequestId: ${invocationId} Error: ${oneLine(problem)}`)
+  end(time: number, problem: FunctionError | null): void {
+    const { invocationId } = this.#request
+    if (problem !== null) this.#write(time, `RequestId: ${invocationId} Error: ${oneLine(problem.errorMessage)}`)
     this.#write(time, `END RequestId: ${invocationId}`)
-    const { memoryMib } = version.config
-    this.#write(time, reportLine(invocationId, { durationMs, memoryMib, peakMib, initMs }))
+  }
+
+  report(time: number, of: { durationMs: number; peakMib: number; initMs: number | undefined }): void {
+    const { invocationId, version } = this.#request
+    this.#write(time, reportLine(invocationId, { ...of, memoryMib: version.config.memoryMib }))
   }
 
   /** A line of its output. */

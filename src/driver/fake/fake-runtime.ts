@@ -16,6 +16,8 @@ export interface FakeMeta {
   log(text: string | Buffer, fd?: 1 | 2): void
   /** Output past the runtime: it comes by way of the supervisor, who is late. */
   logRaw(text: string): void
+  /** The sandbox holds so much from now on. */
+  hold(bytes: { memory?: number; ephemeral?: number }): void
   /** Work that goes on after the answer. */
   waitUntil(work: Promise<unknown>): void
   sleep(ms: number): Promise<void>
@@ -40,6 +42,7 @@ export interface FakeRuntimeOptions {
   readonly random: () => number
   readonly exit: (exit: Exit) => void
   readonly logRaw: (text: string) => void
+  readonly hold: (bytes: { memory?: number; ephemeral?: number }) => void
   readonly onReady: () => void
 }
 
@@ -143,6 +146,7 @@ export class FakeRuntime {
       signal: invocation.signal,
       log: (text, fd = 1) => invocation.log(fd, text),
       logRaw: this.#options.logRaw,
+      hold: this.#options.hold,
       waitUntil: (promise) => void work.push(promise),
       sleep: (ms) => new Promise((resolve) => void this.#options.clock.schedule(ms, resolve)),
       head: (status, headers) => {

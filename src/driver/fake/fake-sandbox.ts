@@ -40,6 +40,9 @@ export class FakeSandbox implements Sandbox {
   #exit: Exit | null = null
   #crash: Timer | null = null
   #resumes = 0
+  #heldBytes: number | null = null
+  #peakBytes = 0
+  #ephemeralBytes = 0
 
   constructor(options: FakeSandboxOptions) {
     this.#options = options
@@ -63,6 +66,7 @@ export class FakeSandbox implements Sandbox {
             random: options.random,
             exit: (exit) => this.crash(exit),
             logRaw: (text) => this.#logRaw(text),
+            hold: (bytes) => this.#hold(bytes),
             onReady: () => this.#crashLater(),
           })
   }
@@ -124,12 +128,31 @@ export class FakeSandbox implements Sandbox {
     return this.exited
   }
 
-  async stats(): Promise<Usage> {
+  async stats({ resetPeak = false }: { resetPeak?: boolean } = {}): Promise<Usage> {
     this.calls.push('stats')
-    const { memoryBytes = 40 * 2 ** 20, ephemeralFull = false, hangOnStats, exitOnStats } = this.#options.faults
+    const { ephemeralFull = false, hangOnStats, exitOnStats } = this.#options.faults
     if (hangOnStats === true) await new Promise(() => {})
     if (exitOnStats !== undefined) this.crash(exitOnStats)
-    return { memoryBytes, memoryPeakBytes: memoryBytes, cpuMs: 1, ephemeralBytes: 0, ephemeralFull }
+    const memoryBytes = this.#memoryBytes
+    const memoryPeakBytes = Math.max(this.#peakBytes, memoryBytes)
+    if (resetPeak) this.#peakBytes = 0
+    return { memoryBytes, memoryPeakBytes, cpuMs: 1, ephemeralBytes: this.#ephemeralBytes, ephemeralFull }
+  }
+
+  get #memoryBytes(): number {
+    return this.#heldBytes ?? this.#options.faults.memoryBytes ?? 40 * 2 ** 20
+  }
+
+  #hold({
+    memory = this.#memoryBytes,
+    ephemeral = this.#ephemeralBytes,
+  }: {
+    memory?: number
+    ephemeral?: number
+  }): void {
+    this.#heldBytes = memory
+    this.#ephemeralBytes = ephemeral
+    this.#peakBytes = Math.max(this.#peakBytes, memory)
   }
 
   /** Ends it as the kernel would; the first reason counts. */
