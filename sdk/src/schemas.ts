@@ -237,9 +237,11 @@ export const receipt = z
     start: z.string().nullable(),
     coldCause: z.string().nullable(),
     crashReason: z.string().nullable(),
-    memoryPeakMib: z.number(),
+    memoryPeakMib: z
+      .number()
+      .describe('At most while it ran; for a warm one below 10 ms what its Instance held when last read.'),
     bytesFetched: z.number(),
-    ephemeralBytesPeak: z.number(),
+    ephemeralBytesPeak: z.number().describe('Bytes in /tmp, in the same way; what was removed again may be missing.'),
     storageOps: z.number(),
     requestBytes: z.number(),
     responseBytes: z.number(),

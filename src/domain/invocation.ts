@@ -107,8 +107,11 @@ export interface Receipt {
   readonly start: StartSource | null
   readonly coldCause: ColdCause | null
   readonly crashReason: CrashReason | null
+  /** Most that its Instance held from the reading before it until its end, read then beside the answer; a start's includes boot and load. A warm one that took less than 10 ms, or came when 500 had been read
+   *  within the second, has what the Instance held when it was last read: half a second before, if it was busy. One that crashed: what was read each half second; out of memory: the limit. Source: docs/reference/contracts.md. */
   readonly memoryPeakMib: number
   readonly bytesFetched: number
+  /** Bytes in /tmp, read at the same times: a file that was removed in between is not in it. */
   readonly ephemeralBytesPeak: number
   readonly storageOps: number
   readonly requestBytes: number

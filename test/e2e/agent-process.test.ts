@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import type { LogLine } from '../../src/domain/agent.ts'
+import type { LogLine, UsagePeaks } from '../../src/domain/agent.ts'
 import type { Version } from '../../src/domain/function.ts'
 import { limits } from '../../src/domain/limits.ts'
 import type { Ran } from '../support/agent-rig.ts'
@@ -121,6 +121,56 @@ for (const family of ['node', 'python'] as const)
       })
       const wrong = (await written()).filter(({ invocation, text }) => text !== `id=${invocation}`)
       assert.deepEqual(wrong, [])
+    })
+
+    test('usage: memory and /tmp of the invocation that took them, and what a frozen Instance holds', async () => {
+      const source =
+        family === 'node'
+          ? `let kept; exports.handler = (event) => {
+               if (event.touchMib) Buffer.alloc(event.touchMib << 20, 1)
+               if (event.keepMib) kept = Buffer.alloc(event.keepMib << 20, 1)
+               if (event.fileMib) require('node:fs').writeFileSync('/tmp/file', Buffer.alloc(event.fileMib << 20, 1))
+             }`
+          : [
+              'kept = None',
+              'def handler(event, context):',
+              '    global kept',
+              '    if "touchMib" in event: b"x" * (event["touchMib"] << 20)',
+              '    if "keepMib" in event: kept = b"x" * (event["keepMib"] << 20)',
+              '    if "fileMib" in event: open("/tmp/file", "wb").write(b"x" * (event["fileMib"] << 20))',
+            ].join('\n')
+      const user = await host.version(family, source, { name: 'user', config: { memoryMib: 1024, ephemeralMib: 128 } })
+      const used = async (event: Record<string, number>): Promise<UsagePeaks> => {
+        const { frames } = await host.rig.run(user, event)
+        await until(() => frames.some(({ type }) => type === 'usage') || event['warm'] === 1 || 'no usage', {
+          timeoutMs: 2_000,
+          what: 'the usage',
+        })
+        const last = frames.at(-1)
+        assert.ok(last?.type === 'usage' || last?.type === 'result')
+        return last.type === 'usage' ? last : last.result
+      }
+      const { freeMib } = await host.rig.agent.status()
+      const first = await used({})
+      assert.ok(first.memoryPeakMib > 1 && first.memoryPeakMib < 120, `${first.memoryPeakMib} MiB`)
+      const big = await used({ touchMib: 150 })
+      assert.ok(big.memoryPeakMib > 150 && big.memoryPeakMib < 300, `${big.memoryPeakMib} MiB`)
+      const next = await used({ warm: 1 })
+      // Node collects such garbage later.
+      if (family === 'python') assert.ok(next.memoryPeakMib < 120, `${next.memoryPeakMib} MiB`)
+      assert.ok(next.ephemeralBytesPeak < 2 ** 20, `${next.ephemeralBytesPeak} bytes`)
+      const filed = await used({ fileMib: 50 })
+      assert.ok(filed.ephemeralBytesPeak >= 50 * 2 ** 20, `${filed.ephemeralBytesPeak} bytes`)
+      await used({ keepMib: 200 })
+      const isFrozen = async (): Promise<true | string> =>
+        (await host.rig.agent.list()).some(
+          ({ version, state }) => version?.includes('/user:') === true && state === 'frozen',
+        ) || 'not frozen'
+      await until(isFrozen, { timeoutMs: 2_000, what: 'the freezing' })
+      const chargedMib = freeMib - (await host.rig.agent.status()).freeMib
+      // With the file, which is memory too.
+      assert.ok(chargedMib > 250 && chargedMib < 1024, `${chargedMib} MiB`)
+      await host.rig.agent.evict({ project: 'default', functionName: 'user' })
     })
 
     test('freeze: an idle Instance is frozen and thawed by an invocation', async () => {

@@ -3,7 +3,7 @@ import { after, before, beforeEach, test } from 'node:test'
 import type { AttemptResult } from '../../src/domain/agent.ts'
 import { crashReasons, type CrashReason } from '../../src/domain/invocation.ts'
 import { limits } from '../../src/domain/limits.ts'
-import { deployFiles, invoke } from '../support/functions.ts'
+import { call, deployFiles, invoke } from '../support/functions.ts'
 import { startScripted, type ApiInProcess } from '../support/in-process.ts'
 import { attemptResult, echo, type Script, type ScriptedAgent } from '../support/scripted-agent.ts'
 
@@ -246,4 +246,30 @@ test('invoke with more than the limit: 413 before there is an invocation; an age
   assert.equal(tooLarge.status, 502)
   assert.equal(tooLarge.headers.get('hearth-function-error'), 'Function.ResponseSizeTooLarge')
   assert.equal(tooLarge.json<{ errorType: string }>().errorType, 'Function.ResponseSizeTooLarge')
+})
+
+test('invoke whose use is told after the answer: its receipt and the list wait for that, the answer does not', async () => {
+  let tell: () => void = () => {}
+  api.agent.script = (_request, receive) => {
+    receive({ type: 'result', result: attemptResult(), usageFollows: true })
+    tell = () => receive({ type: 'usage', memoryPeakMib: 150, ephemeralBytesPeak: 7 })
+  }
+  const id = (await invoke(api, 'fn')).headers.get('hearth-invocation-id')
+  const peaks = ({ memoryPeakMib, ephemeralBytesPeak }: Record<string, unknown>): unknown[] => [
+    memoryPeakMib,
+    ephemeralBytesPeak,
+  ]
+  const asked = Promise.all([
+    call(api, 'GET', `/v1/invocations/${id}`),
+    call(api, 'GET', '/v1/functions/fn/invocations?limit=1'),
+    call(api, 'POST', `/v1/invocations/${id}/cancel`),
+  ])
+  const early = await Promise.race([asked, new Promise((resolve) => setTimeout(() => resolve('waits'), 50))])
+  assert.equal(early, 'waits')
+  tell()
+  const [one, list, cancelled] = await asked
+  assert.deepEqual(peaks(one.json<Record<string, unknown>>()), [150, 7])
+  assert.deepEqual(list.json<{ items: Record<string, unknown>[] }>().items.map(peaks), [[150, 7]])
+  assert.deepEqual(cancelled.json(), { cancelled: false })
+  assert.deepEqual(peaks((await call(api, 'GET', `/v1/invocations/${id}`)).json<Record<string, unknown>>()), [150, 7])
 })
