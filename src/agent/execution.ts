@@ -1,21 +1,12 @@
-import type { AttemptResult, ExecuteCall, ExecuteDown, ExecuteRequest, ExecuteUp, UsagePeaks } from '../domain/agent.ts'
-import type { Usage } from '../domain/driver.ts'
-import type { CrashReason, Effect, FunctionError, Outcome, Phase, StartSource } from '../domain/invocation.ts'
+import type { AttemptResult, ExecuteCall, ExecuteDown, ExecuteRequest, ExecuteUp } from '../domain/agent.ts'
+import type { Effect, FunctionError, Phase, StartSource } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
 import type { InvokeHandlers, InvokeStream } from '../wire/link.ts'
-import {
-  cancelled,
-  describeDeath,
-  ephemeralFull,
-  expired,
-  isOfLoading,
-  responseTooLarge,
-  timedOut,
-} from './failures.ts'
-import type { Death, Failure } from './failures.ts'
-import type { ExecutionHost, Fate } from './execution-host.ts'
+import { cancelled, describeDeath, ephemeralFull, expired, isOfLoading } from './failures.ts'
+import { responseTooLarge, timedOut, type Death, type Failure } from './failures.ts'
+import type { ExecutionEnd, ExecutionHost, Fate } from './execution-host.ts'
+import { ExecutionUse } from './execution-use.ts'
 import type { Instance } from './instance.ts'
-import { mibOf, type Consumer } from './instance-usage.ts'
 import type { FunctionLog } from './logs/function-log.ts'
 import { InvocationLines } from './logs/invocation-lines.ts'
 import type { Start } from './start.ts'
@@ -27,25 +18,12 @@ import { phasesSince, timedPhase } from './start-phases.ts'
  */
 export type ExecutionState = 'waiting' | 'loading' | 'running' | 'ending' | 'done'
 
-interface End {
-  readonly outcome: Outcome
-  readonly effect: Effect
-  readonly error: FunctionError | null
-  readonly crashReason?: CrashReason | null
-  readonly refused?: AttemptResult['refused']
-  readonly fate: Fate
-  readonly openWork?: boolean
-}
-
 /** A cancelled handler gets this long to come to its end before its Instance is killed. */
 const cancelGraceMs = 200
-/** One that took as long, or that its Instance was started for, has its memory read at its end, beside the answer: a process writes 10 to 40 MiB in that time, and a reading
- *  takes 0.1 ms. For a shorter one the last reading has to do. */
-const measuredMsMin = 10
 const noPhases: readonly Phase[] = []
 
 /** One attempt on this node, from `execute` to its result. It is itself what the wire calls back, so that a warm invocation allocates little. */
-export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
+export class Execution implements ExecuteCall, InvokeHandlers {
   readonly request: ExecuteRequest
   /** Monotonic ms. */
   readonly arrivedMs: number
@@ -56,6 +34,7 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
   start: Start | null = null
   #source: StartSource | null = null
   readonly #host: ExecutionHost
+  readonly use: ExecutionUse
   readonly #lines: InvocationLines
   #receivers: ((frame: ExecuteUp) => void)[]
   #stream: InvokeStream | null = null
@@ -68,11 +47,8 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
   #runFromMs = -1
   /** Handler time, once it has ended. */
   durationMs = 0
-  /** Of what was read while it ran. */
-  #peaks: UsagePeaks | null = null
-  #isMeasured = false
   #cancelReason: string | null = null
-  #end: End | null = null
+  #end: ExecutionEnd | null = null
 
   constructor(
     host: ExecutionHost,
@@ -80,6 +56,7 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
   ) {
     this.#host = host
     this.request = options.request
+    this.use = new ExecutionUse(host.sampler)
     this.#lines = new InvocationLines(options.log, options.request)
     this.#receivers = [options.receive]
     this.arrivedMs = host.clock.monotonicMs()
@@ -152,7 +129,7 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
     if (this.isOver) return this.#late(openWork)
     this.#noteAnswer()
     if (this.#cancelReason !== null) return this.#finishCancelled({ fate: 'check', openWork })
-    const end: End = { outcome: 'failed', effect: 'completed', error, fate: 'check', openWork }
+    const end: ExecutionEnd = { outcome: 'failed', effect: 'completed', error, fate: 'check', openWork }
     if (/ENOSPC|no space left/i.test(error.errorMessage)) void this.#settleIfDiskIsFull(end)
     else this.#settle(end)
   }
@@ -222,27 +199,22 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
     this.#lines.note(text)
   }
 
-  noteUsage({ memoryPeakBytes, ephemeralBytes }: Usage): void {
-    this.#peaks = {
-      memoryPeakMib: Math.max(this.#peaks?.memoryPeakMib ?? 0, mibOf(memoryPeakBytes)),
-      ephemeralBytesPeak: Math.max(this.#peaks?.ephemeralBytesPeak ?? 0, ephemeralBytes),
-    }
-  }
-
   /** Its result came, but after the platform had already answered: only open work matters still. */
   #late(openWork: boolean): void {
     if (openWork) this.instance?.settle(this, true)
   }
 
-  #settle(end: End): void {
+  #settle(end: ExecutionEnd): void {
     if (this.#lines.tail === null || this.instance === null) return this.#finish(end)
     this.state = 'ending'
     this.#end = end
-    const ran = this.#host.clock.monotonicMs() - this.#runFromMs
-    void Promise.all([this.instance.outputBarrier(), this.#measured(ran)]).then(() => this.#finish(end))
+    const ran = { isFirst: this.start !== null, durationMs: this.#host.clock.monotonicMs() - this.#runFromMs }
+    void Promise.all([this.instance.outputBarrier(), this.use.measure(this.instance, ran)]).then(() =>
+      this.#finish(end),
+    )
   }
 
-  async #settleIfDiskIsFull(end: End): Promise<void> {
+  async #settleIfDiskIsFull(end: ExecutionEnd): Promise<void> {
     this.state = 'ending'
     this.#end = end
     const usage = await this.instance?.usage.read()
@@ -290,7 +262,7 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
     return this.state === 'done'
   }
 
-  #finish(end: End): void {
+  #finish(end: ExecutionEnd): void {
     if (this.#isDone()) return
     const { instance } = this
     const endedMs = this.#host.clock.monotonicMs()
@@ -300,7 +272,7 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
     this.durationMs = durationMs
     this.state = 'done'
     // Asked for while it counts among what runs, and before its Instance may be ended.
-    const measured = this.#measured(durationMs)
+    const measured = this.use.measure(instance, { isFirst: this.start !== null, durationMs })
     if (instance !== null) {
       instance.flushOutput()
       this.#lines.end(endedAt, end.outcome === 'crashed' || end.outcome === 'timed_out' ? end.error : null)
@@ -315,39 +287,17 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
     this.#body = []
     void measured?.then(() => {
       if (this.#lines.tail === null) this.#report(this.#host.clock.nowMs(), end)
-      this.#tell({ type: 'usage', ...this.#used(end) })
+      this.#tell({ type: 'usage', ...this.use.peaks(instance, end.crashReason) })
     })
   }
 
-  #report(time: number, end: End): void {
-    const { memoryPeakMib } = this.#used(end)
-    this.#lines.report(time, { durationMs: this.durationMs, peakMib: memoryPeakMib, initMs: this.start?.initMs })
-  }
-
-  /** Resolves when its use has been read, or cannot be; null when it is not worth it, or nobody may ask. */
-  #measured(durationMs: number): Promise<unknown> | null {
-    const { instance } = this
-    if (this.#isMeasured || instance === null || instance.isDead) return null
-    if (this.start === null && durationMs < measuredMsMin) return null
-    if (!this.#host.mayMeasure()) return null
-    this.#isMeasured = true
-    return instance.usage.readSoon()
-  }
-
-  /** What it used at most, as far as that is known. */
-  #used({ crashReason }: End): UsagePeaks {
-    const { instance, request } = this
-    const held = {
-      memoryPeakMib: instance?.usage.memoryMib ?? 0,
-      ephemeralBytesPeak: instance?.usage.ephemeralBytes ?? 0,
-    }
-    const used = this.#peaks ?? held
-    if (crashReason !== 'oom') return used
-    return { ...used, memoryPeakMib: Math.max(used.memoryPeakMib, request.version.config.memoryMib) }
+  #report(time: number, end: ExecutionEnd): void {
+    const peakMib = this.use.peaks(this.instance, end.crashReason).memoryPeakMib
+    this.#lines.report(time, { durationMs: this.durationMs, peakMib, initMs: this.start?.initMs })
   }
 
   #result(
-    end: End,
+    end: ExecutionEnd,
     { endedMs, endedAt, durationMs }: { endedMs: number; endedAt: number; durationMs: number },
   ): AttemptResult {
     const { instance } = this
@@ -374,7 +324,7 @@ export class Execution implements ExecuteCall, InvokeHandlers, Consumer {
       refused: end.refused ?? null,
       phases: this.start === null ? noPhases : this.#phases(endedMs),
       durationMs,
-      ...this.#used(end),
+      ...this.use.peaks(instance, end.crashReason),
       logTail: this.#lines.tail,
     }
   }

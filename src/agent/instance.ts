@@ -104,7 +104,7 @@ export class Instance {
     this.usage = new InstanceUsage({
       clock,
       stats: () => sandbox.stats({ resetPeak: true }),
-      consumers: () => this.running.keys(),
+      consumers: () => [...this.running.keys()].map(({ use }) => use),
       failed: (error) => options.logger.debug('instance.stats.failed', { instanceId: id, error: String(error) }),
     })
     this.#rawOutput = new RawOutput({

@@ -62,7 +62,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   readonly #deadlines: Alarm
   readonly #sweeps: Alarm
   readonly #gate: StartGate
-  readonly #sampler: UsageSampler
+  readonly sampler: UsageSampler
   readonly #adoptions: Adoptions
   #isClosed = false
 
@@ -101,7 +101,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
       code: (version) => this.#code.get(version),
     })
     this.#gate = new StartGate({ clock: this.clock })
-    this.#sampler = new UsageSampler(this.clock, () => this.#groups.instances())
+    this.sampler = new UsageSampler(this.clock, () => this.#groups.instances())
     this.#adoptions = new Adoptions({
       ...{ survivors: options.survivors ?? null, boot, secrets: options.secrets, names: options.names },
       placeOf: (version) => this.#sources.placeOf(version),
@@ -148,7 +148,7 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     else {
       owner.epoch = request.ownerEpoch
       this.#deadlines.at(execution.dueMs)
-      this.#sampler.wake()
+      this.sampler.wake()
       group.take(execution)
     }
     return execution
@@ -262,10 +262,6 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   onFinished(execution: Execution, fate: Fate): void {
     this.#executions.delete(execution.request.invocationId)
     this.#groups.of(execution.request.version).finished(execution, fate)
-  }
-
-  mayMeasure(): boolean {
-    return this.#sampler.takeOne()
   }
 
   reserve(version: Version): boolean {

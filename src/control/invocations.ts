@@ -23,11 +23,8 @@ export function invocationsApi(options: Options): Pick<Control, 'invocation' | '
     },
     async invocations(caller, functionName, limit) {
       await demandFunction(options.store, { caller, scope: 'functions:read', name: functionName })
-      const unsealed = [...options.invoker.active].filter(
-        ({ request, sealed }) =>
-          sealed !== null && request.functionName === functionName && request.caller.project === caller.project,
-      )
-      await Promise.all(unsealed.map(({ sealed }) => sealed))
+      for (const { request, sealed } of [...options.invoker.active])
+        if (request.functionName === functionName && request.caller.project === caller.project) await sealed
       return options.receipts.recent(caller.project, functionName, limit)
     },
     async cancel(caller, id) {

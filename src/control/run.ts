@@ -1,27 +1,15 @@
 import type { Agent, AttemptResult, ExecuteCall, ExecuteUp, UsagePeaks } from '../domain/agent.ts'
-import type { Clock } from '../domain/clock.ts'
 import type { InvokeReply, InvokeRequest } from '../domain/control.ts'
 import type { Version } from '../domain/function.ts'
 import type { ColdCause, FunctionError, Phase, Receipt } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
 import { BodyFeed } from './body-feed.ts'
 import { emptyBody, ReplyIntake } from './reply-intake.ts'
-import type { ActiveRuns, Linked } from './active-runs.ts'
+import type { Linked } from './active-runs.ts'
 import { gone, type Candidate, type FunctionGate, type Rejection } from './admission.ts'
-import type { Placement } from './placement.ts'
+import { LateReceipt } from './late-receipt.ts'
 import { phasesBefore, tooLarge, waitText, type Unanswered } from './run-ends.ts'
-
-/** What a Run needs of the Invoker around it. */
-export interface RunHost {
-  readonly clock: Clock
-  readonly placement: Placement
-  readonly receipts: { append(receipt: Receipt): void }
-  readonly active: ActiveRuns<Run>
-  readonly newId: (nowMs: number) => string
-  /** Longest reply that is passed on as it comes. */
-  readonly streamBytesMax: number
-  coldHint(gate: FunctionGate, version: Version): ColdCause | null
-}
+import type { RunHost } from './run-host.ts'
 
 /*
  *   new --version known--> queued --slot--> running --result--> done
@@ -60,7 +48,7 @@ export class Run implements Candidate, Linked<Run> {
   /** Hands on a request body that is not in memory. */
   readonly #feed: BodyFeed | null
   /** Waits for what it used. */
-  #unsealed: (PromiseWithResolvers<Receipt> & { readonly receipt: Receipt }) | null = null
+  #late: LateReceipt | null = null
   #start: Pick<InvokeReply, 'start' | 'coldCause'> = { start: null, coldCause: null }
 
   constructor(host: RunHost, request: InvokeRequest, done: (reply: InvokeReply) => void) {
@@ -79,7 +67,7 @@ export class Run implements Candidate, Linked<Run> {
 
   /** Of one that is answered, while it waits for what it used; else null. */
   get sealed(): Promise<Receipt> | null {
-    return this.#unsealed?.promise ?? null
+    return this.#late?.sealed ?? null
   }
 
   get priority(): number {
@@ -309,25 +297,22 @@ export class Run implements Candidate, Linked<Run> {
     this.#feed?.close()
     this.#gate?.figures.ended(receipt.outcome ?? 'rejected', receipt.durationMs, receipt.coldCause)
     if (usageFollows) {
-      this.#unsealed = { ...Promise.withResolvers(), receipt }
+      this.#late = new LateReceipt(receipt)
       return
     }
     this.#host.active.remove(this)
     if (this.#gate !== null) this.#host.receipts.append(receipt)
   }
 
-  /** `used` came after the answer. */
-  #seal({ memoryPeakMib, ephemeralBytesPeak }: UsagePeaks): void {
-    if (this.#unsealed === null) return
-    const { receipt, resolve } = this.#unsealed
-    const sealed = { ...receipt, memoryPeakMib, ephemeralBytesPeak }
-    this.#unsealed = null
+  /** What it used came after the answer. */
+  #seal(used: UsagePeaks): void {
+    if (this.#late === null) return
+    const receipt = this.#late.seal(used)
+    this.#late = null
     this.#host.active.remove(this)
-    this.#host.receipts.append(sealed)
-    resolve(sealed)
+    this.#host.receipts.append(receipt)
   }
 
-  /** The control's own phases before the agent's. */
   #phases(own: readonly Phase[]): readonly Phase[] {
     const [acceptedMs, queuedMs, admittedMs] = [this.#acceptedMs, this.#queuedMs, this.#admittedMs]
     return phasesBefore({ acceptedMs, queuedMs, admittedMs, nowMs: this.#host.clock.monotonicMs() }, own)

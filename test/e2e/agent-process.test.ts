@@ -150,6 +150,7 @@ for (const family of ['node', 'python'] as const)
         assert.ok(last?.type === 'usage' || last?.type === 'result')
         return last.type === 'usage' ? last : last.result
       }
+      await host.rig.agent.evict({ project: 'default' })
       const { freeMib } = await host.rig.agent.status()
       const first = await used({})
       assert.ok(first.memoryPeakMib > 1 && first.memoryPeakMib < 120, `${first.memoryPeakMib} MiB`)

@@ -268,8 +268,8 @@ test('invoke whose use is told after the answer: its receipt and the list wait f
   assert.equal(early, 'waits')
   tell()
   const [one, list, cancelled] = await asked
-  assert.deepEqual(peaks(one.json<Record<string, unknown>>()), [150, 7])
+  assert.deepEqual(peaks(one.json()), [150, 7])
   assert.deepEqual(list.json<{ items: Record<string, unknown>[] }>().items.map(peaks), [[150, 7]])
   assert.deepEqual(cancelled.json(), { cancelled: false })
-  assert.deepEqual(peaks((await call(api, 'GET', `/v1/invocations/${id}`)).json<Record<string, unknown>>()), [150, 7])
+  assert.deepEqual(peaks((await call(api, 'GET', `/v1/invocations/${id}`)).json()), [150, 7])
 })
