@@ -15,8 +15,6 @@ import type { RunHost } from './run-host.ts'
  *   new --version known--> queued --slot--> running --result--> done
  *                            ^                 |
  *                            \---no capacity---/   (cancel and the deadline lead to done from anywhere)
- *
- *  The receipt is written when it is done, or when the agent has told what it used, if that comes after the answer.
  */
 type RunState = 'new' | 'queued' | 'running' | 'done'
 
@@ -47,7 +45,7 @@ export class Run implements Candidate, Linked<Run> {
   readonly #intake: ReplyIntake
   /** Hands on a request body that is not in memory. */
   readonly #feed: BodyFeed | null
-  /** Waits for what it used. */
+  /** Its receipt waits for what it used. */
   #late: LateReceipt | null = null
   #start: Pick<InvokeReply, 'start' | 'coldCause'> = { start: null, coldCause: null }
 
