@@ -285,10 +285,12 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     this.#tell(measured === null ? { type: 'result', result } : { type: 'result', result, usageFollows: true })
     this.#chunks = []
     this.#body = []
-    void measured?.then(() => {
-      if (this.#lines.tail === null) this.#report(this.#host.clock.nowMs(), end)
-      this.#tell({ type: 'usage', ...this.use.peaks(instance, end.crashReason) })
-    })
+    void measured?.then(() => this.#tellUsage(end))
+  }
+
+  #tellUsage(end: ExecutionEnd): void {
+    if (this.#lines.tail === null) this.#report(this.#host.clock.nowMs(), end)
+    this.#tell({ type: 'usage', ...this.use.peaks(this.instance, end.crashReason) })
   }
 
   #report(time: number, end: ExecutionEnd): void {

@@ -67,13 +67,9 @@ export class InstanceUsage {
   }
 
   #soon(reading: Promise<Usage | null>): Promise<Usage | null> {
-    return new Promise((resolve) => {
-      const timer = this.#options.clock.schedule(readingMsMax, () => resolve(null))
-      void reading.then((usage) => {
-        timer.cancel()
-        resolve(usage)
-      })
-    })
+    const late = Promise.withResolvers<null>()
+    const timer = this.#options.clock.schedule(readingMsMax, () => late.resolve(null))
+    return Promise.race([reading, late.promise]).finally(() => timer.cancel())
   }
 }
 

@@ -151,6 +151,9 @@ for (const family of ['node', 'python'] as const)
         return last.type === 'usage' ? last : last.result
       }
       await host.rig.agent.evict({ project: 'default' })
+      const areGone = async (): Promise<true | string> =>
+        (await host.rig.agent.list()).every(({ version }) => version === null) || 'some are left'
+      await until(areGone, { timeoutMs: 5_000, what: 'the end of the others' })
       const { freeMib } = await host.rig.agent.status()
       const first = await used({})
       assert.ok(first.memoryPeakMib > 1 && first.memoryPeakMib < 120, `${first.memoryPeakMib} MiB`)
