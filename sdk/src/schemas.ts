@@ -237,11 +237,9 @@ export const receipt = z
     start: z.string().nullable(),
     coldCause: z.string().nullable(),
     crashReason: z.string().nullable(),
-    memoryPeakMib: z
-      .number()
-      .describe('At most while it ran; for a warm one below 10 ms what its Instance held when last read.'),
+    memoryPeakMib: z.number().describe('At most while it ran; of a short one what its Instance held when last read.'),
     bytesFetched: z.number(),
-    ephemeralBytesPeak: z.number().describe('Bytes in /tmp, in the same way; what was removed again may be missing.'),
+    ephemeralBytesPeak: z.number().describe('In /tmp, read at the same times as the memory.'),
     storageOps: z.number(),
     requestBytes: z.number(),
     responseBytes: z.number(),
