@@ -113,21 +113,60 @@ fn look_up(name: &str, env: &Variables) -> Option<String> {
 }
 
 fn not_found(name: &str) -> Failure {
-    let place = if name.contains('/') { "in the code" } else { "in PATH" };
-    Failure::new("Runtime.InvalidEntrypoint", &format!("Cannot start \"{name}\": there is no such file {place}."))
+    let why = match name {
+        // What ENTRYPOINT and CMD become that are written as one text.
+        "/bin/sh" => {
+            "there is no such file. An image without a shell must have ENTRYPOINT and CMD as lists of words (exec form)"
+        }
+        _ if name.starts_with('/') && !name.starts_with("/var/task/") => {
+            "there is no such file in the sandbox: an image must bring its own"
+        }
+        _ if name.contains('/') => "there is no such file in the code",
+        _ => "there is no such file in PATH",
+    };
+    Failure::new("Runtime.InvalidEntrypoint", &format!("Cannot start \"{name}\": {why}."))
 }
 
 fn cannot_start(file: &str, error: &io::Error) -> Failure {
     let why = match error.raw_os_error() {
         Some(libc::ENOEXEC) => not_executable_here(file),
         Some(libc::EACCES) => "it is not executable: give it mode 755 before it is packed".to_string(),
-        Some(libc::ENOENT) => {
-            "the interpreter in its first line, or the loader it is linked with, is not here: link it statically"
-                .to_string()
-        }
+        Some(libc::ENOENT) => what_it_lacks(file),
         _ => error.to_string(),
     };
     Failure::new("Runtime.InvalidEntrypoint", &format!("Cannot start \"{file}\": {why}."))
+}
+
+/// The file is there, and what it is started by is not: for a script that is named by its first line.
+fn what_it_lacks(file: &str) -> String {
+    let Some(line) = first_line(file) else {
+        return "the loader it is linked with is not here: link it statically, or bring the loader along".to_string();
+    };
+    let interpreter = line.split_whitespace().next().unwrap_or_default();
+    if line.ends_with('\r') {
+        return format!(
+            "its lines end in CRLF, so that its first asks for \"{interpreter}\\r\": save it with LF, as by sed -i 's/\\r$//'"
+        );
+    }
+    format!("the interpreter \"{interpreter}\" of its first line is not in the sandbox: an image must bring its own")
+}
+
+/// Of a script, what follows `#!`; None for anything else.
+fn first_line(file: &str) -> Option<String> {
+    let mut head = [0u8; 256];
+    let length = fs::File::open(file).and_then(|mut opened| opened.read(&mut head)).ok()?;
+    let line = head[..length].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    Some(String::from_utf8_lossy(line).into_owned())
+}
+
+/// Of a script that has ended at once: `env`, for one, looks for a program whose name ends in the carriage return.
+pub fn hint_of(file: &str) -> &'static str {
+    let has_crlf = first_line(file).is_some_and(|line| line.ends_with('\r'));
+    if has_crlf {
+        " Its lines end in CRLF: save it with LF."
+    } else {
+        ""
+    }
 }
 
 /// Why the kernel does not know what to do with a file.
@@ -215,8 +254,12 @@ mod tests {
         );
         let text = fail(b"hello\n", 0o755).message;
         assert_eq!(text, "Cannot start \"FILE\": it is neither a program nor a script that begins with #!.");
-        let script = fail(b"#!/no/such/interpreter\n", 0o755).message;
-        assert!(script.contains("the interpreter in its first line"), "{script}");
+        let script = fail(b"#!/no/such/interpreter -x\n", 0o755).message;
+        let why = "the interpreter \"/no/such/interpreter\" of its first line is not in the sandbox: an image must bring its own";
+        assert_eq!(script, format!("Cannot start \"FILE\": {why}."));
+        let crlf = fail(b"#!/bin/sh\r\nexit 0\r\n", 0o755).message;
+        let why = "its lines end in CRLF, so that its first asks for \"/bin/sh\\r\": save it with LF, as by sed -i 's/\\r$//'";
+        assert_eq!(crlf, format!("Cannot start \"FILE\": {why}."));
         assert!(fail(b"#!/bin/sh\n", 0o644).message.contains("mode 755"));
     }
 
@@ -225,5 +268,8 @@ mod tests {
         let message = |name: &str| Program::start(vec![name.to_string()], &[]).err().unwrap().message;
         assert_eq!(message("no-such-program"), "Cannot start \"no-such-program\": there is no such file in PATH.");
         assert_eq!(message("./no/such"), "Cannot start \"./no/such\": there is no such file in the code.");
+        let own = "Cannot start \"/no/such\": there is no such file in the sandbox: an image must bring its own.";
+        assert_eq!(message("/no/such"), own);
+        assert!(not_found("/bin/sh").message.contains("An image without a shell"));
     }
 }

@@ -5,7 +5,7 @@ use super::dialect::Dialect;
 use super::failure::Failure;
 use super::host::Host;
 use super::identity;
-use super::program::Program;
+use super::program::{hint_of, Program};
 use super::{entry, wire_json};
 use crate::sys::{self, Ended};
 use crate::wire::{self, Frame};
@@ -186,7 +186,7 @@ impl Bridge {
                 Ended::Exited(code) => format!("ended with exit code {code}"),
                 Ended::Signalled(signal) => format!("was ended by {}", sys::signal_name(signal)),
             };
-            let message = format!("\"{}\" {how} before {awaited}.", program.name);
+            let message = format!("\"{}\" {how} before {awaited}.{}", program.name, hint_of(&program.name));
             self.host.fail_start(&Failure::new("Runtime.ExitError", &message));
         }
         self.host.flush_whole();

@@ -36,6 +36,9 @@ fn a_program_that_ends_before_it_asks_is_told_with_its_code() {
     world.file("task/bootstrap", "#!/bin/sh\nexit 7\n", 0o755);
     let message = "\"/var/task/bootstrap\" ended with exit code 7 before it asked for its first invocation.";
     assert_eq!(refused(&world, json!({})), pair("Runtime.ExitError", message));
+    world.file("task/bootstrap", "#!/usr/bin/env sh\r\nexit 0\r\n", 0o755);
+    let message = "\"/var/task/bootstrap\" ended with exit code 127 before it asked for its first invocation. Its lines end in CRLF: save it with LF.";
+    assert_eq!(refused(&world, json!({})), pair("Runtime.ExitError", message));
     world.file("task/bootstrap", "#!/bin/sh\nkill -SEGV $$\n", 0o755);
     let message = "\"/var/task/bootstrap\" was ended by SIGSEGV before it asked for its first invocation.";
     assert_eq!(refused(&world, json!({})), pair("Runtime.ExitError", message));

@@ -35,6 +35,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == '/empty': raw(b'HTTP/1.1 204 No Content\r\n\r\n'); return
         if self.path == '/bad': raw(b'SMTP ready\r\n\r\n'); self.close_connection = True; return
         if self.path == '/smuggle': raw(b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n'); return
+        if self.path.startswith('/header'): return self.answer(b'', 200, {'X-Long': 'x' * int(self.path[7:])})
         if self.path == '/short': raw(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc'); self.close_connection = True; return
         if self.path == '/big':
             raw(b'HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n')
@@ -153,6 +154,9 @@ fn bodies_of_every_kind_come_back_whole_and_broken_ones_are_told() {
     assert_eq!(get(&mut bridge, "/bad").error().0, "HttpServer.BadResponse");
     assert_eq!(get(&mut bridge, "/smuggle").error().0, "HttpServer.BadResponse");
     assert_eq!(get(&mut bridge, "/short").error().0, "HttpServer.Truncated");
+    assert_eq!(get(&mut bridge, "/header8192").head.unwrap()["status"], 200);
+    let message = "The response's header \"X-Long\" is 8193 bytes long, and at most 8192 are passed on.";
+    assert_eq!(get(&mut bridge, "/header8193").error(), ("Runtime.InvalidResponse".to_string(), message.to_string()));
     let stream = bridge.open(request("GET", "/chunks", json!([])));
     bridge.send(wire::END, 0, stream, b"");
     let began = std::time::Instant::now();

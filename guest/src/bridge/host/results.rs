@@ -80,9 +80,17 @@ impl Host {
         if self.halves.get(&stream).map_or(true, |half| half.is_abandoned) {
             return Ok(());
         }
-        if let Some((name, _)) = headers.iter().find(|(name, value)| !http::is_header(name, value)) {
+        if let Some((name, value)) = headers.iter().find(|(name, value)| !http::is_header(name, value)) {
+            let length = value.chars().count();
             let name: String = name.chars().take(64).collect();
-            let message = format!("The response's header {name:?} has a name or a value that cannot be sent.");
+            let message = if length > http::VALUE_BYTES_MAX {
+                format!(
+                    "The response's header {name:?} is {length} bytes long, and at most {} are passed on.",
+                    http::VALUE_BYTES_MAX
+                )
+            } else {
+                format!("The response's header {name:?} has a name or a value that cannot be sent.")
+            };
             return Err(Failure::new("Runtime.InvalidResponse", &message));
         }
         let text = json!({ "status": status, "headers": headers }).to_string();

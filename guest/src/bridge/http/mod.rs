@@ -7,6 +7,8 @@ pub use body::{Body, Framing};
 
 const HEAD_BYTES_MAX: usize = 65_536;
 pub const HEADERS_MAX: usize = 256;
+/// Of one header's value. Twin: `headerValue` of src/wire/messages.ts.
+pub const VALUE_BYTES_MAX: usize = 8_192;
 
 pub type Headers = Vec<(String, String)>;
 
@@ -121,7 +123,10 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// Whether it can stand in a head as it is, here and at the host.
 pub fn is_header(name: &str, value: &str) -> bool {
     let is_value = value.chars().all(|c| c == '\t' || (' '..='\u{ff}').contains(&c) && c != '\u{7f}');
-    (1..=256).contains(&name.len()) && name.bytes().all(is_token) && is_value && value.chars().count() <= 8_192
+    (1..=256).contains(&name.len())
+        && name.bytes().all(is_token)
+        && is_value
+        && value.chars().count() <= VALUE_BYTES_MAX
 }
 
 /// Where the last header's line ends, and what follows the empty line.
