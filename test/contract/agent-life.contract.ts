@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { AgentEvent } from '../../src/domain/agent.ts'
 import type { Digest } from '../../src/domain/artifact.ts'
-import { settle, versionOf } from '../support/agent-rig.ts'
+import { foldersAsArtifacts, settle, versionOf } from '../support/agent-rig.ts'
 import { type OpenRig, rigsOf, sleeper } from './agent-contract-rig.ts'
 
 /* How every Agent must let Instances rest, end and be replaced, over the fake driver in virtual time. */
@@ -245,17 +245,14 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
     })
 
     test('uses: a deploy under way uses its files until it has ended, also when it fails', async () => {
-      const rig = open({ isVm: true, faults: { bootMs: 1_000, failSnapshot: 'save' } })
-      const version = versionOf({ snapshot: 'runtime' })
+      const unpacked = Promise.withResolvers<never>()
+      const artifacts = { ...foldersAsArtifacts(new Map(), '/nowhere'), unpack: async () => unpacked.promise }
+      const rig = open({}, { artifacts })
+      const version = versionOf()
       const deploying = rig.agent.deploy(version)
-      await settle()
       assert.equal(await rig.agent.uses(version.codeDigest), true)
-      await rig.advance(60_000)
-      await deploying
-      assert.equal(await rig.agent.uses(version.codeDigest), false)
-      const unplaced = rig.agent.deploy(versionOf({ isolation: 'vm' }, { runtimeDigest: 'sha256:none' }))
-      await rig.advance(60_000)
-      await Promise.allSettled([unplaced])
+      unpacked.reject(new Error('no luck'))
+      await assert.rejects(deploying, /no luck/)
       assert.equal(await rig.agent.uses(version.codeDigest), false)
     })
 
