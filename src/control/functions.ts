@@ -261,9 +261,9 @@ export class Functions {
       admission.remove({ project, name })
       stats.forget(project, name)
       await agent.remove({ project, functionName: name })
+      blobs.releaseSoon(digests)
       await forgetUnnamed(this.#options, { project, name })
       await agent.logs.delete(project, name)
-      blobs.releaseSoon(digests)
     })
   }
 
