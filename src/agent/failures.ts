@@ -89,6 +89,12 @@ export function startFailed(thrown: unknown): Failure {
   return failure('init_error', startFailedType, toAppError(thrown).message)
 }
 
+export const functionGone: NonNullable<AttemptResult['refused']> = {
+  code: 'gone',
+  message: 'The function was deleted.',
+  retryAfterMs: 0,
+}
+
 export function noMemory(key: string, memoryMib: number): NonNullable<AttemptResult['refused']> {
   return { code: 'capacity', message: `This node has no ${memoryMib} MiB left for ${key}.`, retryAfterMs: 1_000 }
 }

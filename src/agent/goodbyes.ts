@@ -37,6 +37,11 @@ export class Goodbyes {
     await Promise.all(this.#leaving.values())
   }
 
+  /** No more time: those that are leaving are ended. */
+  cut(): void {
+    for (const instance of this.#leaving.keys()) void instance.kill()
+  }
+
   say(instance: Instance, { config }: Version): void {
     if (instance.state === 'frozen') thaw(instance, config.memoryMib, this.#host, () => void instance.kill())
     instance.state = 'busy'

@@ -268,8 +268,12 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
     const { config, runtimeDigest } = version
     const { pools } = this.#sources
     // What waits goes first: it is the cheapest to make again.
-    while (!this.#budget.tryTake(config.memoryMib))
-      if (!pools.shrink(runtimeDigest) && !pools.spares.shrink(null) && !this.#groups.evictOldest(version)) return false
+    while (!this.#budget.tryTake(config.memoryMib)) {
+      if (pools.shrink(runtimeDigest) || pools.spares.shrink(null) || this.#groups.evictOldest(version)) continue
+      // What they hold is free in a moment, and whoever waits for memory is told.
+      this.#groups.hurry()
+      return false
+    }
     return true
   }
 

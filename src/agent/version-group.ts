@@ -5,7 +5,7 @@ import type { ColdCause } from '../domain/invocation.ts'
 import { Demand } from './demand.ts'
 import type { Fate } from './execution-host.ts'
 import type { Execution } from './execution.ts'
-import { isOfLoading, noMemory, type Death, type Failure } from './failures.ts'
+import { functionGone, isOfLoading, noMemory, type Death, type Failure } from './failures.ts'
 import type { GroupHost } from './group-host.ts'
 import type { Instance, InstanceOwner } from './instance.ts'
 import type { FunctionLog } from './logs/function-log.ts'
@@ -17,8 +17,6 @@ import type { Start } from './start.ts'
 import type { StartGroup } from './start-gate.ts'
 import { StartSet } from './start-set.ts'
 
-const goneRefusal = { code: 'gone', message: 'The function was deleted.', retryAfterMs: 0 } as const
-
 /** The Instances of one Version and the executions that wait for one. Late binding: a waiting execution takes whichever comes first,
  *  an Instance that became free or one that came up. */
 export class VersionGroup implements InstanceOwner, StartGroup {
@@ -29,13 +27,13 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   readonly owner: { epoch: number }
   readonly live = new Set<Instance>()
   readonly #host: GroupHost
-  readonly #starts: StartSet
+  readonly starts: StartSet
   readonly resting = new Resting()
   #waiting: Execution[] = []
   /** Those that end. */
   readonly goodbyes: Goodbyes
   /** Its function is deleted. */
-  isClosed = false
+  #isClosed = false
   /** Instances whose last invocation failed: they serve again once they have shown that they are not about to exit. */
   #settling = 0
   readonly #backoff = new Backoff()
@@ -50,16 +48,12 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.log = options.log
     this.owner = options.owner
     this.goodbyes = new Goodbyes(host)
-    this.#starts = new StartSet(() => {
+    this.starts = new StartSet(() => {
       host.release(options.version.config.memoryMib)
       host.onStartOver()
     })
     this.#causes = new ColdCauses(options.version.config.reuse)
     this.#seats = new Seats(options.version.config.instanceConcurrency)
-  }
-
-  get isStarting(): boolean {
-    return this.#starts.size > 0
   }
 
   /** Of whoever waits longest: executions of one Version have deadlines much alike. */
@@ -68,13 +62,12 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   }
 
   get isEmpty(): boolean {
-    const busy = this.live.size + this.goodbyes.size + this.#starts.size + this.#waiting.length
-    return busy === 0
+    return [this.live, this.goodbyes, this.starts].every(({ size }) => size === 0) && this.#waiting.length === 0
   }
 
   /** Runs `execution` on an Instance with room for it now, or lets it wait for the first that comes. */
   take(execution: Execution): void {
-    if (this.isClosed) return execution.refuse(goneRefusal)
+    if (this.#isClosed) return execution.refuse(functionGone)
     const roomy = this.#seats.take()
     if (roomy !== null) return execution.assign(roomy, null)
     const instance = this.resting.take()
@@ -96,7 +89,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     if (fate === 'discard') return this.discard(instance, 'crash')
     if (fate === 'keep' || instance.running.size > 0 || instance.isRetired || this.version.config.reuse === 'never')
       this.#free(instance)
-    else this.#freeIfAlive(instance)
+    else void this.#freeIfAlive(instance)
   }
 
   /** Takes in an Instance that an earlier agent left: loaded, idle. It counts `chargedMib`, and rests as a frozen one unless somebody waits for it. */
@@ -132,22 +125,22 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   retire(): number {
     const all = [...this.live]
     for (const instance of all) instance.isRetired = true
-    this.#starts.retire()
+    this.starts.retire()
     for (const instance of all) if (instance.running.size === 0) this.#dismiss(instance, 'evicted')
     return all.length
   }
 
   /** Its function is deleted: what runs comes to its end, nothing waits, rests or starts any more. */
   close(): void {
-    this.isClosed = true
+    this.#isClosed = true
     this.resting.prepare(0, 0)
-    this.refuseAll(goneRefusal)
+    this.refuseAll(functionGone)
     this.retire()
     this.#trimStarts()
   }
 
   prepare(min: number, untilMs: number): void {
-    if (this.isClosed) return
+    if (this.#isClosed) return
     this.resting.prepare(min, untilMs)
     this.pump()
   }
@@ -155,7 +148,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   /** Starts what is needed, gives up what is not, refuses who cannot be served. */
   pump(): void {
     this.#trimStarts()
-    while (this.#starts.uncommitted < this.#wanted()) {
+    while (this.starts.uncommitted < this.#wanted()) {
       const nowMs = this.#host.clock.monotonicMs()
       if (this.#backoff.isOn(nowMs)) return this.#refuse(this.#backoff.refusal(this.key, nowMs))
       if (!this.#host.reserve(this.version)) return this.#refuse(noMemory(this.key, this.version.config.memoryMib))
@@ -187,13 +180,23 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   onQuiet(instance: Instance): void {
     if (instance.running.size > 0) return
-    if (instance.isRetired || this.version.config.reuse === 'never')
-      this.discard(instance, this.#causes.ofLeaving(instance))
+    if (this.#isLeaving(instance)) this.#letGo(instance)
     else this.#sweepSoon(instance)
   }
 
   refuseAll(refused: Parameters<Execution['refuse']>[0]): void {
     for (const execution of this.#waiting.splice(0)) execution.refuse(refused)
+  }
+
+  #isLeaving(instance: Instance): boolean {
+    return instance.isRetired || this.version.config.reuse === 'never'
+  }
+
+  /** It has done its last. One that is used once has no time to say goodbye in. */
+  #letGo(instance: Instance): void {
+    const why = this.#causes.ofLeaving(instance)
+    if (this.version.config.reuse === 'never') this.discard(instance, why)
+    else this.#dismiss(instance, why)
   }
 
   /** Ends an idle Instance whose program may say goodbye first. */
@@ -223,8 +226,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   #free(instance: Instance): void {
     if (instance.running.size > 0) return this.#fill(instance)
     this.#seats.withdraw(instance)
-    if (instance.isRetired || this.version.config.reuse === 'never') {
-      if (instance.openWork === 0) return this.discard(instance, this.#causes.ofLeaving(instance))
+    if (this.#isLeaving(instance)) {
+      if (instance.openWork === 0) return this.#letGo(instance)
       instance.isRetired = true
       instance.state = 'ready'
       return this.#sweepSoon(instance)
@@ -241,14 +244,12 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.#sweepSoon(instance)
   }
 
-  #freeIfAlive(instance: Instance): void {
+  async #freeIfAlive(instance: Instance): Promise<void> {
     this.#settling++
-    const settle = (): void => {
-      this.#settling--
-      if (instance.isReachable) this.#free(instance)
-      else this.pump()
-    }
-    void instance.aliveBarrier().then(settle)
+    await instance.aliveBarrier()
+    this.#settling--
+    if (instance.isReachable) this.#free(instance)
+    else this.pump()
   }
 
   #sweepSoon(instance: Instance): void {
@@ -266,20 +267,20 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   #beginStart(): void {
     const start = this.#host.makeStart(this.version, {
-      cause: this.#causes.begin(this.live.size + this.#starts.size, this.#waiting[0]?.request.coldHint ?? null),
+      cause: this.#causes.begin(this.live.size + this.starts.size, this.#waiting[0]?.request.coldHint ?? null),
       group: this,
       // For an Instance that is about to load, when no other could serve it sooner.
       takeEarly: () => (this.live.size > 0 ? null : (this.#waiting.shift() ?? null)),
       onStarted: (started, instance) => this.#onStarted(started, instance),
       onFailed: (failed, failure) => this.#onStartFailed(failed, failure),
     })
-    this.#starts.begin(start)
+    this.starts.begin(start)
   }
 
   #onStarted(start: Start, instance: Instance): void {
-    this.#starts.succeeded(start)
+    this.starts.succeeded(start)
     this.#join(instance)
-    instance.isRetired ||= this.isClosed
+    instance.isRetired ||= this.#isClosed
     this.#host.onStartOver()
     const early = start.execution
     if (early !== null) {
@@ -307,7 +308,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   #onStartFailed(start: Start, failure: Failure): void {
     this.#causes.gone('crash')
     this.#backoff.failed(failure, this.#host.clock.monotonicMs())
-    this.#starts.failed(start)
+    this.starts.failed(start)
     start.execution?.fail(failure)
     // With other Instances alive the rest can be served by them.
     if (this.live.size > 0) return
@@ -318,11 +319,11 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   /** The execution that a loading Instance was started for is gone: timed out or cancelled. */
   #abandon(start: Start | null): void {
-    if (start !== null && this.#starts.cancel(start)) this.pump()
+    if (start !== null && this.starts.cancel(start)) this.pump()
   }
 
   #trimStarts(): void {
-    if (this.#starts.size > 0) this.#starts.trim(this.#starts.uncommitted - this.#wanted())
+    if (this.starts.size > 0) this.starts.trim(this.starts.uncommitted - this.#wanted())
   }
 
   #wanted(): number {
@@ -336,7 +337,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   /** Nobody can be started. Whoever waits may still be served by an Instance that is there, or fails now. */
   #refuse(refused: Parameters<Execution['refuse']>[0]): void {
-    if (this.live.size === 0 && this.#starts.size === 0) this.refuseAll(refused)
+    if (this.live.size === 0 && this.starts.size === 0) this.refuseAll(refused)
   }
 
   #expel(instance: Instance, what: string): void {

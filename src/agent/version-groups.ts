@@ -20,8 +20,8 @@ export class VersionGroups {
   readonly #logs: FunctionLogs
   readonly #forgotten: (version: Version) => void
   readonly #byKey = new Map<string, VersionGroup>()
-  /** Those of `#byKey`, and of deleted functions those that something of still lives. */
-  readonly #all = new Set<VersionGroup>()
+  /** Of deleted functions, as long as something of them lives. */
+  readonly #closed = new Set<VersionGroup>()
   /** The same by identity: the control hands in the same object again and again. */
   readonly #byVersion = new WeakMap<Version, VersionGroup>()
   readonly #owners = new Map<string, { epoch: number }>()
@@ -36,47 +36,54 @@ export class VersionGroups {
     return this.#byVersion.get(version) ?? this.#find(version)
   }
 
-  all(): Iterable<VersionGroup> {
-    return this.#all
+  *all(): Generator<VersionGroup> {
+    yield* this.#byKey.values()
+    for (const group of this.#closed)
+      if (group.isEmpty) this.#closed.delete(group)
+      else yield group
   }
 
   *instances(): Generator<Instance> {
-    for (const group of this.#all) {
+    for (const group of this.all()) {
       yield* group.live
       yield* group.goodbyes.instances()
     }
   }
 
   isStarting(): boolean {
-    for (const group of this.#all) if (group.isStarting) return true
+    for (const group of this.all()) if (group.starts.size > 0) return true
     return false
   }
 
   evict(filter: EvictFilter): number {
     let evicted = 0
-    for (const group of this.#all) if (isMeant(group.version, filter)) evicted += group.retire()
+    for (const group of this.all()) if (isMeant(group.version, filter)) evicted += group.retire()
     return evicted
   }
 
   /** Of a function that is deleted. */
   close(filter: EvictFilter): void {
-    for (const [key, group] of this.#byKey)
+    for (const group of this.#byKey.values())
       if (isMeant(group.version, filter)) {
-        group.close()
-        this.#byKey.delete(key)
+        this.#close(group)
+        this.#forgotten(group.version)
       }
-    this.#tidy()
+  }
+
+  /** Ends those at once that are asked to: their memory is needed. */
+  hurry(): void {
+    for (const group of this.all()) group.goodbyes.cut()
   }
 
   /** Resolves when every Instance that was asked to end has. */
   async left(): Promise<void> {
-    await Promise.all([...this.#all].map(async (group) => group.goodbyes.over()))
+    await Promise.all([...this.all()].map(async (group) => group.goodbyes.over()))
   }
 
   /** Evicts the idle Instance that rested longest, of any Version but `but`; false when there is none. O(groups), on shortage alone. */
   evictOldest(but: Version): boolean {
     let oldest: { group: VersionGroup; instance: Instance } | null = null
-    for (const group of this.#all) {
+    for (const group of this.all()) {
       const instance = group.version === but ? null : group.resting.oldest
       if (instance === null || (oldest !== null && oldest.instance.idleSinceMs <= instance.idleSinceMs)) continue
       oldest = { group, instance }
@@ -88,7 +95,7 @@ export class VersionGroups {
   /** O(groups) at most every few ms, 10 us for 1,000; next step is a heap of due times. */
   sweep(nowMs: number): number {
     let next = Infinity
-    for (const group of this.#all) {
+    for (const group of this.all()) {
       const dueMs = group.sweep(nowMs)
       if (dueMs < next) next = dueMs
     }
@@ -109,7 +116,6 @@ export class VersionGroups {
       if (this.#byKey.size < groupsMax) return
       if (!group.isEmpty) continue
       this.#byKey.delete(key)
-      this.#all.delete(group)
       this.#byVersion.delete(group.version)
       this.#forgotten(group.version)
     }
@@ -118,22 +124,20 @@ export class VersionGroups {
   #make(key: string, version: Version, before: VersionGroup | undefined): VersionGroup {
     if (this.#byKey.size >= groupsMax) this.#forgetSome()
     // A function was deleted and made again: its numbers begin anew.
-    before?.close()
-    this.#byKey.delete(key)
-    this.#tidy()
+    if (before !== undefined) this.#close(before)
     const name = `${version.project}/${version.functionName}`
     const owner = this.#owners.get(name) ?? { epoch: 0 }
     this.#owners.set(name, owner)
     const log = this.#logs.of(version.project, version.functionName)
     const group = new VersionGroup(this.#host, { version, log, owner })
     this.#byKey.set(key, group)
-    this.#all.add(group)
     return group
   }
 
-  /** Lets go of closed groups of which nothing lives; the others are asked again at the next deletion. */
-  #tidy(): void {
-    for (const group of this.#all) if (group.isClosed && group.isEmpty) this.#all.delete(group)
+  #close(group: VersionGroup): void {
+    this.#byKey.delete(group.key)
+    group.close()
+    this.#closed.add(group)
   }
 }
 

@@ -298,7 +298,7 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
     })
 
     test('remove: what runs comes to its end, what waits or comes late is refused, nothing rests', async () => {
-      const rig = open({ handler: sleeper, memoryMib: 256 })
+      const rig = open({ handler: sleeper })
       const version = versionOf({ memoryMib: 256 })
       const running = rig.begin(version, { ms: 100 })
       await settle()
@@ -310,6 +310,32 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       assert.equal((await running.done).result.outcome, 'succeeded')
       await settle()
       assert.equal(rig.driver.alive.size, 0)
+    })
+
+    test('goodbye: one that was busy when it was evicted is asked to end after what it ran', async () => {
+      const rig = open({ handler: sleeper, faults: { hangOnShutdown: true } })
+      const busy = rig.begin(versionOf(), { ms: 100 })
+      await settle()
+      await rig.agent.evict({ project: 'default' })
+      await rig.advance(100)
+      assert.equal((await busy.done).result.outcome, 'succeeded')
+      await settle()
+      assert.equal(rig.driver.alive.size, 1)
+      await rig.advance(2_000)
+      await settle()
+      assert.equal(rig.driver.alive.size, 0)
+    })
+
+    test('goodbye: no time for it where another function needs the memory', async () => {
+      const rig = open({ faults: { hangOnShutdown: true } }, { memoryMib: 256 })
+      await rig.run(versionOf({ memoryMib: 256 }))
+      await rig.agent.evict({ project: 'default' })
+      await settle()
+      assert.equal(rig.driver.alive.size, 1)
+      const other = versionOf({ memoryMib: 256 }, { functionName: 'other' })
+      assert.equal((await rig.run(other)).result.refused?.code, 'capacity')
+      await settle()
+      assert.equal((await rig.run(other)).result.outcome, 'succeeded')
     })
 
     test('goodbye: an idle Instance is asked to end, counts until it has, and is killed when it does not', async () => {
