@@ -1,10 +1,4 @@
-import {
-  PutBucketVersioningCommand,
-  CreateBucketCommand,
-  DeleteObjectCommand,
-  PutObjectCommand,
-  S3Client,
-} from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
@@ -14,10 +8,11 @@ import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
-import { startCuttingProxy, type CuttingProxy } from '../support/cutting-proxy.ts'
+import type { CuttingProxy } from '../support/cutting-proxy.ts'
 import { call, invoke, zipOf, type Reply } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
-import { findS3Server, startS3Server, type S3Server } from '../support/s3-server.ts'
+import { openS3Rig, type S3Rig } from '../support/s3-rig.ts'
+import { findS3Server, type S3Server } from '../support/s3-server.ts'
 
 /* Code from an S3 server and from the web, with all that goes wrong on the way. The platform goes through a proxy that spoils answers. */
 
@@ -25,6 +20,7 @@ const found = await findS3Server()
 const skip = 'missing' in found ? found.missing : false
 
 const tlsFolder = path.resolve(import.meta.dirname, `../../build/test-tls-${process.pid}`)
+let rig: S3Rig | undefined
 let server: S3Server
 let proxy: CuttingProxy
 let client: S3Client
@@ -32,35 +28,16 @@ let platform: Platform
 
 before(async () => {
   if ('missing' in found) return
-  server = await startS3Server(found.program)
-  proxy = await startCuttingProxy(server.url)
   makeCertificate()
-  client = new S3Client({
-    endpoint: server.url,
-    region: 'us-east-1',
-    forcePathStyle: true,
-    credentials: server.credentials,
-  })
-  await client.send(new CreateBucketCommand({ Bucket: 'code' }))
-  const flags = ['--s3-endpoint', proxy.url, '--s3-secret', 's3', '--source-retry-ms', '2000']
-  platform = await startPlatform({ flags, env: { NODE_EXTRA_CA_CERTS: path.join(tlsFolder, 'cert.pem') } })
-  await secret('s3', server.credentials)
+  const env = { NODE_EXTRA_CA_CERTS: path.join(tlsFolder, 'cert.pem') }
+  rig = await openS3Rig(found.program, { buckets: ['code'], env })
+  ;({ server, proxy, client, platform } = rig)
 })
 after(async () => {
-  if (skip !== false) return
-  await platform?.stop()
-  client?.destroy()
-  await proxy?.stop()
-  await server?.stop()
+  await rig?.stop()
   rmSync(tlsFolder, { recursive: true, force: true })
 })
-beforeEach(() => {
-  if (skip !== false) return
-  proxy.cuts = []
-  proxy.storms = 0
-  proxy.ranges.length = 0
-  proxy.onRequest = async () => {}
-})
+beforeEach(() => rig?.calm())
 
 /** Readable where the platform's own mount namespace shows it: below the application. */
 function makeCertificate(): void {
@@ -70,11 +47,6 @@ function makeCertificate(): void {
   execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', ...names, ...files], {
     stdio: 'ignore',
   })
-}
-
-async function secret(name: string, { accessKeyId, secretAccessKey }: S3Server['credentials']): Promise<void> {
-  const value = `${accessKeyId}:${secretAccessKey}`
-  assert.equal((await call(platform, 'PUT', `/v1/secrets/${name}`, { value })).status, 200)
 }
 
 /** A zip that answers `text`, padded so that it can be cut. */
@@ -148,8 +120,7 @@ test(
 
 test('s3: versionId takes that version, whatever came after', { skip }, async () => {
   const Bucket = 'versioned'
-  await client.send(new CreateBucketCommand({ Bucket }))
-  await client.send(new PutBucketVersioningCommand({ Bucket, VersioningConfiguration: { Status: 'Enabled' } }))
+  await rig?.makeVersioned(Bucket)
   const old = await client.send(new PutObjectCommand({ Bucket, Key: 'v.zip', Body: await zipSaying('old') }))
   await client.send(new PutObjectCommand({ Bucket, Key: 'v.zip', Body: await zipSaying('new') }))
   const view = await created('of-version', { s3: `s3://versioned/v.zip?versionId=${old.VersionId}` })
@@ -159,8 +130,8 @@ test('s3: versionId takes that version, whatever came after', { skip }, async ()
 
 test('s3: wrong credentials, absent secret, key, bucket and version are told apart', { skip }, async () => {
   await put('there.zip', await zipSaying('there'))
-  await secret('wrong', { ...server.credentials, secretAccessKey: 'x'.repeat(40) })
-  await secret('unknown', { accessKeyId: 'AKIAXXXXXXXXXXXXXXXX', secretAccessKey: 'x'.repeat(40) })
+  await rig?.setSecret('wrong', { ...server.credentials, secretAccessKey: 'x'.repeat(40) })
+  await rig?.setSecret('unknown', { accessKeyId: 'AKIAXXXXXXXXXXXXXXXX', secretAccessKey: 'x'.repeat(40) })
   const s3 = 's3://code/there.zip'
   await refused(
     create('no', { s3, secret: 'wrong' }),

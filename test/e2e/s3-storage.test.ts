@@ -1,10 +1,4 @@
-import {
-  CreateBucketCommand,
-  HeadObjectCommand,
-  PutBucketVersioningCommand,
-  PutObjectCommand,
-  S3Client,
-} from '@aws-sdk/client-s3'
+import { HeadObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -13,10 +7,11 @@ import http from 'node:http'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
-import { startCuttingProxy, type CuttingProxy } from '../support/cutting-proxy.ts'
+import type { CuttingProxy } from '../support/cutting-proxy.ts'
 import { call, invoke, zipOf, type Reply } from '../support/functions.ts'
-import { startPlatform, type Platform } from '../support/platform.ts'
-import { findS3Server, startS3Server, type S3Server } from '../support/s3-server.ts'
+import type { Platform } from '../support/platform.ts'
+import { openS3Rig, type S3Rig } from '../support/s3-rig.ts'
+import { findS3Server, type S3Server } from '../support/s3-server.ts'
 import { until } from '../support/until.ts'
 
 /* hearth storage and its routes with a real S3 server set: in order, from an empty server to one that is gone. */
@@ -25,6 +20,7 @@ const found = await findS3Server()
 const skip = 'missing' in found ? found.missing : false
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'hearth-s3-storage-'))
+let rig: S3Rig | undefined
 let server: S3Server
 let proxy: CuttingProxy
 let client: S3Client
@@ -32,36 +28,15 @@ let platform: Platform
 
 before(async () => {
   if ('missing' in found) return
-  server = await startS3Server(found.program)
-  proxy = await startCuttingProxy(server.url)
-  const { credentials } = server
-  client = new S3Client({ endpoint: server.url, region: 'us-east-1', forcePathStyle: true, credentials })
-  for (const Bucket of ['plain', 'versioned']) await client.send(new CreateBucketCommand({ Bucket }))
-  const VersioningConfiguration = { Status: 'Enabled' } as const
-  await client.send(new PutBucketVersioningCommand({ Bucket: 'versioned', VersioningConfiguration }))
-  const flags = ['--s3-endpoint', proxy.url, '--s3-secret', 's3', '--source-retry-ms', '2000']
-  platform = await startPlatform({ flags })
-  await secret(credentials)
+  rig = await openS3Rig(found.program, { buckets: ['plain'] })
+  ;({ server, proxy, client, platform } = rig)
+  await rig.makeVersioned('versioned')
 })
 after(async () => {
   rmSync(folder, { recursive: true, force: true })
-  if (skip !== false) return
-  await platform?.stop()
-  client?.destroy()
-  await proxy?.stop()
-  await server?.stop()
+  await rig?.stop()
 })
-beforeEach(() => {
-  if (skip !== false) return
-  proxy.storms = 0
-  proxy.cuts = []
-  proxy.onRequest = async () => {}
-})
-
-async function secret({ accessKeyId, secretAccessKey }: S3Server['credentials']): Promise<void> {
-  const value = `${accessKeyId}:${secretAccessKey}`
-  assert.equal((await call(platform, 'PUT', '/v1/secrets/s3', { value })).status, 200)
-}
+beforeEach(() => rig?.calm())
 
 const file = (name: string, content: string | Buffer): string => {
   writeFileSync(path.join(folder, name), content)
@@ -188,13 +163,13 @@ test('storage at a server: wrong bucket and wrong credentials are told, and noth
   assert.doesNotMatch((await api('GET', '')).body.toString(), /absent/)
   const large = await api('PUT', '/absent/large', randomBytes(4_000_000))
   assert.equal(large.status, 404, large.body.toString())
-  await secret({ ...server.credentials, secretAccessKey: 'x'.repeat(40) })
+  await rig?.setSecret('s3', { ...server.credentials, secretAccessKey: 'x'.repeat(40) })
   await cliFails(['ls'], 2, /refuses the credentials \(SignatureDoesNotMatch\)/)
   const denied = await api('PUT', '/plain/wrong.txt', Buffer.from('x'))
   assert.deepEqual([denied.status, denied.json<{ error: { field: string } }>().error.field], [400, 's3Secret'])
   assert.equal((await call(platform, 'DELETE', '/v1/secrets/s3')).status, 204)
   assert.match((await api('GET', '')).body.toString(), /must be the name of a secret of this project/)
-  await secret(server.credentials)
+  await rig?.setSecret('s3', server.credentials)
   assert.ok(!(await atServer('wrong.txt')))
 })
 
