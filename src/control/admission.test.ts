@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ManualClock } from '../domain/clock.ts'
-import { Admission, type Candidate, type FunctionGate, type Rejection } from './admission.ts'
+import type { Rejection } from '../domain/control.ts'
+import { Admission, type Candidate, type FunctionGate } from './admission.ts'
 import { FunctionFigures } from './stats.ts'
 
 interface Probe extends Candidate {

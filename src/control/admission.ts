@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../domain/clock.ts'
+import type { Rejection } from '../domain/control.ts'
 import type { FunctionFigures } from './stats.ts'
 
 /* THE POLICY of what runs now, waits or is refused: one module, to be replaced by a better one.
@@ -22,13 +23,6 @@ export interface Candidate {
   onRejected(rejection: Rejection): void
 }
 
-export interface Rejection {
-  readonly kind: 'own_limit' | 'capacity' | 'gone'
-  readonly resource: string
-  readonly cause: string
-  readonly retryAfterMs: number
-}
-
 const priorities = 6
 /** A function's queue holds twenty rounds of its concurrency, and a useful burst where that is small. */
 const queueRoundsMax = 20
@@ -36,7 +30,7 @@ const queueMin = 100
 /** Bodies of waiting invocations of one function; beyond this memory, not count, is the limit. */
 const queueBytesMax = 64 * 1024 * 1024
 /** The function was deleted after the call had come. */
-export const gone: Rejection = { kind: 'gone', resource: 'function', cause: 'deleted', retryAfterMs: 0 }
+export const gone: Rejection = { kind: 'gone', resource: 'function', cause: 'deleted', retryAfterMs: null }
 /** A node that refused is asked again after this long even if it said nothing. */
 const capacityRetryMs = 500
 /** Service time assumed before anything was measured. */

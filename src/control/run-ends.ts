@@ -1,6 +1,6 @@
 import type { AttemptResult } from '../domain/agent.ts'
 import type { CrashReason, Phase } from '../domain/invocation.ts'
-import type { Rejection } from './admission.ts'
+import type { Rejection } from '../domain/control.ts'
 
 /** How an Invocation ends that no Instance answered. */
 export interface Unanswered {
@@ -42,5 +42,5 @@ export function waitText({ kind, retryAfterMs }: Rejection): string {
     kind === 'own_limit'
       ? 'All slots are in use and the queue is full'
       : 'The node has no memory for another Instance and the queue is full'
-  return `${what}: try again in ${Math.ceil(retryAfterMs / 1000)} s.`
+  return `${what}: try again in ${Math.ceil((retryAfterMs ?? 0) / 1000)} s.`
 }

@@ -41,6 +41,15 @@ export interface SignatureProof {
   readonly signature: string
 }
 
+/** Why an invocation was not let in: its own limit (429), the node's (503), or its function was deleted since it came (404). */
+export interface Rejection {
+  readonly kind: 'own_limit' | 'capacity' | 'gone'
+  readonly resource: string
+  readonly cause: string
+  /** Null = to come again changes nothing. */
+  readonly retryAfterMs: number | null
+}
+
 export interface CreateFunction {
   readonly name: string
   readonly code: CodeSource
@@ -132,13 +141,8 @@ export interface InvokeReply {
   readonly phases: readonly Phase[]
   /** Set when the outcome is not `succeeded`. */
   readonly error: FunctionError | null
-  /** `own_limit` -> 429, `capacity` -> 503, `gone` (deleted since it was called) -> 404; only for `rejected`. */
-  readonly rejection: {
-    readonly kind: 'own_limit' | 'capacity' | 'gone'
-    readonly resource: string
-    readonly cause: string
-    readonly retryAfterMs: number
-  } | null
+  /** Only for `rejected`. */
+  readonly rejection: Rejection | null
   readonly logTail: string | null
   /** The function's own status, type and headers, if it set any. */
   readonly head: { readonly status: number; readonly headers: readonly (readonly [string, string])[] } | null

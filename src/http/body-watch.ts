@@ -19,8 +19,6 @@ interface Sending {
   bytesRead: number
   /** Sweep at which it began or, of an upload, last moved. */
   since: number
-  /** It was answered, and ends at the next sweep: ended at once while the client sends, the connection would be reset under the answer. */
-  isCut: boolean
 }
 
 const timedOutBody = '{"error":{"code":"timeout","message":"The request did not come in time.","retryable":true}}'
@@ -28,6 +26,9 @@ const timedOutBody = '{"error":{"code":"timeout","message":"The request did not 
 const timedOut =
   'HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n' +
   `content-length: ${timedOutBody.length}\r\n\r\n${timedOutBody}`
+
+/** Ended at once while the client sends, the connection would be reset under the answer. */
+const lingerMs = 100
 
 /** Cuts clients that take too long to send a request: node's own `requestTimeout` knows no difference between a body that stands still and one that is large.
  *  A request costs it one look-up and no timer. */
@@ -50,7 +51,6 @@ export class BodyWatch {
       isUpload: false,
       bytesRead: 0,
       since: 0,
-      isCut: false,
     })
     socket.once('close', () => this.#connections.delete(socket))
   }
@@ -79,8 +79,7 @@ export class BodyWatch {
     this.#sweeps++
     for (const [socket, sending] of this.#connections) {
       const { request } = sending
-      if (sending.isCut) socket.destroy()
-      if (request === null || sending.isCut) continue
+      if (request === null) continue
       if (request.complete || request.destroyed) sending.request = sending.response = null
       else this.#look(socket, request, sending)
     }
@@ -96,14 +95,15 @@ export class BodyWatch {
     }
     const limit = Math.ceil((sending.isUpload ? stallMs : totalMs) / sweepMs)
     if (this.#sweeps - sending.since < limit) return
-    sending.isCut = true
-    if (!answered(socket, sending.response)) socket.destroy()
+    this.#connections.delete(socket)
+    cut(socket, sending.response)
   }
 }
 
-/** Where no other answer is under way on the connection: of this request, or of one before. */
-function answered(socket: Duplex, response: ServerResponse | null): boolean {
+/** With an answer, where no other is under way on the connection: of this request, or of one before. */
+function cut(socket: Duplex, response: ServerResponse | null): void {
   const isOpen = response !== null && response.socket !== null && !response.headersSent
-  if (isOpen) socket.write(timedOut)
-  return isOpen
+  if (!isOpen) return void socket.destroy()
+  socket.write(timedOut)
+  setTimeout(() => socket.destroy(), lingerMs).unref()
 }

@@ -1,4 +1,4 @@
-import type { InvokeReply, ReplyStart } from '../domain/control.ts'
+import type { InvokeReply, Rejection, ReplyStart } from '../domain/control.ts'
 import type { ErrorCode } from '../domain/error.ts'
 import { startFailedType, type Outcome } from '../domain/invocation.ts'
 
@@ -12,6 +12,8 @@ const statusOfOutcome: Readonly<Record<Outcome, number>> = {
   rejected: 503,
   expired: 503,
 }
+
+const statusOfRejection: Readonly<Record<Rejection['kind'], number>> = { own_limit: 429, capacity: 503, gone: 404 }
 
 export const responseTooLarge = 'Function.ResponseSizeTooLarge'
 
@@ -35,8 +37,7 @@ const ownHeaders = new Set([
 ])
 
 export function replyStatus(reply: InvokeReply): number {
-  if (reply.rejection?.kind === 'own_limit') return 429
-  if (reply.rejection?.kind === 'gone') return 404
+  if (reply.rejection !== null) return statusOfRejection[reply.rejection.kind]
   if (reply.error?.errorType === responseTooLarge) return 502
   return ownStatus(reply) ?? statusOfOutcome[reply.outcome]
 }
@@ -93,12 +94,13 @@ export function replyHeaders(reply: InvokeReply, { status, bytes }: { status: nu
   if (reply.start !== null) headers.push('Hearth-Start', startText(reply))
   if (reply.outcome === 'failed' && reply.error !== null)
     headers.push('Hearth-Function-Error', headerText(reply.error.errorType))
-  if (reply.rejection !== null && reply.rejection.kind !== 'gone')
+  const { rejection } = reply
+  if (rejection !== null && rejection.retryAfterMs !== null)
     headers.push(
       'Retry-After',
-      String(Math.max(1, Math.ceil(reply.rejection.retryAfterMs / 1000))),
+      String(Math.max(1, Math.ceil(rejection.retryAfterMs / 1000))),
       'Hearth-Overload',
-      `${reply.rejection.resource};${reply.rejection.cause}`,
+      `${rejection.resource};${rejection.cause}`,
     )
   if (reply.logTail !== null) headers.push('Hearth-Log-Result', Buffer.from(reply.logTail).toString('base64'))
   pushOwnHeaders(headers, reply)
@@ -139,9 +141,8 @@ export function failureBody(reply: InvokeReply): unknown {
     stackTrace: error?.stackTrace ?? [],
   }
   if (outcome === 'succeeded' || outcome === 'failed') return own
-  const isGone = rejection?.kind === 'gone'
-  const code = isGone ? 'not_found' : codeOfOutcome[outcome]
-  const retryable = effect === 'never_started' && !isGone && !isOfCode(reply)
+  const code = rejection?.kind === 'gone' ? 'not_found' : codeOfOutcome[outcome]
+  const retryable = effect === 'never_started' && rejection?.retryAfterMs !== null && !isOfCode(reply)
   return {
     error: { code, message: own.errorMessage, retryable, invocationId },
     ...own,

@@ -18,7 +18,7 @@ pub struct Peak {
 impl Peak {
     /// Bytes at most since the last reset; with `reset` it counts from now on. `in_use`: bytes now.
     pub fn read(&self, member: &Member, in_use: u64, reset: bool) -> u64 {
-        let file = self.file.get_or_init(|| member.open(FILE, libc::O_RDWR).ok());
+        let file = self.file.get_or_init(|| member.open(FILE, libc::O_RDWR).ok().filter(can_reset));
         let Some(file) = file else {
             return self.of_life(member.number(FILE), in_use, reset);
         };
@@ -39,6 +39,11 @@ impl Peak {
         }
         most.max(in_use)
     }
+}
+
+/// To root all files open; the mode tells whether the kernel does something with what is written.
+fn can_reset(file: &OwnedFd) -> bool {
+    sys::fstat(file.as_raw_fd()).is_ok_and(|stat| stat.st_mode & libc::S_IWUSR != 0)
 }
 
 #[cfg(test)]

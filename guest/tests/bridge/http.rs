@@ -111,10 +111,14 @@ fn a_connection_is_used_again_by_what_may_be_sent_twice_and_once_it_has_stayed_o
     assert_eq!(port(get(&mut bridge, "/")), first, "what may be sent twice, at once");
     let second = port(bridge.call("{}"));
     assert_ne!(second, first, "the server may be about to close the first");
+    let long = bridge.open(request("PUT", "/", json!([["content-length", "65536"]])));
+    bridge.send(wire::DATA, wire::FIN, long, &[b' '; 65536]);
+    let third = port(bridge.outcome(long));
+    assert!(![first, second].contains(&third), "it has too much to be kept for a second time");
     // The time itself is the rule: longer than PROVEN_AFTER, shorter than IDLE_AGE_MAX.
     std::thread::sleep(std::time::Duration::from_millis(150));
     let used = [port(bridge.call("{}")), port(bridge.call("{}"))];
-    assert!(used.iter().all(|port| [first, second].contains(port)), "{used:?} of {first} and {second}");
+    assert!(used.iter().all(|port| [first, second, third].contains(port)), "{used:?} of {first}, {second} and {third}");
 }
 
 #[test]
@@ -124,7 +128,8 @@ fn what_a_kept_connection_loses_unanswered_is_sent_once_more_and_then_fails_at_o
         let mut bridge = boot(&world);
         let began = std::time::Instant::now();
         let mut ask = |path: &str| {
-            let stream = bridge.open(request(method, path, json!([])));
+            let headers = if method == "PUT" { json!([["content-length", "6"]]) } else { json!([]) };
+            let stream = bridge.open(request(method, path, headers));
             bridge.send(wire::DATA, wire::FIN, stream, if method == "PUT" { b"a body" } else { b"" });
             bridge.outcome(stream)
         };

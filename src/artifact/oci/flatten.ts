@@ -81,7 +81,7 @@ function furnish(root: RootTree, workdir: string): void {
   root.beginLayer('what every sandbox has')
   if (root.topEntries > topEntriesMax)
     throw refuseImage('/', `it has more than ${topEntriesMax} files and folders at its top`, 'Put them into a folder.')
-  const missing = Object.entries(accountFiles).filter(([name]) => root.content(name, accountBytesMax) === null)
+  const missing = Object.entries(accountFiles).filter(([name]) => root.at(name) === undefined)
   for (const [name, content] of [...Object.entries(etcFiles), ...missing])
     writeReadable(root.file(name, Buffer.byteLength(content)), content)
 }

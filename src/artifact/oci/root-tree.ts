@@ -75,14 +75,18 @@ export class RootTree {
     return join(spot.path, spot.name)
   }
 
-  /** Of the file at `path`, no part of which is followed if it is a link; null when there is none, or it has more than `bytesMax`. */
+  /** What is at `path`, no part of which is followed if it is a link. */
+  at(path: string): Node | undefined {
+    let node: Node | undefined = this.#root
+    for (const name of this.#partsOf(path)) node = node?.kind === 'folder' ? node.children.get(name) : undefined
+    return node
+  }
+
+  /** Of the file at `path`; null when there is none, or it has more than `bytesMax`. */
   content(path: string, bytesMax: number): string | null {
-    let [node, onDisk]: [Node | undefined, string] = [this.#root, this.#disk]
-    for (const name of this.#partsOf(path)) {
-      node = node?.kind === 'folder' ? node.children.get(name) : undefined
-      onDisk = join(onDisk, name)
-    }
-    return node?.kind === 'file' && node.bytes <= bytesMax ? readFileSync(onDisk, 'utf8') : null
+    const node = this.at(path)
+    if (node?.kind !== 'file' || node.bytes > bytesMax) return null
+    return readFileSync(join(this.#disk, ...this.#partsOf(path)), 'utf8')
   }
 
   link(path: string, target: string): void {

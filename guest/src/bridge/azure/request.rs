@@ -21,7 +21,7 @@ impl Description {
 
     /// A request, or a plain event as one to the function's own address, whose parameters nobody gave.
     fn http_data(&self, http: &Value, body: &str) -> Value {
-        let own = || self.trigger.route.path().unwrap_or_else(|_| format!("/{}", self.function));
+        let own = || self.trigger.route.path().unwrap_or_else(|_| self.trigger.route.beginning());
         let target = http["target"].as_str().map_or_else(own, str::to_string);
         let method = http["method"].as_str().unwrap_or("POST");
         json!({

@@ -81,6 +81,15 @@ impl Route {
         segments.next().is_none().then_some(found)
     }
 
+    /// What comes before the first parameter.
+    pub fn beginning(&self) -> String {
+        let literals = self.parts.iter().map_while(|part| match part {
+            Part::Literal(text) => Some(format!("/{text}")),
+            _ => None,
+        });
+        literals.collect()
+    }
+
     /// A path that it takes; the error names a parameter that would have to be made up.
     pub fn path(&self) -> Result<String, String> {
         let mut path = String::new();

@@ -23,6 +23,8 @@ const IDLE_AGE_MAX: Duration = Duration::from_secs(1);
 /// A connection that is still open so long after an answer shows that the server means it: some close without having said so, and what crosses that
 /// and must not be sent twice would be lost.
 const PROVEN_AFTER: Duration = Duration::from_millis(100);
+/// Who wakes so much later than it wanted to was frozen, and the server with it: it could close nothing in that time.
+const OVERSLEPT: Duration = Duration::from_millis(50);
 /// How long the first attempt waits for the next while the server is not up; each later one half as long again.
 const RETRY: Duration = Duration::from_micros(500);
 const RETRY_MAX: Duration = Duration::from_millis(25);
@@ -46,6 +48,8 @@ pub struct Server {
     idle: Vec<Connection>,
     /// It has shown that it leaves connections open.
     keeps_open: bool,
+    /// When it is looked whether it does.
+    look_at: Option<Instant>,
     exchanges: BTreeMap<u32, Exchange>,
     azure: Option<Azure>,
     /// Streams whose server hung up. If that was its end, the host is to hear of the end instead.
@@ -60,6 +64,7 @@ impl Server {
             readiness,
             idle: Vec::new(),
             keeps_open: false,
+            look_at: None,
             exchanges: BTreeMap::new(),
             suspects: Vec::new(),
             azure: None,
@@ -90,7 +95,7 @@ impl Server {
     pub fn wake_at(&self) -> Option<Instant> {
         match &self.readiness {
             Readiness::Trying { attempt: None, at, .. } => Some(*at),
-            _ => self.suspects.iter().map(|(at, ..)| *at).min(),
+            _ => self.suspects.iter().map(|(at, ..)| *at).chain(self.look_at).min(),
         }
     }
 
@@ -122,6 +127,7 @@ impl Server {
         }
         self.look_for_server(polled[0].revents);
         let now = Instant::now();
+        self.look_what_stays_open(now);
         for (_, stream, failure) in self.suspects.iter().filter(|(at, ..)| *at <= now) {
             host.fail(*stream, failure.clone());
         }
@@ -198,6 +204,9 @@ impl Server {
                 let connection = self.exchanges.remove(&stream).and_then(|exchange| exchange.connection);
                 if let Some(mut connection) = connection.filter(|_| self.idle.len() < IDLE_MAX) {
                     connection.has_answered = true;
+                    if !self.keeps_open && self.look_at.is_none() {
+                        self.look_at = Some(Instant::now() + PROVEN_AFTER);
+                    }
                     self.idle.push(connection);
                 }
             }
@@ -223,11 +232,6 @@ impl Server {
 
     /// The one used last that the server has not closed, nor may be about to.
     fn idle_connection(&mut self, may_repeat: bool) -> Option<Connection> {
-        let is_open = |connection: &Connection| !sys::has_ended_or_data(connection.fd());
-        let is_proof = |connection: &Connection| {
-            connection.has_answered && connection.used_at.elapsed() > PROVEN_AFTER && is_open(connection)
-        };
-        self.keeps_open = self.keeps_open || self.idle.iter().any(is_proof);
         let is_safe = self.keeps_open || may_repeat;
         while let Some(at) = self.idle.iter().rposition(|connection| is_safe || !connection.has_answered) {
             let connection = self.idle.remove(at);
@@ -236,6 +240,16 @@ impl Server {
             }
         }
         None
+    }
+
+    /// Once it has shown that it leaves connections open, it is not looked any more.
+    fn look_what_stays_open(&mut self, now: Instant) {
+        let Some(due) = self.look_at.filter(|due| *due <= now) else { return };
+        let mut answered = self.idle.iter().filter(|connection| connection.has_answered).peekable();
+        let is_there = answered.peek().is_some();
+        let was_awake = now - due < OVERSLEPT;
+        self.keeps_open = was_awake && answered.any(|each| now - each.used_at >= PROVEN_AFTER && is_open(each));
+        self.look_at = (is_there && !self.keeps_open).then_some(now + PROVEN_AFTER);
     }
 
     /// None makes the exchange fail at its next turn.
@@ -268,4 +282,8 @@ impl Server {
             }
         }
     }
+}
+
+fn is_open(connection: &Connection) -> bool {
+    !sys::has_ended_or_data(connection.fd())
 }

@@ -39,9 +39,14 @@ impl Request {
         })
     }
 
-    /// A second one like it does no harm.
-    pub fn is_idempotent(&self) -> bool {
-        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+    /// A second one like it does no harm, and it has at most `bytes_max`. What does not say how long its body is has none, but for a PUT.
+    pub fn may_repeat(&self, bytes_max: u64) -> bool {
+        let body = match self.method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" | "DELETE" => Some(self.length.unwrap_or(0)),
+            "PUT" => self.length,
+            _ => None,
+        };
+        !self.is_upgrade && body.is_some_and(|bytes| bytes.saturating_add(self.head.len() as u64) <= bytes_max)
     }
 }
 

@@ -4,7 +4,7 @@ use super::request::Request;
 use crate::bridge::connection::Connection;
 use crate::wire;
 
-/// A request up to this size can be sent once more.
+/// A request whose head and body have no more can be sent once more.
 const REPLAY_BYTES_MAX: usize = 65_536;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Upload {
 
 impl Upload {
     pub fn new(request: Request) -> Upload {
-        let may_repeat = request.is_idempotent() && !request.is_upgrade;
+        let may_repeat = request.may_repeat(REPLAY_BYTES_MAX as u64);
         let mut upload = Upload {
             framing: Framing::Undecided,
             sent: may_repeat.then(Vec::new),
