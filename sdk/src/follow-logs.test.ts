@@ -81,6 +81,25 @@ test('followLogs: a reader that has seen no line comes back to where it began', 
   assert.equal(asked['last-event-id'], '5')
 })
 
+test('followLogs: a platform that has no room for now is waited for, whether a reply says so or an event of the stream', async () => {
+  const stop = new AbortController()
+  const told: string[] = []
+  const error = { error: { code: 'capacity', message: 'Too much is read.', retryable: true } }
+  const server = await serve([
+    (_request, response) => response.writeHead(200, head).end(`event: error\ndata: ${JSON.stringify(error)}\n\n`),
+    (_request, response) => response.writeHead(503).end(JSON.stringify(error)),
+    (_request, response) => response.writeHead(200, head).write(line(9)),
+  ])
+  const client = createClient({ url: `http://127.0.0.1:${server.port}`, apiKey: 'key' })
+  const options = { signal: stop.signal, onConnection: (state: string) => void told.push(state) }
+  for await (const { text } of client.followLogs('fn', options)) {
+    assert.equal(text, 'line 9')
+    stop.abort()
+  }
+  await server.end()
+  assert.deepEqual(told, ['lost', 'back'])
+})
+
 test('followLogs: fails at once where nothing listens, and at what the platform says of a lost connection', async () => {
   const server = await serve([
     (_request, response) => response.writeHead(200, head).end(line(9)),

@@ -39,7 +39,8 @@ export async function failure(reply: Response): Promise<HearthError> {
   })
 }
 
-const codes: Readonly<Record<number, string>> = {
+/** What a status stands for where a reply has no error of the platform in it; several statuses are one code. */
+const codeOfStatus: Readonly<Record<number, string>> = {
   400: 'invalid',
   401: 'unauthorized',
   403: 'forbidden',
@@ -53,10 +54,24 @@ const codes: Readonly<Record<number, string>> = {
 }
 
 function codeOf(status: number): string {
-  return codes[status] ?? 'internal'
+  return codeOfStatus[status] ?? 'internal'
 }
 
-/** The HTTP status that an error with `code` would have had as a reply. */
+/** The status with which the platform replies to each of its error codes. Twin: `statusOfCode` of src/http/errors.ts. */
+export const statusOfCode: Readonly<Record<string, number>> = {
+  invalid: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  not_found: 404,
+  conflict: 409,
+  capacity: 503,
+  timeout: 504,
+  guest_failed: 502,
+  driver_failed: 502,
+  internal: 500,
+}
+
+/** The HTTP status that an error with `code` would have had as a reply; 500 for one that a newer platform knows. */
 export function statusOf(code: string): number {
-  return Number(Object.entries(codes).find(([, each]) => each === code)?.[0] ?? 500)
+  return statusOfCode[code] ?? 500
 }
