@@ -120,9 +120,13 @@ test('createClient refuses to follow the logs of a step', async () => {
 })
 
 test('createClient sends nothing where the address of the platform makes another path of it', async () => {
-  const { client, asked } = recorder('http://platform:8443/?to=')
-  await assert.rejects(client.getFunction({ name: 'a' }), /a URL reads it as another path/)
-  assert.deepEqual(asked, [])
+  for (const end of ['/?to=', '/?', '/#', '#to', '\\', '/below\\']) {
+    const { client, asked } = recorder(`http://platform:8443${end}`)
+    const refused = isRefusalOf('url', `http://platform:8443${end}`)
+    await assert.rejects(client.getFunction({ name: 'a' }), refused)
+    await assert.rejects(client.invoke('a', '{}'), refused)
+    assert.deepEqual(asked, [])
+  }
 })
 
 test('invoke: an event over the limit is refused in the words of the platform, and not sent', async () => {

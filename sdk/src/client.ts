@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
 import { routes, type Route } from './contract.ts'
+import { demandEvent } from './event-limit.ts'
 import { followLogs, type FollowOptions } from './follow-logs.ts'
 import { failure, HearthError } from './hearth-error.ts'
 import { keyProblem, trimPasted } from './pasted.ts'
-import { demandEvent, requestPath } from './request-path.ts'
+import { requestPath } from './request-path.ts'
 import { readEvents } from './sse.ts'
 import { unreached } from './unreached.ts'
 import type { Arguments, BuildEvent, LogLine, ReplyOf, RouteId, Routes } from './types.ts'
@@ -115,11 +116,14 @@ class Transport {
   readonly url: string
   readonly #apiKey: string
   readonly #fetch: typeof globalThis.fetch
+  /** Why nothing can be sent, found once; a client can be made all the same. */
+  readonly #refusal: HearthError | null
 
   constructor({ url, apiKey, fetch = globalThis.fetch }: ClientOptions) {
     this.url = trimPasted(url).replace(/\/+$/, '')
     this.#apiKey = trimPasted(apiKey)
     this.#fetch = fetch
+    this.#refusal = refusedKey(this.#apiKey) ?? refusedAddress(this.url)
   }
 
   async call(route: Route, args: Record<string, unknown>): Promise<unknown> {
@@ -145,8 +149,7 @@ class Transport {
     path: string,
     { headers, ...init }: Omit<RequestInit, 'headers'> & { headers?: Readonly<Record<string, string>> },
   ): Promise<Response> {
-    this.#demandSendable()
-    this.#assertSent(path)
+    if (this.#refusal !== null) throw this.#refusal
     try {
       return await this.#fetch(`${this.url}${path}`, {
         ...init,
@@ -156,27 +159,6 @@ class Transport {
       if (init.signal?.aborted === true) throw cause
       throw unreached(cause, { url: this.url, body: init.body })
     }
-  }
-
-  /** What fetch would refuse in words that hold the key. */
-  #demandSendable(): void {
-    const problem = keyProblem(this.#apiKey)
-    if (problem !== null) {
-      const message = `The API key cannot be one: ${problem}. Copy it again.`
-      throw new HearthError(401, { code: 'unauthorized', message, retryable: false })
-    }
-    if (URL.canParse(this.url)) return
-    const allowed = 'like http://127.0.0.1:8080'
-    const message = `Invalid url ${JSON.stringify(this.url)}: must be ${allowed}.`
-    throw new HearthError(400, { code: 'invalid', message, field: 'url', value: this.url, allowed, retryable: false })
-  }
-
-  /** What is asked for is what was built: whatever a URL resolves in a path would be another call. */
-  #assertSent(path: string): void {
-    const built = new URL(this.url).pathname.replace(/\/+$/, '') + (path.split('?')[0] ?? '')
-    if (URL.parse(`${this.url}${path}`)?.pathname === built) return
-    const message = `Cannot ask ${this.url} for ${JSON.stringify(built.slice(0, 200))}: a URL reads it as another path.`
-    throw new HearthError(400, { code: 'invalid', message, retryable: false })
   }
 
   async #post(name: string, payload: Uint8Array | string, options: InvokeOptions): Promise<Response> {
@@ -260,6 +242,23 @@ class Transport {
     const reply = await this.request(routes.buildBundle, args)
     for await (const event of readEvents(reply)) yield JSON.parse(event.data) as BuildEvent
   }
+}
+
+/** Fetch would refuse it in words that hold the key. */
+function refusedKey(apiKey: string): HearthError | null {
+  const problem = keyProblem(apiKey)
+  if (problem === null) return null
+  const message = `The API key cannot be one: ${problem}. Copy it again.`
+  return new HearthError(401, { code: 'unauthorized', message, retryable: false })
+}
+
+/** What follows the address must be read as the path that `requestPath` built: after "?", "#" or a backslash it would be another call. */
+function refusedAddress(url: string): HearthError | null {
+  const own = URL.parse(url)
+  if (own !== null && URL.parse(`${url}/v1`)?.pathname === `${own.pathname.replace(/\/+$/, '')}/v1`) return null
+  const allowed = 'like http://127.0.0.1:8080, without "?" and "#"'
+  const message = `Invalid url ${JSON.stringify(url)}: must be ${allowed}.`
+  return new HearthError(400, { code: 'invalid', message, field: 'url', value: url, allowed, retryable: false })
 }
 
 function bodyOf(body: unknown): {

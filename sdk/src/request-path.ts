@@ -15,32 +15,21 @@ export function requestPath(
     used.add(name)
     const value = typeof args[name] === 'number' ? String(args[name]) : args[name]
     const isRest = dots !== undefined
-    const allowed = isRest ? keyProblem(value) : segmentProblem(value)
+    const allowed = isRest ? brokenKeyRule(value) : brokenSegmentRule(value)
     if (typeof value !== 'string' || allowed !== null) throw refusal(name, value, allowed ?? segmentAllowed)
     return isRest ? value.split('/').map(encodeURIComponent).join('/') : encodeURIComponent(value)
   })
   return { path, used }
 }
 
-/** Of the platform's events, `limits.payloadBytesMax`. */
-const eventBytesMax = 6 * 1024 * 1024
-
-/** Throws HearthError, in the platform's words: it ends the connection of what is larger, and whether its answer is seen before that is luck. */
-export function demandEvent(event: Uint8Array | string): void {
-  if (Buffer.byteLength(event) <= eventBytesMax) return
-  const message = `The request is larger than ${eventBytesMax} bytes.`
-  const allowed = `at most ${eventBytesMax} bytes`
-  throw new HearthError(413, { code: 'invalid', retryable: false, field: 'body', allowed, message })
-}
-
-/** What a parameter of one segment must be; null when it is that. */
-function segmentProblem(value: unknown): string | null {
+/** What a parameter of one segment must be and `value` is not; null when it is that. */
+function brokenSegmentRule(value: unknown): string | null {
   const isSegment = typeof value === 'string' && value.isWellFormed() && !['', '.', '..'].includes(value)
   return isSegment ? null : segmentAllowed
 }
 
-/** What a key must be, in the words of the platform's own `checkKey`; null when it is that. */
-function keyProblem(key: unknown): string | null {
+/** What a key must be and this is not, in the words of the platform's own `checkKey`; null when it is that. */
+function brokenKeyRule(key: unknown): string | null {
   const bytes = typeof key === 'string' ? Buffer.byteLength(key) : 0
   if (typeof key !== 'string' || bytes === 0 || bytes > keyBytesMax) return `1 to ${keyBytesMax} bytes of UTF-8`
   if (!key.isWellFormed() || /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u.test(key))
