@@ -1,6 +1,6 @@
+import { rejects } from '../../test/support/rejects.ts'
 import type { Digest } from '../domain/artifact.ts'
 import { defaultConfig } from '../domain/default-config.ts'
-import { AppError } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
 import { unpackTrees } from './code-trees.ts'
 import assert from 'node:assert/strict'
@@ -43,10 +43,7 @@ test('unpackTrees: code and layers in their order, up to the limit of all togeth
 test('unpackTrees: more than the limit together is refused, saying how much each has', async () => {
   const { unpackedBytesMax } = limits.archive
   const many = artifactsOf({ 0: 1, 1: 2, 2: unpackedBytesMax - 2 })
-  await assert.rejects(unpackTrees(many, version), (error: unknown) => {
-    assert.ok(error instanceof AppError)
-    assert.deepEqual([error.code, error.field], ['invalid', 'layers'])
-    assert.match(error.message, /the code has 1, one:1 has 2, two:3 has 1073741822\. Leave out/)
-    return true
-  })
+  const says = /the code has 1, one:1 has 2, two:3 has 1073741822\. Leave out/
+  const { field } = await rejects(unpackTrees(many, version), 'invalid', says)
+  assert.equal(field, 'layers')
 })

@@ -1,7 +1,7 @@
 import { ociLayout } from '../../test/support/container-image.ts'
 import { rawZip } from '../../test/support/raw-zip.ts'
+import { rejects } from '../../test/support/rejects.ts'
 import type { Digest } from '../domain/artifact.ts'
-import { AppError } from '../domain/error.ts'
 import { silentLogger } from '../domain/logger.ts'
 import { openArtifactStore } from './store.ts'
 import assert from 'node:assert/strict'
@@ -372,13 +372,4 @@ async function openedOnSmallDisk(t: TestContext, size: string) {
     await rm(folder, { recursive: true })
   })
   return { store, folder }
-}
-
-async function rejects(promise: Promise<unknown>, code: string, message: RegExp): Promise<void> {
-  await assert.rejects(promise, (error: unknown) => {
-    assert.ok(error instanceof AppError, String(error))
-    assert.equal(error.code, code, error.message)
-    assert.match(error.message, message)
-    return true
-  })
 }

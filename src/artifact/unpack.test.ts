@@ -1,6 +1,6 @@
 import { rawZip } from '../../test/support/raw-zip.ts'
 import type { RawEntry } from '../../test/support/raw-zip.ts'
-import { AppError } from '../domain/error.ts'
+import { rejects } from '../../test/support/rejects.ts'
 import { silentLogger } from '../domain/logger.ts'
 import { openArtifactStore } from './store.ts'
 import assert from 'node:assert/strict'
@@ -109,13 +109,8 @@ const hostile: readonly [title: string, archive: () => Buffer | Promise<Buffer>,
 for (const [title, archive, message] of hostile) {
   test(`unpack refuses ${title}, and nothing of it stays`, async (t) => {
     const { store, folder, digest } = await stored(t, await archive())
-    await assert.rejects(store.unpack(digest), (error: unknown) => {
-      assert.ok(error instanceof AppError, String(error))
-      assert.equal(error.code, 'invalid', error.message)
-      assert.match(error.message, message)
-      assert.equal(error.retryable, false)
-      return true
-    })
+    const { retryable } = await rejects(store.unpack(digest), 'invalid', message)
+    assert.equal(retryable, false)
     assert.deepEqual(await readdir(join(folder, 'tmp')), [])
     assert.deepEqual(await readdir(join(folder, 'trees')), [])
     assert.deepEqual((await readdir(folder)).toSorted(), ['blobs', 'derived', 'roots', 'tmp', 'trees'])

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { after, before, beforeEach, test } from 'node:test'
 import { startScripted, type ApiInProcess } from '../../test/support/in-process.ts'
+import { rejects } from '../../test/support/rejects.ts'
 import type { CodeOrigin, CodeSource, OriginAddress, Origins } from '../domain/code-source.ts'
 import type { Caller } from '../domain/control.ts'
-import { AppError } from '../domain/error.ts'
 
 /* What the platform asks of an origin, and with whose credentials; the origin itself is played. */
 
@@ -49,12 +49,8 @@ const deploy = async (code: CodeSource): Promise<CodeOrigin | null> => {
 }
 
 async function refused(code: CodeSource, field: string, message: RegExp): Promise<void> {
-  await assert.rejects(deploy(code), (error: unknown) => {
-    assert.ok(error instanceof AppError, String(error))
-    assert.deepEqual([error.code, error.field], ['invalid', field], error.message)
-    assert.match(error.message, message)
-    return true
-  })
+  const error = await rejects(deploy(code), 'invalid', message)
+  assert.equal(error.field, field, error.message)
   assert.deepEqual(asked, [])
 }
 

@@ -1,4 +1,3 @@
-import { AppError } from '../domain/error.ts'
 import { newKeyId, openVault, Vault } from './vault.ts'
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
@@ -25,7 +24,10 @@ test('openVault creates a private key file once and uses it again', (t) => {
 test('openVault refuses a key of the wrong size and leaves it as it is', (t) => {
   const file = freshFile(t)
   writeFileSync(file, 'short', { mode: 0o600 })
-  assert.throws(() => openVault({ file }), matches('invalid', /holds 5 bytes instead of 32\. Restore it from a backup/))
+  assert.throws(() => openVault({ file }), {
+    code: 'invalid',
+    message: /holds 5 bytes instead of 32\. Restore it from a backup/,
+  })
   assert.equal(readFileSync(file, 'utf8'), 'short')
 })
 
@@ -34,10 +36,10 @@ test('openVault refuses a key that others can read', (t) => {
   openVault({ file })
   for (const mode of [0o640, 0o604, 0o660]) {
     chmodSync(file, mode)
-    assert.throws(
-      () => openVault({ file }),
-      matches('invalid', /can be read by others \(mode 06\d\d\)\. Run: chmod 600/),
-    )
+    assert.throws(() => openVault({ file }), {
+      code: 'invalid',
+      message: /can be read by others \(mode 06\d\d\)\. Run: chmod 600/,
+    })
   }
   chmodSync(file, 0o400)
   openVault({ file })
@@ -46,7 +48,7 @@ test('openVault refuses a key that others can read', (t) => {
 test('openVault names the file when it cannot be made', (t) => {
   const file = freshFile(t)
   writeFileSync(file, 'x')
-  const refusal = matches('internal', /Cannot use master key ".*\/master\.key\/inner": ENOTDIR/)
+  const refusal = { code: 'internal', message: /Cannot use master key ".*\/master\.key\/inner": ENOTDIR/ }
   assert.throws(() => openVault({ file: join(file, 'inner') }), refusal)
 })
 
@@ -60,7 +62,10 @@ test('seal and open give the value back, and no two ciphertexts are alike', () =
 
 test('open refuses another project, another name, another master key and any changed byte', () => {
   const sealed = vault.seal('p', 'n', 'value')
-  const refusal = matches('internal', /Cannot read secret ".*": it is damaged, or was sealed with another master key/)
+  const refusal = {
+    code: 'internal',
+    message: /Cannot read secret ".*": it is damaged, or was sealed with another master key/,
+  }
   assert.throws(() => vault.open('q', 'n', sealed), refusal)
   assert.throws(() => vault.open('p', 'm', sealed), refusal)
   assert.throws(() => other.open('p', 'n', sealed), refusal)
@@ -74,9 +79,9 @@ test('open refuses another project, another name, another master key and any cha
 
 test('open refuses an unknown format and a cut value', () => {
   const sealed = Uint8Array.from(vault.seal('p', 'n', 'value'))
-  assert.throws(() => vault.open('p', 'n', sealed.subarray(0, 20)), matches('internal', /it is cut short/))
+  assert.throws(() => vault.open('p', 'n', sealed.subarray(0, 20)), { code: 'internal', message: /it is cut short/ })
   sealed[0] = 9
-  assert.throws(() => vault.open('p', 'n', sealed), matches('internal', /its format 9 is not known/))
+  assert.throws(() => vault.open('p', 'n', sealed), { code: 'internal', message: /its format 9 is not known/ })
 })
 
 test('tokenFor is derived and verifyToken gives its key id back', () => {
@@ -141,15 +146,6 @@ test('newKeyId gives 12 characters, new each time', () => {
   assert.equal(ids.size, 1_000)
   for (const id of ids) assert.match(id, /^[a-z0-9]{12}$/)
 })
-
-function matches(code: string, message: RegExp) {
-  return (error: unknown): boolean => {
-    assert.ok(error instanceof AppError, String(error))
-    assert.equal(error.code, code)
-    assert.match(error.message, message)
-    return true
-  }
-}
 
 function freshFile(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'hearth-vault-'))

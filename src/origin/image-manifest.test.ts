@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
-import { AppError } from '../domain/error.ts'
 import { parseImageReference } from '../domain/image-reference.ts'
 import { candidates, checkConfig, parseManifest, type Manifest } from './image-manifest.ts'
 import type { RegistryAddress } from './registry-auth.ts'
@@ -25,12 +24,7 @@ function parse(body: unknown, contentType: string | null = null): Manifest {
 }
 
 function refused(work: () => unknown, message: RegExp): void {
-  assert.throws(work, (error: unknown) => {
-    assert.ok(error instanceof AppError, String(error))
-    assert.deepEqual([error.code, error.field], ['invalid', 'code.image'])
-    assert.match(error.message, message)
-    return true
-  })
+  assert.throws(work, { name: 'AppError', code: 'invalid', field: 'code.image', message })
 }
 
 test('parseManifest: an image of OCI or of Docker, and its kind where only the header says it', () => {

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { after, before, test } from 'node:test'
+import { rejects } from '../../test/support/rejects.ts'
 import { systemClock as clock } from '../domain/clock.ts'
-import { AppError, type ErrorCode } from '../domain/error.ts'
 import type { ObjectServer } from '../domain/object-server.ts'
 import { openObjectServer } from './s3-objects.ts'
 
@@ -38,15 +38,6 @@ after(() => {
   server.closeAllConnections()
   server.close()
 })
-
-async function fails(work: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<void> {
-  await assert.rejects(work, (error: unknown) => {
-    assert.ok(error instanceof AppError, String(error))
-    assert.equal(error.code, code, error.message)
-    assert.match(error.message, message)
-    return true
-  })
-}
 
 const xml =
   (status: number, body: string): Answer =>
@@ -95,9 +86,9 @@ test('ObjectServer.list: keys are decoded, pages that are empty are passed over,
 
 test('ObjectServer.list: what is no answer of S3, or more than one, is refused and not read to its end', async () => {
   answer = (_request, response) => void response.writeHead(200).end('<html><body>Welcome</body></html>')
-  await fails(list(), 'invalid', /Cannot list s3:\/\/bucket: the endpoint's answer is not S3's/)
+  await rejects(list(), 'invalid', /Cannot list s3:\/\/bucket: the endpoint's answer is not S3's/)
   answer = listed(entry('a').replace(/<Size>.*<\/Size>/, ''))
-  await fails(list(), 'invalid', /there is no size in it/)
+  await rejects(list(), 'invalid', /there is no size in it/)
   let sent = 0
   answer = (_request, response) => {
     const piece = Buffer.alloc(2 ** 20, ' ')
@@ -107,33 +98,33 @@ test('ObjectServer.list: what is no answer of S3, or more than one, is refused a
     response.on('drain', write)
     write()
   }
-  await fails(list(), 'invalid', /the endpoint answers with more than 8388608 bytes/)
+  await rejects(list(), 'invalid', /the endpoint answers with more than 8388608 bytes/)
   assert.ok(sent < 32, `${sent} MiB`)
 })
 
 test("ObjectServer: the server's own words steer no terminal", async () => {
   answer = xml(400, '<Error><Code>Odd</Code><Message>one&#x1b;[31m\ntwo</Message></Error>')
-  await fails(list(), 'invalid', /the endpoint answers 400 \(Odd: one[^\p{Cc}]*two\)\. Check the address\.$/u)
+  await rejects(list(), 'invalid', /the endpoint answers 400 \(Odd: one[^\p{Cc}]*two\)\. Check the address\.$/u)
 })
 
 test('ObjectServer.list: a cursor that the server does not know is the fault of the cursor', async () => {
   answer = xml(400, '<Error><Code>InvalidArgument</Code><Message>no such token</Message></Error>')
-  await fails(list('mine'), 'invalid', /Invalid cursor "mine"/)
+  await rejects(list('mine'), 'invalid', /Invalid cursor "mine"/)
 })
 
 test('ObjectServer: no answer, and one without end, are given up; to be tried again', async () => {
   let asked = 0
   answer = () => void asked++
-  await fails(list(undefined, hasty), 'capacity', /the endpoint does not answer\. Try again later/)
+  await rejects(list(undefined, hasty), 'capacity', /the endpoint does not answer\. Try again later/)
   assert.ok(asked > 1, 'a list is asked for again')
   answer = (_request, response) => {
     const timer = setInterval(() => response.write(' '), 20)
     response.on('close', () => clearInterval(timer))
   }
-  await fails(list(undefined, hasty), 'capacity', /the endpoint does not answer/)
+  await rejects(list(undefined, hasty), 'capacity', /the endpoint does not answer/)
   answer = xml(503, '<Error><Code>SlowDown</Code></Error>')
   const put = objects.put(keys, ref, { content: Readable.from(['x']), bytes: 1 })
-  await fails(put, 'capacity', /the endpoint answers 503/)
+  await rejects(put, 'capacity', /the endpoint answers 503/)
 })
 
 test('ObjectServer.versions: those of the very key; of a server that has none, the object', async () => {
@@ -150,8 +141,8 @@ test('ObjectServer.versions: those of the very key; of a server that has none, t
     ],
   )
   answer = (_request, response) => void response.writeHead(404).end()
-  await fails(objects.stat(keys, ref), 'not_found', /there is no such object\. Check the bucket and the key/)
-  await fails(objects.open(keys, ref), 'not_found', /there is no such object/)
+  await rejects(objects.stat(keys, ref), 'not_found', /there is no such object\. Check the bucket and the key/)
+  await rejects(objects.open(keys, ref), 'not_found', /there is no such object/)
   let status = 200
   answer = (request, response) => {
     const facts = { 'content-length': '3', etag: '"e"', 'last-modified': new Date(5_000).toUTCString() }
@@ -171,7 +162,7 @@ test('ObjectServer.open: what is cut in the middle fails as such', async () => {
   }
   const { object, content } = await objects.open(keys, ref)
   assert.equal(object.bytes, 10)
-  await fails(text(content), 'capacity', /Cannot read s3:\/\/bucket\/key: the connection was cut/)
+  await rejects(text(content), 'capacity', /Cannot read s3:\/\/bucket\/key: the connection was cut/)
 })
 
 test('ObjectServer.put: bytes go as they come, and their digest is told', async () => {
@@ -198,7 +189,7 @@ test('ObjectServer.put: a source that breaks off cuts the request, and is not tr
   const content = new Readable({ read() {} })
   content.push('half')
   server.once('request', () => content.destroy(new Error('gone')))
-  await fails(
+  await rejects(
     objects.put(keys, ref, { content, bytes: 10 }),
     'invalid',
     /Cannot store s3:\/\/bucket\/key: the upload broke off before its end/,
@@ -212,7 +203,7 @@ test('ObjectServer.put: what is refused leaves the rest of its source unread and
   const content = new Readable({ read() {} })
   content.push('first')
   const fix = /there is no bucket "bucket" at http:.*\. Make it there first/
-  await fails(objects.put(keys, ref, { content, bytes: 1_000 }), 'not_found', fix)
+  await rejects(objects.put(keys, ref, { content, bytes: 1_000 }), 'not_found', fix)
   assert.equal(content.destroyed, false)
   content.push('second')
   content.push(null)
@@ -226,22 +217,22 @@ test('ObjectServer.put: a server that cuts what it refuses is asked why; names s
     else xml(why.status, `<Error><Code>${why.name}</Code></Error>`)(request, response)
   }
   const put = async () => objects.put(keys, ref, { content: Readable.from([Buffer.alloc(100_000)]), bytes: 1_000_000 })
-  await fails(put(), 'invalid', /Cannot store s3:\/\/bucket\/key: .* refuses the credentials \(InvalidAccessKeyId\)/)
+  await rejects(put(), 'invalid', /Cannot store s3:\/\/bucket\/key: .* refuses the credentials \(InvalidAccessKeyId\)/)
   why.name = 'NoSuchUser'
-  await fails(put(), 'invalid', /the endpoint answers 404 \(NoSuchUser: /)
+  await rejects(put(), 'invalid', /the endpoint answers 404 \(NoSuchUser: /)
   why.name = 'NoSuchBucket'
-  await fails(put(), 'not_found', /there is no bucket "bucket"/)
+  await rejects(put(), 'not_found', /there is no bucket "bucket"/)
   // Whoever may not list may well store.
   Object.assign(why, { status: 403, name: 'AccessDenied' })
-  await fails(put(), 'capacity', /Cannot store s3:\/\/bucket\/key: the connection was cut/)
+  await rejects(put(), 'capacity', /Cannot store s3:\/\/bucket\/key: the connection was cut/)
 })
 
 test('ObjectServer.put: an answer before the end, or one that is not S3s, is no success', async () => {
   answer = (_request, response) => void response.writeHead(200, { etag: '"e"' }).end()
   const content = new Readable({ read() {} })
   content.push('half')
-  await fails(objects.put(keys, ref, { content, bytes: 10 }), 'capacity', /answered before it had all the bytes/)
+  await rejects(objects.put(keys, ref, { content, bytes: 10 }), 'capacity', /answered before it had all the bytes/)
   answer = (request, response) => void request.resume().on('end', () => response.end('<html/>'))
   const page = objects.put(keys, ref, { content: Readable.from(['x']), bytes: 1 })
-  await fails(page, 'invalid', /there is no ETag in it/)
+  await rejects(page, 'invalid', /there is no ETag in it/)
 })

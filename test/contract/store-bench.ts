@@ -2,8 +2,6 @@ import type { ManualClock } from '../../src/domain/clock.ts'
 import { defaultConfig } from '../../src/domain/default-config.ts'
 import type { CodeOrigin } from '../../src/domain/code-source.ts'
 import type { PinnedLayer } from '../../src/domain/layer.ts'
-import { AppError } from '../../src/domain/error.ts'
-import type { ErrorCode } from '../../src/domain/error.ts'
 import type { AuditDraft, NewVersion, Page, PageRequest, Store } from '../../src/domain/store.ts'
 import assert from 'node:assert/strict'
 
@@ -43,18 +41,6 @@ export function versionOf(
     runtimeDigest: `sha256:${'b'.repeat(64)}`,
     policyDigest: `sha256:${'c'.repeat(64)}`,
   }
-}
-
-/** The AppError that `promise` must reject with. */
-export async function rejects(promise: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<AppError> {
-  const error = await promise.then(
-    () => assert.fail(`Expected ${code}, but the call succeeded.`),
-    (thrown: unknown) => thrown,
-  )
-  assert.ok(error instanceof AppError, `Expected an AppError, got ${String(error)}`)
-  assert.equal(error.code, code, error.message)
-  assert.match(error.message, message)
-  return error
 }
 
 /** Every item from `cursor` on. */

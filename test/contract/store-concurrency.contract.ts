@@ -1,4 +1,5 @@
-import { all, auditOf, rejects, versionOf, type Contract } from './store-bench.ts'
+import { all, auditOf, versionOf, type Contract } from './store-bench.ts'
+import { rejects } from '../support/rejects.ts'
 import assert from 'node:assert/strict'
 
 export function concurrencyContract(contract: Contract): void {

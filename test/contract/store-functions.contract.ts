@@ -1,4 +1,5 @@
-import { auditOf, rejects, versionOf, type Contract } from './store-bench.ts'
+import { auditOf, versionOf, type Contract } from './store-bench.ts'
+import { rejects } from '../support/rejects.ts'
 import assert from 'node:assert/strict'
 
 export function functionsContract(contract: Contract): void {

@@ -1,6 +1,7 @@
 import type { Digest } from '../../src/domain/artifact.ts'
 import type { LayerVersion } from '../../src/domain/layer.ts'
-import { all, auditOf, rejects, versionOf, type Contract } from './store-bench.ts'
+import { all, auditOf, versionOf, type Contract } from './store-bench.ts'
+import { rejects } from '../support/rejects.ts'
 import assert from 'node:assert/strict'
 
 const digestOf = (digit: string): Digest => `sha256:${digit.repeat(64)}`

@@ -1,4 +1,5 @@
-import { auditOf, rejects, type Contract } from './store-bench.ts'
+import { auditOf, type Contract } from './store-bench.ts'
+import { rejects } from '../support/rejects.ts'
 import assert from 'node:assert/strict'
 
 export function projectsAndKeysContract(contract: Contract): void {

@@ -2,7 +2,8 @@ import type { Digest } from '../../src/domain/artifact.ts'
 import { limits } from '../../src/domain/limits.ts'
 import type { StoredObject } from '../../src/domain/storage.ts'
 import type { Store } from '../../src/domain/store.ts'
-import { all, auditOf, rejects, versionOf, type Contract } from './store-bench.ts'
+import { all, auditOf, versionOf, type Contract } from './store-bench.ts'
+import { rejects } from '../support/rejects.ts'
 import assert from 'node:assert/strict'
 
 const digestOf = (digit: string): Digest => `sha256:${digit.repeat(64)}`

@@ -10,7 +10,7 @@ import { buffer } from 'node:stream/consumers'
 import { after, before, beforeEach, test } from 'node:test'
 import { systemClock } from '../../src/domain/clock.ts'
 import type { RegistryCredentials } from '../../src/domain/code-source.ts'
-import { AppError } from '../../src/domain/error.ts'
+import type { ErrorCode } from '../../src/domain/error.ts'
 import { imageText, parseImageReference } from '../../src/domain/image-reference.ts'
 import { silentLogger } from '../../src/domain/logger.ts'
 import { openOrigins } from '../../src/origin/origins.ts'
@@ -30,6 +30,7 @@ import {
   pushManifest,
   type Blob,
 } from '../support/oci-image.ts'
+import { rejects } from '../support/rejects.ts'
 import { startTokenServer } from '../support/token-server.ts'
 
 /* Images from a real registry, behind a proxy that spoils answers, and from servers that lie. */
@@ -93,14 +94,9 @@ const fetched = async (text: string, asking: Asking): Promise<{ tar: Buffer; eta
   return { tar, etag }
 }
 
-async function refused(work: Promise<unknown>, code: string, message: RegExp): Promise<void> {
-  await assert.rejects(work, (error: unknown) => {
-    assert.ok(error instanceof AppError, String(error))
-    assert.match(error.message, message)
-    assert.equal(error.code, code)
-    if (code === 'invalid') assert.equal(error.field, 'code.image')
-    return true
-  })
+async function refused(work: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<void> {
+  const error = await rejects(work, code, message)
+  if (code === 'invalid') assert.equal(error.field, 'code.image')
 }
 
 const names = (tar: Buffer): string[] => execFileSync('tar', ['-tf', '-'], { input: tar }).toString().trim().split('\n')

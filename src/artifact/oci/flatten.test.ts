@@ -17,6 +17,7 @@ import { gzipSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { hexOf, imageBlobs, layoutOf, ociLayout, dockerArchive, tarOf } from '../../../test/support/container-image.ts'
 import type { Entry, ImageSpec } from '../../../test/support/container-image.ts'
+import { rejects } from '../../../test/support/rejects.ts'
 import { AppError } from '../../domain/error.ts'
 import type { Arch } from '../../domain/function.ts'
 import { limits } from '../../domain/limits.ts'
@@ -268,12 +269,7 @@ describe('flattenImage', () => {
   ]
   for (const [what, make, says] of refusals)
     test(`refuses ${what}, naming it`, async () => {
-      await assert.rejects(flatten(await make(), small), (error: unknown) => {
-        assert.ok(error instanceof AppError, String(error))
-        assert.equal(error.code, 'invalid')
-        assert.match(error.message, says)
-        return true
-      })
+      await rejects(flatten(await make(), small), 'invalid', says)
     })
 
   test('memory: names and attributes without end are refused before they are held', async () => {

@@ -1,7 +1,7 @@
 import { auditOf, versionOf } from '../../../test/contract/store-bench.ts'
 import { storeContract } from '../../../test/contract/store.contract.ts'
+import { rejects } from '../../../test/support/rejects.ts'
 import { ManualClock, systemClock } from '../../domain/clock.ts'
-import { AppError } from '../../domain/error.ts'
 import { silentLogger } from '../../domain/logger.ts'
 import { openSqliteStore } from './store.ts'
 import assert from 'node:assert/strict'
@@ -50,14 +50,18 @@ test('openSqliteStore refuses garbage, says what to do and leaves it as it is', 
   const file = await freshFile(t)
   await writeFile(file, 'this is not a database at all, '.repeat(200))
   const before = await readFile(file)
-  await refuses(file, 'internal', /Cannot use the database ".*": it is not a SQLite database\. .*Restore a backup/)
+  await rejects(
+    open(file),
+    'internal',
+    /Cannot use the database ".*": it is not a SQLite database\. .*Restore a backup/,
+  )
   assert.deepEqual(await readFile(file), before)
 })
 
 test('openSqliteStore refuses an empty file', async (t) => {
   const file = await freshFile(t)
   await writeFile(file, '')
-  await refuses(file, 'internal', /it is empty/)
+  await rejects(open(file), 'internal', /it is empty/)
   assert.equal((await stat(file)).size, 0)
 })
 
@@ -65,7 +69,7 @@ test('openSqliteStore refuses a truncated file', async (t) => {
   const file = await filledFile(t)
   const { size } = await stat(file)
   await truncate(file, size / 2)
-  await refuses(file, 'internal', /Restore a backup in its place/)
+  await rejects(open(file), 'internal', /Restore a backup in its place/)
   assert.equal((await stat(file)).size, size / 2)
 })
 
@@ -74,13 +78,13 @@ test('openSqliteStore refuses a file with overwritten pages', async (t) => {
   const bytes = await readFile(file)
   bytes.fill(0xff, 4_096 * 3, 4_096 * 8)
   await writeFile(file, bytes)
-  await refuses(file, 'internal', /Cannot use the database/)
+  await rejects(open(file), 'internal', /Cannot use the database/)
 })
 
 test('openSqliteStore refuses to start anew when only the journal is left', async (t) => {
   const file = await freshFile(t)
   await writeFile(`${file}-wal`, 'x')
-  await refuses(file, 'internal', /it is missing, but its journal/)
+  await rejects(open(file), 'internal', /it is missing, but its journal/)
 })
 
 test('openSqliteStore refuses a SQLite file of another program', async (t) => {
@@ -88,7 +92,7 @@ test('openSqliteStore refuses a SQLite file of another program', async (t) => {
   const raw = new DatabaseSync(file)
   raw.exec('create table notes (text text)')
   raw.close()
-  await refuses(file, 'invalid', /not one of Hearth's/)
+  await rejects(open(file), 'invalid', /not one of Hearth's/)
 })
 
 test('openSqliteStore refuses a schema newer than it knows', async (t) => {
@@ -96,13 +100,13 @@ test('openSqliteStore refuses a schema newer than it knows', async (t) => {
   const raw = new DatabaseSync(file)
   raw.exec(`insert into kysely_migration (name, timestamp) values ('9999_future', '')`)
   raw.close()
-  await refuses(file, 'invalid', /a newer Hearth wrote it \(schema "9999_future"\)/)
+  await rejects(open(file), 'invalid', /a newer Hearth wrote it \(schema "9999_future"\)/)
 })
 
 test('openSqliteStore names the file when it cannot be made', async (t) => {
   const file = await freshFile(t)
   await writeFile(file, 'x')
-  await refuses(join(file, 'hearth.db'), 'internal', /Cannot open the database ".*\/hearth\.db\/hearth\.db": E/)
+  await rejects(open(join(file, 'hearth.db')), 'internal', /Cannot open the database ".*\/hearth\.db\/hearth\.db": E/)
 })
 
 test('a full disk is capacity for the mutations it meets, and the store goes on', async (t) => {
@@ -194,15 +198,6 @@ test("openSqliteStore takes its times from the caller's clock", async (t) => {
 
 function open(file: string): ReturnType<typeof openSqliteStore> {
   return openSqliteStore({ file, clock: systemClock, logger: silentLogger })
-}
-
-async function refuses(file: string, code: string, message: RegExp): Promise<void> {
-  await assert.rejects(open(file), (error: unknown) => {
-    assert.ok(error instanceof AppError, String(error))
-    assert.equal(error.code, code)
-    assert.match(error.message, message)
-    return true
-  })
 }
 
 async function freshFile(t: TestContext): Promise<string> {
