@@ -1,7 +1,7 @@
 import { watch } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { setTimeout } from 'node:timers/promises'
+import timers from 'node:timers/promises'
 import type { FunctionView, HearthClient } from '@hearth/sdk'
 import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
@@ -11,6 +11,7 @@ import { exitCodes } from '../exit-codes.ts'
 import { describeFailure } from '../failure.ts'
 import { functionNameOf } from '../function-name.ts'
 import { familyOf, inferRuntime, kindBody, type Inferred } from '../infer.ts'
+import { nullIfNone } from '../null-if-none.ts'
 import { connectionNotes, printLine } from './function-logs.ts'
 
 /** Editors write in several steps: what follows within this time belongs to the same save. */
@@ -84,10 +85,7 @@ async function deployAndReport(context: Context, client: HearthClient, target: T
 
 async function deploy(context: Context, client: HearthClient, target: Target): Promise<FunctionView> {
   const { name, folder } = target
-  const current = await client.getFunction({ name }).catch((error: Error & { code?: string }) => {
-    if (error.code === 'not_found') return null
-    throw error
-  })
+  const current = await client.getFunction({ name }).catch(nullIfNone)
   const isKept = target.runtime === undefined && familyOf(current?.runtime ?? '') === familyOf(target.kind.runtime)
   const kind = { ...target.kind, ...(isKept && current !== null && { runtime: current.runtime }) }
   const { runtime, handler } = kind
@@ -125,7 +123,7 @@ async function streamLogs(
       if (code === 'not_found') from = { fromOffset: 0 }
       else if (code !== 'unreachable' || isFirst) throw error
       isFirst = false
-      await setTimeout(1_000, undefined, { signal }).catch(() => {})
+      await timers.setTimeout(1_000, undefined, { signal }).catch(() => {})
     }
   }
 }
@@ -151,7 +149,7 @@ async function redeployOnSave(
   const watcher = watch(target.folder, { recursive: true }, (_event, name) => {
     if (name !== null && /(^|[/\\])(\.git|__pycache__)([/\\]|$)/.test(name)) return
     clearTimeout(timer)
-    timer = globalThis.setTimeout(() => void redeploy(), settleMs)
+    timer = setTimeout(() => void redeploy(), settleMs)
   })
   await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
   clearTimeout(timer)

@@ -1,6 +1,7 @@
 import type { Arguments, Routes } from '@hearth/sdk'
 import { CliError } from '../cli-error.ts'
 import { defineCommand } from '../command.ts'
+import { nullIfNone } from '../null-if-none.ts'
 
 type Body = Arguments<Routes['putFunctionUrl']>['body']
 type Cors = NonNullable<Body['cors']>
@@ -52,6 +53,7 @@ export default defineCommand({
   ],
   async run({ output, client }, { args, flags }) {
     const api = await client()
+    // Of none there is nothing to keep.
     const now = await api.getFunctionUrl({ name: args.name }).catch(nullIfNone)
     const body: Body = {
       auth: oneOf('--auth', flags.auth ?? now?.auth ?? 'key', ['none', 'key', 'aws_iam']),
@@ -65,12 +67,6 @@ export default defineCommand({
     output.note(`also ${url.pathUrl}  auth ${url.auth}, ${url.mode}`)
   },
 })
-
-/** No URL yet: there is nothing to keep. */
-function nullIfNone(error: unknown): null {
-  if (error instanceof Error && 'code' in error && error.code === 'not_found') return null
-  throw error
-}
 
 /** What `now` has, with what was given in its place. */
 function corsOf(flags: CorsFlags, now: Cors | null): Cors | null {
