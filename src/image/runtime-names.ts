@@ -3,22 +3,30 @@ import { isProvided, runtimeFamilies, runtimeIdOf, runtimeIds, type RuntimeBuild
 
 /* What a user calls a runtime, and what to say where the name means none. */
 
+/** What a node has. */
+export interface KnownRuntimes {
+  readonly list: readonly RuntimeBuild[]
+  /** Of Go and Rust, those with a compiler here. */
+  readonly lines: readonly string[]
+}
+
 /** AWS's `nodejs24.x` in Hearth's words; every other name as it is. */
 export function ownName(name: string): string {
   return name.replace(/^nodejs(\d+)(\.x)?$/, 'node$1')
 }
 
 /** Whether a line of Go or Rust is one: of the list, or of `lines`, those with a compiler here. Of any other nobody can say that it exists. */
-export function isKnown(id: string, lines: readonly string[]): boolean {
+export function isKnownLine(id: string, lines: readonly string[]): boolean {
   return runtimeIds.some((known) => known === id) || lines.includes(id)
 }
 
-/** Why `name` means nothing on a node that has `list`, and compilers of `lines`: what to do about it, and the nearest name that works. */
-export function refusalOf(name: string, list: readonly RuntimeBuild[], lines: readonly string[]): string {
+/** Why `name` means nothing on a node that has `known`: what to do about it, and the nearest name that works. */
+export function refusalOf(name: string, known: KnownRuntimes): string {
+  const { list, lines } = known
   const wanted = ownName(name)
-  const isName = isKnown(wanted, lines) && runtimeIdOf(wanted) !== null
+  const isName = isKnownLine(wanted, lines) && runtimeIdOf(wanted) !== null
   const isOne = isName || runtimeFamilies.some((family) => family === wanted)
-  return isOne ? notInstalled(wanted, list) : `Unknown runtime "${name}"${hint(wanted, list, lines)}`
+  return isOne ? notInstalled(wanted, list) : `Unknown runtime "${name}"${hint(wanted, known)}`
 }
 
 function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
@@ -34,7 +42,7 @@ function notInstalled(id: string, list: readonly RuntimeBuild[]): string {
 }
 
 /** The end of "Unknown runtime X", from its first punctuation on. */
-function hint(name: string, list: readonly RuntimeBuild[], lines: readonly string[]): string {
+function hint(name: string, { list, lines }: KnownRuntimes): string {
   const [, language] = /^(node|python|go|rust)\d/.exec(name) ?? []
   if (name === 'go1.x')
     return ': it has ended on AWS. Take "go" for a source, or "provided.al2023" for a program that is built.'

@@ -1,5 +1,6 @@
 import { AppError } from '../domain/error.ts'
 import { runtimeIds, type RuntimeFamily, type RuntimeId } from '../domain/runtime.ts'
+import type { RuntimeCandidate } from './runtime-candidates.ts'
 import { execFile } from 'node:child_process'
 import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -29,8 +30,7 @@ const questions: Readonly<Record<Exclude<RuntimeFamily, 'provided'>, readonly st
 /** Runs `path` and asks it; null when it does not run, or is of a version that Hearth has no name for. `unanswered` when that says nothing
  *  of the next time: it took too long, or the machine had no room to start it. */
 export async function probeRuntime(
-  path: string,
-  family: keyof typeof questions,
+  { path, family }: RuntimeCandidate,
   timeoutMs = probeMsMax,
 ): Promise<ProbedRuntime | null | 'unanswered'> {
   try {

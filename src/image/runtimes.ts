@@ -5,7 +5,7 @@ import { defaultContract, isProvided, runtimeFamilies, runtimeIdOf } from '../do
 import type { RuntimeBuild, RuntimeCatalog } from '../domain/runtime.ts'
 import type { RuntimeCandidate } from './runtime-candidates.ts'
 import { linesOf, otherRuntimes } from './other-runtimes.ts'
-import { isKnown, ownName, refusalOf } from './runtime-names.ts'
+import { isKnownLine, ownName, refusalOf, type KnownRuntimes } from './runtime-names.ts'
 import { probeRuntime, type ProbedRuntime } from './runtime-probe.ts'
 import { createHash } from 'node:crypto'
 import { readdir, readFile, realpath, rename, stat, writeFile } from 'node:fs/promises'
@@ -38,7 +38,7 @@ export async function discoverRuntimes(options: DiscoverOptions): Promise<Runtim
       const stamp = await stampOf(path)
       if (stamp === null) return
       const known = cache[path]
-      const probed = known?.stamp === stamp ? known.probed : await probeRuntime(path, family, options.probeMs)
+      const probed = known?.stamp === stamp ? known.probed : await probeRuntime({ path, family }, options.probeMs)
       // Asked again at the next start: no answer is none to keep.
       if (probed === 'unanswered') return
       fresh[path] = { stamp, probed }
@@ -59,12 +59,12 @@ export function runtimeCatalog(builds: readonly RuntimeBuild[], toolchains: read
   const list = [...newest.values()]
   const all = sorted.flatMap((build) => (build.isBridged ? [build] : [build, bridged(build)]))
   const byDigest = new Map(all.map((build) => [build.digest, build]))
-  const lines = linesOf(toolchains)
+  const known = { list, lines: linesOf(toolchains) }
   return {
     list: () => list,
     others: () => otherRuntimes(list, toolchains),
     resolve: (name, contract = defaultContract(name)) => {
-      const build = resolve(name, list, lines)
+      const build = resolve(name, known)
       return contract === 'handler' || build.isBridged ? build : bridged(build)
     },
     pinned: (digest) => {
@@ -99,16 +99,17 @@ async function providedBuild(shimFolder: string): Promise<RuntimeBuild | null> {
   }
 }
 
-function resolve(name: string, list: readonly RuntimeBuild[], lines: readonly string[]): RuntimeBuild {
+function resolve(name: string, known: KnownRuntimes): RuntimeBuild {
+  const { list, lines } = known
   const wanted = ownName(name)
   const build = list.find(({ id, family }) => id === wanted || family === wanted)
   if (build !== undefined) return build
   const id = runtimeIdOf(wanted)
   const provided = list.find(({ family }) => family === 'provided')
   // One environment under several names, AWS's among them.
-  if (id !== null && isProvided(id) && isKnown(id, lines) && provided !== undefined) return { ...provided, id }
+  if (id !== null && isProvided(id) && isKnownLine(id, lines) && provided !== undefined) return { ...provided, id }
   const allowed = [...runtimeFamilies, ...list.map((each) => each.id)].join(', ')
-  throw new AppError('invalid', refusalOf(name, list, lines), { field: 'runtime', value: name, allowed })
+  throw new AppError('invalid', refusalOf(name, known), { field: 'runtime', value: name, allowed })
 }
 
 async function buildOf(probed: ProbedRuntime, shimDigest: string): Promise<RuntimeBuild> {
