@@ -1,11 +1,7 @@
 import type { Control } from '../domain/control.ts'
-import { toAppError } from '../domain/error.ts'
-import { revoked } from './auth.ts'
 import { artifactOf } from './code-source.ts'
 import { streamed, type Call } from './call.ts'
-
-/** A comment this often keeps proxies from closing a silent stream. */
-const heartbeatMs = 15_000
+import { watchStream } from './stream-watch.ts'
 
 interface BuildBody {
   readonly artifact: string
@@ -28,28 +24,20 @@ export async function streamBuild(
     hasBegun = true
     response.write(`data: ${JSON.stringify(event)}\n\n`)
   }
-  const watching = new AbortController()
-  response.on('close', () => watching.abort())
-  let isRevoked = false
-  const forget = await keys.watch(call.caller, () => {
-    isRevoked = true
-    watching.abort()
-  })
-  const watch = { report: (line: string) => send({ line }), signal: watching.signal }
-  const heartbeat = setInterval(() => hasBegun && response.write(': still here\n\n'), heartbeatMs)
+  const stream = await watchStream(response, async (ended) => keys.watch(call.caller, ended))
+  const watch = { report: (line: string) => send({ line }), signal: stream.signal }
   try {
     const built = await builds.build(call.caller, { source, runtime, handler, arch }, watch)
     send({ built: { artifact: built.artifact.digest, bytes: built.artifact.bytes, provenance: built.provenance } })
   } catch (thrown) {
-    const error = isRevoked ? revoked() : toAppError(thrown)
+    const error = stream.reasonOf(thrown)
     // What is refused before it began still has a status.
     if (!hasBegun) throw error
     if (error.code === 'internal' || error.code === 'driver_failed') call.onLateError(thrown)
     const { code, message, field } = error
     send({ failed: { code, message, ...(field !== undefined && { field }) } })
   } finally {
-    clearInterval(heartbeat)
-    forget()
+    stream.end()
   }
   response.end()
   return streamed

@@ -2,12 +2,9 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { LogLine } from '../domain/agent.ts'
 import type { FollowedLog } from '../domain/control.ts'
-import { toAppError } from '../domain/error.ts'
-import { revoked } from './auth.ts'
 import { errorBody } from './errors.ts'
+import { watchStream, type StreamWatch, type WatchKey } from './stream-watch.ts'
 
-/** A comment this often keeps proxies from closing a silent stream. */
-const heartbeatMs = 15_000
 /** A reader that takes nothing for this long is cut: its lines are on disk, it can come back with Last-Event-ID. */
 const stallMs = 30_000
 
@@ -17,8 +14,7 @@ interface LogStream {
   /** Where `tail` ends: a reader that has seen no line yet comes back with this. */
   readonly fromOffset: number
   readonly follow: (signal: AbortSignal) => Promise<FollowedLog>
-  /** Calls `ended` when the reader's key is revoked; resolves with what ends the watch. */
-  readonly watchKey: (ended: () => void) => Promise<() => void>
+  readonly watchKey: WatchKey
   /** Told when the log itself fails: the status has long been sent. */
   readonly onError: (error: unknown) => void
 }
@@ -26,38 +22,35 @@ interface LogStream {
 /** Starts to send log lines as server-sent events whose id is the byte offset, until the client goes, its key is revoked or the function
  *  is deleted, which an `error` event says; resolves once the head is sent. Memory: one line and the socket's buffer. Throws what `follow` throws. */
 export async function streamLogs({ response, tail, fromOffset, follow, watchKey, onError }: LogStream): Promise<void> {
-  const gone = new AbortController()
-  const ended = new AbortController()
-  response.once('close', () => gone.abort())
-  const signal = AbortSignal.any([gone.signal, ended.signal])
-  // Asked before the headers leave, so that an error still has a status.
-  const { log, lines } = await follow(signal)
-  const forgetKey = await watchKey(() => ended.abort())
-  response.writeHead(200, {
-    'content-type': 'text/event-stream',
-    'cache-control': 'no-store',
-    'x-accel-buffering': 'no',
-    'hearth-log-id': log,
-  })
-  response.write(`id: ${fromOffset}\n\n`)
-  void pump({ response, tail, lines, signal, gone: gone.signal, onError }).finally(forgetKey)
+  const watch = await watchStream(response, watchKey)
+  try {
+    // Asked before the headers leave, so that an error still has a status.
+    const { log, lines } = await follow(watch.signal)
+    response.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-store',
+      'x-accel-buffering': 'no',
+      'hearth-log-id': log,
+    })
+    response.write(`id: ${fromOffset}\n\n`)
+    void pump({ response, tail, lines, watch, onError })
+  } catch (error) {
+    watch.end()
+    throw error
+  }
 }
 
 interface Pump {
   readonly response: ServerResponse
   readonly tail: readonly LogLine[]
   readonly lines: AsyncIterable<LogLine>
-  /** Of both ends. */
-  readonly signal: AbortSignal
-  readonly gone: AbortSignal
+  /** Ended with the stream. */
+  readonly watch: StreamWatch
   readonly onError: (error: unknown) => void
 }
 
-async function pump({ response, tail, lines, signal, gone, onError }: Pump): Promise<void> {
-  const heartbeat = setInterval(() => {
-    if (response.writableLength === 0) response.write(': still here\n\n')
-  }, heartbeatMs)
-  heartbeat.unref()
+async function pump({ response, tail, lines, watch, onError }: Pump): Promise<void> {
+  const { signal } = watch
   try {
     for (const line of tail) await send(response, line, signal)
     for await (const line of lines) {
@@ -66,13 +59,13 @@ async function pump({ response, tail, lines, signal, gone, onError }: Pump): Pro
     }
     signal.throwIfAborted()
   } catch (thrown) {
-    if (!gone.aborted) {
-      const error = signal.aborted ? revoked() : toAppError(thrown)
+    if (!watch.isGone()) {
+      const error = watch.reasonOf(thrown)
       if (error.code === 'internal') onError(thrown)
       response.write(`event: error\ndata: ${JSON.stringify(errorBody(error))}\n\n`)
     }
   } finally {
-    clearInterval(heartbeat)
+    watch.end()
     response.end()
     setTimeout(() => response.destroy(), stallMs).unref()
   }
