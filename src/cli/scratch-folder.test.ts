@@ -7,10 +7,16 @@ import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 
-const script = `
-import { openScratchFolder } from ${JSON.stringify(path.join(import.meta.dirname, 'scratch-folder.ts'))}
+const opening = `import { openScratchFolder } from ${JSON.stringify(path.join(import.meta.dirname, 'scratch-folder.ts'))}`
+const script = `${opening}
 const { folder } = await openScratchFolder()
 console.log(folder)
+setInterval(() => {}, 1000)
+`
+const scriptOfThree = `${opening}
+const folders = [await openScratchFolder(), await openScratchFolder(), await openScratchFolder()]
+await folders[0].dispose()
+console.log(folders.map(({ folder }) => folder).join(' '))
 setInterval(() => {}, 1000)
 `
 
@@ -45,6 +51,28 @@ test('openScratchFolder: gone with the process that a signal ends, which ends by
       [`hearth-code-${process.pid}-old`, `hearth-code-${pidOfNone}-new`].sort(),
     )
   } finally {
+    await rm(top, { recursive: true, force: true })
+  }
+})
+
+test('openScratchFolder: several at once are gone with the process that a signal ends, and one that is disposed takes no other along', async () => {
+  const top = await mkdtemp(path.join(os.tmpdir(), 'hearth-scratch-'))
+  const child = spawn(process.execPath, ['--input-type=module', '-e', scriptOfThree], {
+    env: { ...process.env, TMPDIR: top },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  try {
+    const [text] = (await once(child.stdout, 'data')) as [Buffer]
+    assert.deepEqual(text.toString().trim().split(' ').map(existsSync), [false, true, true])
+    child.kill('SIGINT')
+    const [, by] = (await once(child, 'exit', { signal: AbortSignal.timeout(10_000) })) as [
+      number | null,
+      string | null,
+    ]
+    assert.equal(by, 'SIGINT')
+    assert.deepEqual(await readdir(top), [])
+  } finally {
+    child.kill('SIGKILL')
     await rm(top, { recursive: true, force: true })
   }
 })

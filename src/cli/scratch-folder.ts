@@ -8,6 +8,8 @@ const prefix = 'hearth-code-'
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 /** What a dead process left is taken away once it is this old: a process that is not seen from here may be alive in another container. */
 const staleMs = 3_600_000
+/** Those of this process that are there. One listener for all of them: each of several would take the others for somebody who ends the process. */
+const held = new Set<string>()
 
 export interface ScratchFolder {
   readonly folder: string
@@ -19,21 +21,34 @@ export interface ScratchFolder {
 export async function openScratchFolder(): Promise<ScratchFolder> {
   await removeStale()
   const folder = await mkdtemp(path.join(os.tmpdir(), `${prefix}${process.pid}-`))
-  const onSignal = (signal: NodeJS.Signals): void => {
-    // Somebody else listens too: the command ends by itself, and disposes.
-    if (process.listenerCount(signal) > 1) return
-    rmSync(folder, { recursive: true, force: true })
-    process.off(signal, onSignal)
-    process.kill(process.pid, signal)
-  }
-  for (const signal of endings) process.prependListener(signal, onSignal)
+  hold(folder)
   return {
     folder,
     async dispose() {
-      for (const signal of endings) process.off(signal, onSignal)
       await rm(folder, { recursive: true, force: true })
+      letGo(folder)
     },
   }
+}
+
+function hold(folder: string): void {
+  if (held.size === 0) for (const signal of endings) process.prependListener(signal, onSignal)
+  held.add(folder)
+}
+
+function letGo(folder: string): void {
+  held.delete(folder)
+  if (held.size === 0) for (const signal of endings) process.off(signal, onSignal)
+}
+
+function onSignal(signal: NodeJS.Signals): void {
+  // Somebody else listens too: the command ends by itself, and disposes.
+  if (process.listenerCount(signal) > 1) return
+  for (const folder of held) {
+    rmSync(folder, { recursive: true, force: true })
+    letGo(folder)
+  }
+  process.kill(process.pid, signal)
 }
 
 async function removeStale(): Promise<void> {
