@@ -6,7 +6,7 @@ import { finished, Transform, type Readable } from 'node:stream'
 /** The bytes of `source` on their way to another server: hashed as they pass, 64 KiB at a time. Until `release`, which leaves what has not passed in
  *  `source`, unread and open. */
 export class Upload {
-  readonly body: Readable
+  readonly #body: Transform
   readonly #source: Readable
   readonly #hash = createHash('sha256')
   readonly #broken = new AbortController()
@@ -16,7 +16,7 @@ export class Upload {
 
   constructor(source: Readable) {
     this.#source = source
-    const body = new Transform({
+    this.#body = new Transform({
       transform: (chunk: Uint8Array, _encoding, done) => {
         this.#hash.update(chunk)
         done(null, chunk)
@@ -26,14 +26,17 @@ export class Upload {
         done()
       },
     })
-    this.body = body
     // A pipe passes on bytes and their end, not that they break off: without this, who takes them would wait for more.
     this.#unwatch = finished(source, { writable: false }, (error) => {
       if (error === null || error === undefined) return
       this.#error = error
       this.#broken.abort()
     })
-    source.pipe(body)
+    source.pipe(this.#body)
+  }
+
+  get body(): Readable {
+    return this.#body
   }
 
   /** Aborted when the source breaks off: what has come so far is not the whole. */
@@ -57,8 +60,8 @@ export class Upload {
 
   release(): void {
     this.#unwatch()
-    this.#source.unpipe()
-    this.body.destroy()
+    this.#source.unpipe(this.#body)
+    this.#body.destroy()
     // Whoever still takes from `body` is through.
     this.#broken.abort()
   }
