@@ -13,6 +13,7 @@ interface Member {
 }
 
 const documentBytesMax = 4 * 1024 * 1024
+/* Twins: `indexTypes` and `imageTypes` of src/origin/image-manifest.ts. */
 const indexTypes: readonly string[] = [
   'application/vnd.oci.image.index.v1+json',
   'application/vnd.docker.distribution.manifest.list.v2+json',

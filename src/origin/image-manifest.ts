@@ -24,6 +24,7 @@ export type Manifest =
       readonly layers: readonly Descriptor[]
     }
 
+/* Twins: `indexTypes` and `manifestTypes` of src/cli/oci-folder.ts. */
 export const indexTypes: readonly string[] = [
   'application/vnd.oci.image.index.v1+json',
   'application/vnd.docker.distribution.manifest.list.v2+json',
