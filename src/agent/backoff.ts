@@ -22,6 +22,10 @@ export class Backoff {
     this.#failures = 0
   }
 
+  get untilMs(): number {
+    return this.#notBeforeMs
+  }
+
   isOn(nowMs: number): boolean {
     return nowMs < this.#notBeforeMs
   }

@@ -217,7 +217,7 @@ export class Execution implements ExecuteCall, InvokeHandlers {
   async #settleIfDiskIsFull(end: ExecutionEnd): Promise<void> {
     this.state = 'ending'
     this.#end = end
-    const usage = await this.instance?.usage.read()
+    const usage = await this.instance?.usage.readSoon()
     if (this.#isDone() || end.error === null) return
     if (usage?.ephemeralFull !== true) return this.#settle(end)
     const failure = ephemeralFull(this.request.version.config.ephemeralMib, end.error)

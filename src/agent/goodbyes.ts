@@ -37,13 +37,20 @@ export class Goodbyes {
     await Promise.all(this.#leaving.values())
   }
 
-  /** No more time: those that are leaving are ended. */
-  cut(): void {
-    for (const instance of this.#leaving.keys()) void instance.kill()
+  /** One of those that are leaving has no more time, and what it counts is free at once; false when none counts. */
+  cutOne(): boolean {
+    for (const instance of this.#leaving.keys()) {
+      if (instance.chargedMib === 0) continue
+      this.#release(instance)
+      void instance.kill()
+      return true
+    }
+    return false
   }
 
   say(instance: Instance, { config }: Version): void {
-    if (instance.state === 'frozen') thaw(instance, config.memoryMib, this.#host, () => void instance.kill())
+    // It runs nothing any more but its end: it counts what it counted frozen.
+    if (instance.state === 'frozen') thaw(instance, instance.chargedMib, this.#host, () => void instance.kill())
     instance.state = 'busy'
     this.#leaving.set(instance, this.#end(instance, goodbyeMs[config.contract]))
     this.#host.onInstanceChanged(instance)
@@ -55,13 +62,17 @@ export class Goodbyes {
     if (instance.isReachable) {
       const timer = this.#host.clock.schedule(graceMs, () => void instance.kill())
       instance.link.shutdown(graceMs)
-      await instance.dead.promise
+      await instance.dead
       timer.cancel()
     }
     await instance.kill()
     this.#leaving.delete(instance)
+    this.#release(instance)
+    this.#host.onInstanceChanged(instance)
+  }
+
+  #release(instance: Instance): void {
     this.#host.release(instance.chargedMib)
     instance.chargedMib = 0
-    this.#host.onInstanceChanged(instance)
   }
 }

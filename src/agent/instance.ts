@@ -44,7 +44,8 @@ export class Instance {
   readonly link: HostLink
   readonly createdAt: number
   readonly hello: Promise<void>
-  readonly dead = Promise.withResolvers<void>()
+  /** Resolves when it can be spoken to no more. */
+  readonly dead: Promise<void>
   state: InstanceState = 'booting'
   owner: InstanceOwner | null = null
   version: Version | null = null
@@ -73,7 +74,8 @@ export class Instance {
   readonly #options: InstanceOptions
   readonly #supervisor: HostLink | null
   readonly #intake: LogIntake
-  readonly #rawOutput: RawOutput
+  readonly #rawOutput: RawOutput | null
+  readonly #ended = Promise.withResolvers<void>()
   /** Stream id -> invocation id, of invocations whose output may still come. */
   readonly #lingering = new Map<number, string>()
   #log: FunctionLog | null = null
@@ -90,6 +92,7 @@ export class Instance {
     this.from = options.from
     this.build = build
     this.sandbox = sandbox
+    this.dead = this.#ended.promise
     this.createdAt = options.takenOver?.createdAt ?? clock.nowMs()
     this.lastUsedAt = clock.nowMs()
     this.hello = new Promise((resolve, reject) => (this.#greet = { resolve, reject }))
@@ -107,13 +110,6 @@ export class Instance {
       consumers: () => [...this.running.keys()].map(({ use }) => use),
       failed: (error) => options.logger.debug('instance.stats.failed', { instanceId: id, error: String(error) }),
     })
-    this.#rawOutput = new RawOutput({
-      drained: () => this.#drained(),
-      hold: () => this.link.hold(),
-      release: () => this.link.release(),
-      flush: () => this.#intake.flush('raw'),
-      sinceEndMs: () => clock.monotonicMs() - this.idleSinceMs,
-    })
     const isTakenOver = options.takenOver !== undefined
     const link = { epoch, isTakenOver }
     this.link = new HostLink(sandbox.channels.runtime, { ...link, role: 'runtime', handlers: this.#runtimeHandlers() })
@@ -122,6 +118,7 @@ export class Instance {
       supervisor === null
         ? null
         : new HostLink(supervisor, { ...link, role: 'supervisor', handlers: this.#supervisorHandlers() })
+    this.#rawOutput = this.#supervisor === null ? null : this.#rawOutputOf(this.#supervisor)
     void sandbox.exited.then((exit) => this.#onExited(exit))
   }
 
@@ -146,8 +143,7 @@ export class Instance {
     this.invocations++
     this.usage.isStale = true
     const { invocationId, deadline, contentType, traceparent, http, wantLogTail } = execution.request
-    if (this.#supervisor !== null)
-      this.#rawOutput.begin(invocationId, { isAlone: this.running.size === 0, isPrivate: wantLogTail })
+    this.#rawOutput?.begin(invocationId, { isAlone: this.running.size === 0, isPrivate: wantLogTail })
     const message = { id: invocationId, deadlineMs: deadline, contentType, traceparent, kind: 'invoke' } as const
     const stream = this.link.invoke(http === undefined ? message : { ...message, http }, execution)
     this.running.set(execution, stream.id)
@@ -160,7 +156,7 @@ export class Instance {
     if (stream === undefined) return
     this.#intake.flush('language')
     this.running.delete(execution)
-    if (this.running.size === 0 && this.#supervisor !== null) this.#rawOutput.end()
+    if (this.running.size === 0) this.#rawOutput?.end()
     this.idleSinceMs = this.#options.clock.monotonicMs()
     this.lastUsedAt = this.#options.clock.nowMs()
     if (!hasOpenWork) return
@@ -180,9 +176,7 @@ export class Instance {
 
   /** Resolves when all output written before has come in, or after a short while. */
   async outputBarrier(): Promise<void> {
-    if (this.#supervisor === null) return
-    if (this.running.size === 1) await this.#rawOutput.drain()
-    else await this.#barrier(this.#supervisor)
+    await this.#rawOutput?.settled(this.running.size === 1)
   }
 
   /** Resolves when the runtime has shown that it is alive or that it is not, or after a short while without a sign. */
@@ -220,8 +214,14 @@ export class Instance {
     }
   }
 
-  async #drained(): Promise<boolean> {
-    return this.#supervisor === null || this.#barrier(this.#supervisor)
+  #rawOutputOf(supervisor: HostLink): RawOutput {
+    return new RawOutput({
+      drained: () => this.#barrier(supervisor),
+      hold: () => this.link.hold(),
+      release: () => this.link.release(),
+      flush: () => this.#intake.flush('raw'),
+      sinceEndMs: () => this.#options.clock.monotonicMs() - this.idleSinceMs,
+    })
   }
 
   /** False when no answer came in time. */
@@ -260,7 +260,7 @@ export class Instance {
       onReady: () => breach('READY'),
       onInitFail: () => breach('FAIL'),
       onLog: (_stream, fd, text) =>
-        this.#intake.write(text, { fd, isRaw: true, invocation: this.#rawOutput.ownerNow() }),
+        this.#intake.write(text, { fd, isRaw: true, invocation: this.#rawOutput?.ownerNow() ?? null }),
       onOpen: (service, stream) => this.#options.openService(service, this, stream),
       onClosed: (error) => {
         if (error instanceof WireError) this.#die({ exit: null, breach: error.message })
@@ -328,6 +328,6 @@ export class Instance {
     this.state = 'dead'
     this.link.close()
     this.#supervisor?.close()
-    this.dead.resolve()
+    this.#ended.resolve()
   }
 }

@@ -267,12 +267,10 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
   reserve(version: Version): boolean {
     const { config, runtimeDigest } = version
     const { pools } = this.#sources
-    // What waits goes first: it is the cheapest to make again.
+    // What waits goes first, for it is the cheapest to make again; then what leaves anyway.
     while (!this.#budget.tryTake(config.memoryMib)) {
-      if (pools.shrink(runtimeDigest) || pools.spares.shrink(null) || this.#groups.evictOldest(version)) continue
-      // What they hold is free in a moment, and whoever waits for memory is told.
-      this.#groups.hurry()
-      return false
+      if (pools.shrink(runtimeDigest) || pools.spares.shrink(null)) continue
+      if (!this.#groups.hurryOne() && !this.#groups.evictOldest(version)) return false
     }
     return true
   }

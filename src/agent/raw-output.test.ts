@@ -115,3 +115,14 @@ test("RawOutput: the first output right behind another invocation is nobody's, l
   assert.equal(other.raw.ownerNow(), 'c')
   assert.deepEqual([did.length, other.did.length], [2, 5])
 })
+
+test('RawOutput: what is written while it loads makes no later invocation ask', async () => {
+  const { raw, did, answer } = bench()
+  assert.equal(raw.ownerNow(), null)
+  for (const id of ['a', 'b', 'c']) {
+    raw.begin(id, alone)
+    raw.end()
+    await answer(true)
+  }
+  assert.deepEqual(did, ['drain', 'release'])
+})

@@ -43,7 +43,7 @@ export class RawOutput {
   /** Invocation `id` is about to be sent. `isAlone`: nothing else runs. `isPrivate`: it must not get a line of another. */
   begin(id: string, { isAlone, isPrivate }: { isAlone: boolean; isPrivate: boolean }): void {
     this.#isRunning = true
-    if (isAlone && !this.#isClean && (this.#mayWrite || isPrivate)) void this.drain()
+    if (isAlone && !this.#isClean && (this.#mayWrite || isPrivate)) void this.#drain()
     if (this.#draining !== null) {
       this.#next = isAlone ? id : null
       return this.#host.hold()
@@ -58,19 +58,25 @@ export class RawOutput {
     this.#isRunning = false
     this.#next = undefined
     if (this.#isClean) this.#owner = null
-    else if (this.#mayWrite) void this.drain()
+    else if (this.#mayWrite) void this.#drain()
   }
 
   /** Some came: the invocation that wrote it, null when that is not known. */
   ownerNow(): string | null {
-    this.#mayWrite = this.#hasWritten = true
+    this.#mayWrite = true
+    // What it says while it loads tells nothing of its invocations.
+    this.#hasWritten ||= this.#isRunning || !this.#isClean
     const owner = this.#isDoubtful && this.#host.sinceEndMs() < lateMsMax ? null : this.#owner
-    if (!this.#isRunning && !this.#isClean) void this.drain()
+    if (!this.#isRunning && !this.#isClean) void this.#drain()
     return owner
   }
 
-  /** Resolves when what was written until now has come in, or after a short while. One thing runs at most. */
-  drain(): Promise<void> {
+  /** Resolves when what was written until now has come in, or after a short while. `isAlone`: one thing runs. */
+  async settled(isAlone: boolean): Promise<void> {
+    await (isAlone ? this.#drain() : this.#host.drained())
+  }
+
+  #drain(): Promise<void> {
     this.#draining ??= this.#host.drained().then((isDrained) => this.#onDrained(isDrained))
     return this.#draining
   }

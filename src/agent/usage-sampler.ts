@@ -1,6 +1,7 @@
 import type { Clock } from '../domain/clock.ts'
 import { Alarm } from './alarm.ts'
 import type { Instance } from './instance.ts'
+import { TokenBucket } from './token-bucket.ts'
 
 /** How often an active Instance's memory is read, and of how many at once: a reading is a few system calls in the launcher. */
 const everyMs = 500
@@ -13,13 +14,13 @@ export class UsageSampler {
   readonly #clock: Clock
   readonly #instances: () => Iterable<Instance>
   readonly #alarm: Alarm
+  readonly #ends: TokenBucket
   #isAwake = false
-  #tokens = endsPerSecond
-  #filledMs = 0
 
   constructor(clock: Clock, instances: () => Iterable<Instance>) {
     this.#clock = clock
     this.#instances = instances
+    this.#ends = new TokenBucket(clock, endsPerSecond)
     this.#alarm = new Alarm(clock, (nowMs) => this.#sample(nowMs))
   }
 
@@ -32,12 +33,7 @@ export class UsageSampler {
 
   /** Whether one more invocation may have its use read at its end. */
   takeOne(): boolean {
-    const nowMs = this.#clock.monotonicMs()
-    this.#tokens = Math.min(endsPerSecond, this.#tokens + ((nowMs - this.#filledMs) * endsPerSecond) / 1_000)
-    this.#filledMs = nowMs
-    if (this.#tokens < 1) return false
-    this.#tokens--
-    return true
+    return this.#ends.take(1)
   }
 
   #sample(nowMs: number): number {

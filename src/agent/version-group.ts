@@ -150,7 +150,10 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.#trimStarts()
     while (this.starts.uncommitted < this.#wanted()) {
       const nowMs = this.#host.clock.monotonicMs()
-      if (this.#backoff.isOn(nowMs)) return this.#refuse(this.#backoff.refusal(this.key, nowMs))
+      if (this.#backoff.isOn(nowMs)) {
+        this.#host.sweepAt(this.#backoff.untilMs)
+        return this.#refuse(this.#backoff.refusal(this.key, nowMs))
+      }
       if (!this.#host.reserve(this.version)) return this.#refuse(noMemory(this.key, this.version.config.memoryMib))
       this.#beginStart()
     }
@@ -310,10 +313,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.#backoff.failed(failure, this.#host.clock.monotonicMs())
     this.starts.failed(start)
     start.execution?.fail(failure)
-    // With other Instances alive the rest can be served by them.
-    if (this.live.size > 0) return
-    // The event that it had may be why: others try for themselves.
-    if (start.execution !== null && !isOfLoading(failure)) return this.pump()
+    // With other Instances alive the rest can be served by them, and the event that it had may be why: others try for themselves.
+    if (this.live.size > 0 || (start.execution !== null && !isOfLoading(failure))) return this.pump()
     for (const execution of this.#waiting.splice(0)) execution.fail(failure)
   }
 

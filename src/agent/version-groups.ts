@@ -70,9 +70,10 @@ export class VersionGroups {
       }
   }
 
-  /** Ends those at once that are asked to: their memory is needed. */
-  hurry(): void {
-    for (const group of this.all()) group.goodbyes.cut()
+  /** Takes the rest of its time from one Instance that was asked to end, for its memory; false when there is none. */
+  hurryOne(): boolean {
+    for (const group of this.all()) if (group.goodbyes.cutOne()) return true
+    return false
   }
 
   /** Resolves when every Instance that was asked to end has. */

@@ -181,6 +181,7 @@ test('delete: also while it is written; what is said later goes nowhere, and a f
     clock.advance(50)
     await log.flush()
     await following
+    assert.equal(seen.length, 200)
     assert.equal(existsSync(folder), false)
     assert.deepEqual(await log.tail(10), [])
   })

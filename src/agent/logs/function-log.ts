@@ -102,8 +102,9 @@ export class FunctionLog {
     signal.addEventListener('abort', onAbort)
     try {
       let at = fromOffset ?? (await this.#snapshot()).end
-      while (!signal.aborted && !this.#isDeleted) {
+      while (!signal.aborted) {
         if (follower.isLagging) {
+          if (this.#isDeleted) return
           follower.isLagging = false
           follower.lines = []
           for await (const line of this.#linesSince(at)) {
@@ -119,7 +120,8 @@ export class FunctionLog {
           at = line.offset
           yield line
         }
-        if (follower.lines.length > 0 || follower.isLagging || signal.aborted || this.#isDeleted) continue
+        if (follower.lines.length > 0 || follower.isLagging || signal.aborted) continue
+        if (this.#isDeleted) return
         await new Promise<void>((resolve) => (follower.wake = resolve))
       }
     } finally {
@@ -128,9 +130,10 @@ export class FunctionLog {
     }
   }
 
-  /** Its function is gone. Followers get what was written until then, and end; what is still said in its name goes nowhere. */
+  /** Its function is gone. Followers get what was said until then, and end; what is still said in its name goes nowhere. */
   async delete(): Promise<void> {
-    await this.flush()
+    await this.#load()
+    this.#seal()
     this.#isDeleted = true
     this.#pending = ''
     for (const { wake } of this.#followers) wake()

@@ -1,4 +1,5 @@
 import type { Clock } from '../../domain/clock.ts'
+import { TokenBucket } from '../token-bucket.ts'
 import { lineBytesMax, type StreamCode } from './log-line.ts'
 
 export interface LogIntakeOptions {
@@ -24,15 +25,13 @@ const restMs = 100
 export class LogIntake {
   readonly #options: LogIntakeOptions
   readonly #partials: (Partial | null)[] = [null, null, null, null]
-  #tokens: number
-  #filledMs: number
+  readonly #allowance: TokenBucket
   #droppedBytes = 0
   #isWaiting = false
 
   constructor(options: LogIntakeOptions) {
     this.#options = options
-    this.#tokens = options.bytesPerSecond
-    this.#filledMs = options.clock.monotonicMs()
+    this.#allowance = new TokenBucket(options.clock, options.bytesPerSecond)
   }
 
   /** `isRaw`: from the supervisor's pipes, which have partial lines of their own. `text` is copied where it is kept. */
@@ -96,17 +95,12 @@ export class LogIntake {
   }
 
   #admit(bytes: number): boolean {
-    const nowMs = this.#options.clock.monotonicMs()
-    const { bytesPerSecond } = this.#options
-    this.#tokens = Math.min(bytesPerSecond, this.#tokens + ((nowMs - this.#filledMs) * bytesPerSecond) / 1000)
-    this.#filledMs = nowMs
-    if (this.#tokens >= bytes) {
-      this.#tokens -= bytes
+    if (this.#allowance.take(bytes)) {
       if (this.#droppedBytes > 0) this.#tellDropped()
       return true
     }
     this.#droppedBytes += bytes
-    if (this.#droppedBytes > bytesPerSecond) this.#options.rest(restMs)
+    if (this.#droppedBytes > this.#options.bytesPerSecond) this.#options.rest(restMs)
     return false
   }
 
