@@ -191,7 +191,8 @@ export const configKeys = {
     default: 20_000,
     min: 0,
     max: 3_600_000,
-    about: 'How long SIGTERM waits for running invocations before it ends them. Programs then have 2 s to end by themselves, servers 10 s.',
+    about:
+      'How long SIGTERM waits for running invocations before it ends them. Programs then have 2 s to end by themselves, servers 10 s.',
   },
   s3Endpoint: {
     type: 'text',
