@@ -97,7 +97,6 @@ test('openBundle: a link stays one where what it leads to is in the bundle, else
 })
 
 test('openBundle: what is no code is refused by name', async () => {
-  await assert.rejects(openBundle('s3://bucket/key.zip'), /comes in a later release/)
   await assert.rejects(openBundle(path.join(scratch, 'absent')), /there is no such file or folder/)
   await assert.rejects(openBundle(folderOf({})), /the folder has no files/)
   const file = path.join(folderOf({ 'x.tar': '' }), 'x.tar')

@@ -23,7 +23,6 @@ export type Progress = (doneBytes: number, allBytes: number) => void
 
 /** The bundle that `--code` names: a folder is zipped, a `.zip` is taken as it is. Throws CliError for anything else. */
 export async function openBundle(code: string, progress: Progress = () => {}): Promise<Bundle> {
-  if (code.startsWith('s3://')) throw new CliError(`Cannot read "${code}": code from S3 comes in a later release.`)
   const facts = await stat(code).catch(() => null)
   if (facts === null) throw new CliError(`Cannot read --code "${code}": there is no such file or folder.`)
   if (facts.isDirectory()) return zipFolder(code, progress)
