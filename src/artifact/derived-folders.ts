@@ -1,9 +1,10 @@
 import type { Digest, DerivedFrom } from '../domain/artifact.ts'
+import { ignoreMissing } from '../domain/is-missing.ts'
 import { SingleFlight } from '../domain/single-flight.ts'
 import { exists, explainDiskError } from './durable.ts'
-import { ignoreMissing, sidecarOf } from './layout.ts'
+import { readSidecar, sidecarOf } from './sidecar.ts'
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 export interface DerivedFoldersOptions {
@@ -32,8 +33,8 @@ export class DerivedFolders {
       const hash = createHash('sha256').update(key).digest('hex')
       const target = this.#target(hash)
       if (await exists(target)) {
-        // One that was made before sources were told goes with them from now on.
-        if (!(await exists(sidecarOf(target)))) await this.#tell(hash, from)
+        // One that was made before sources were told, or of which that is damaged, goes with them from now on.
+        if ((await this.#sourcesOf(hash)) === null) await this.#tell(hash, from)
         return target
       }
       const draft = join(this.#options.temporary, randomUUID())
@@ -89,10 +90,14 @@ export class DerivedFolders {
     for (const name of await readdir(this.#options.folder)) {
       const hash = /^([0-9a-f]{64})\.json$/.exec(name)?.[1]
       if (hash === undefined) continue
-      const { from }: Pick<DerivedFrom, 'from'> = JSON.parse(await readFile(sidecarOf(this.#target(hash)), 'utf8'))
-      known.set(hash, from)
+      const from = await this.#sourcesOf(hash)
+      if (from !== null) known.set(hash, from)
     }
     return known
+  }
+
+  async #sourcesOf(hash: string): Promise<readonly Digest[] | null> {
+    return (await readSidecar<Pick<DerivedFrom, 'from'>>(this.#target(hash)))?.from ?? null
   }
 
   #target(hash: string): string {

@@ -24,10 +24,6 @@ export function explainDiskError(error: unknown): unknown {
   )
 }
 
-export function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
-}
-
 /** What must stay free for everything else. */
 const spareBytes = 64 * 1024 * 1024
 

@@ -1,5 +1,5 @@
 import type { Digest } from '../domain/artifact.ts'
-import { isMissing } from './durable.ts'
+import { ignoreMissing } from '../domain/is-missing.ts'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -47,15 +47,8 @@ export class Layout {
   }
 }
 
-/** How much must be in a tree is said beside it, and from what a derived folder was made. */
-export const sidecarOf = (folder: string): string => `${folder}.json`
-
 export function hexOf(digest: Digest): string {
   return digest.slice('sha256:'.length)
-}
-
-export function ignoreMissing(error: unknown): undefined {
-  if (!isMissing(error)) throw error
 }
 
 function toDigest(hex: string): Digest[] {

@@ -165,18 +165,42 @@ test('unpackImage lays an image flat once, apart from trees of archives; verify 
   ] as const
   const archive = await ociLayout({ layers: [layer], config: { Cmd: ['tool'] } })
   const { digest } = await store.put(Readable.from([archive]))
-  const arch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
-  const [image, same] = await Promise.all([store.unpackImage(digest, arch), store.unpackImage(digest, arch)])
+  const [image, same] = await Promise.all([store.unpackImage(digest, hostArch), store.unpackImage(digest, hostArch)])
   assert.equal(image, same)
   assert.equal(await readFile(join(image.folder, 'bin/tool'), 'utf8'), 'tool')
   assert.deepEqual(image.facts.command, ['tool'])
-  assert.deepEqual(await store.unpackImage(digest, arch), image)
+  assert.deepEqual(await store.unpackImage(digest, hostArch), image)
   await rejects(store.unpack(digest), 'invalid', /Cannot unpack/)
   assert.deepEqual(await store.verify(), [])
   await rm(join(image.folder, 'bin/tool'))
   assert.match((await store.verify())[0]?.problem ?? '', /the unpacked tree has/)
   await store.delete(digest)
   for (const kind of ['roots', 'trees', 'tmp']) assert.deepEqual(await readdir(join(folder, kind)), [], kind)
+})
+
+const hostArch = process.arch === 'arm64' ? 'arm64' : 'x86_64'
+
+test('unpack and unpackImage: a tree whose sidecar is of an older store, damaged or gone is made anew', async (t) => {
+  const { store, folder } = await opened(t)
+  const put = async (bytes: Buffer): Promise<Digest> => (await store.put(Readable.from([bytes]))).digest
+  const image = await put(await ociLayout({ layers: [[{ name: 'tool', content: 'tool' }]], config: { Cmd: ['tool'] } }))
+  const zip = await put(rawZip([{ name: 'tool', content: 'tool' }]))
+  const { facts } = await store.unpackImage(image, hostArch)
+  const withoutUser = JSON.stringify({ bytes: 4, entries: 1, facts: { ...facts, user: undefined } })
+  for (const [digest, older, unpack] of [
+    [image, withoutUser, () => store.unpackImage(image, hostArch)],
+    [zip, JSON.stringify({ bytes: 4, entries: 1, facts }), () => store.unpack(zip)],
+  ] as const)
+    for (const sidecar of [older, '{"bytes":4,"ent', 'null', '{}', null]) {
+      const made = await unpack()
+      await writeFile(join(made.folder, 'of before'), 'x')
+      if (sidecar === null) await rm(`${made.folder}.json`)
+      else await writeFile(`${made.folder}.json`, sidecar)
+      assert.deepEqual(await unpack(), made, `${digest} with ${sidecar}`)
+      const names = await readdir(made.folder)
+      assert.deepEqual([names.includes('tool'), names.includes('of before')], [true, false])
+      assert.deepEqual([await store.verify(), await readdir(join(folder, 'tmp'))], [[], []])
+    }
 })
 
 test('verify names damaged blobs and trees that miss files, and nothing else', async (t) => {
@@ -252,6 +276,26 @@ test('delete removes what was derived from the bytes, also what a store before t
   await third.delete(code)
   assert.deepEqual(await names(), [])
   assert.deepEqual(await readdir(join(folder, 'tmp')), [])
+})
+
+test('delete and list: a damaged sidecar of a derived folder is in the way of no other, and is mended when the folder is asked for', async (t) => {
+  const { store, folder } = await opened(t)
+  const [code, layer] = [digestOf(Buffer.from('1')), digestOf(Buffer.from('2'))]
+  const fill = async (draft: string): Promise<void> => writeFile(join(draft, 'cache'), 'bytes')
+  const damaged = await store.derived({ key: 'damaged', from: [code] }, fill)
+  await store.derived({ key: 'whole', from: [layer] }, fill)
+  await writeFile(`${damaged}.json`, '{"from":["sha')
+  await store.close()
+  const again = await openArtifactStore({ folder, logger: silentLogger })
+  t.after(() => again.close())
+  const sources = async (): Promise<Digest[]> => (await again.list(() => true)).map(({ digest }) => digest)
+  assert.deepEqual(await sources(), [layer])
+  await again.delete(layer)
+  assert.deepEqual(await sources(), [])
+  assert.equal(await again.derived({ key: 'damaged', from: [code] }, fill), damaged)
+  assert.deepEqual(await sources(), [code])
+  await again.delete(code)
+  assert.deepEqual(await readdir(join(folder, 'derived')), [])
 })
 
 test('list names every digest of which anything is here, and since when', async (t) => {

@@ -2,11 +2,13 @@ import type { Artifact, ArtifactStore, DerivedFrom, Digest, PutOptions, StoredDi
 import type { ContainerRoot } from '../domain/container-image.ts'
 import { AppError } from '../domain/error.ts'
 import type { Arch } from '../domain/function.ts'
+import { ignoreMissing, isMissing } from '../domain/is-missing.ts'
 import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { DerivedFolders } from './derived-folders.ts'
-import { exists, explainDiskError, fsyncFolder, isMissing, refuseFullDisk } from './durable.ts'
-import { hexOf, ignoreMissing, Layout, sidecarOf } from './layout.ts'
+import { exists, explainDiskError, fsyncFolder, refuseFullDisk } from './durable.ts'
+import { hexOf, Layout } from './layout.ts'
+import { readSidecar, sidecarOf } from './sidecar.ts'
 import { hashing, sliced } from './streams.ts'
 import { SingleFlight } from '../domain/single-flight.ts'
 import { refuseTooLarge } from '../domain/too-large.ts'
@@ -15,7 +17,7 @@ import type { Flattened } from './oci/flatten.ts'
 import type { Unpacked } from './unpack.ts'
 import { WorkerPool } from './worker-pool.ts'
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream'
 import type { Readable } from 'node:stream'
@@ -222,14 +224,13 @@ class FolderArtifactStore implements ArtifactStore {
     digest: Digest,
     kind: {
       folder: string
-      read: (sidecar: Sidecar) => T | undefined
+      read: (sidecar: Sidecar) => T | null
       make: (archive: string, target: string) => Promise<T>
     },
   ): Promise<{ folder: string } & T> {
     const { folder } = kind
-    const sidecar = await this.#readSidecar(folder)
-    const known = sidecar === undefined ? undefined : kind.read(sidecar)
-    if (known !== undefined && (await exists(folder))) return { folder, ...known }
+    const known = kind.read((await readSidecar<Flattened>(folder)) ?? {})
+    if (known !== null && (await exists(folder))) return { folder, ...known }
     if ((await this.stat(digest)) === null) throw notFound(digest)
     const archive = this.#layout.blob(digest)
     const startedMs = performance.now()
@@ -238,16 +239,26 @@ class FolderArtifactStore implements ArtifactStore {
     try {
       const made = await kind.make(archive, draft)
       await writeFile(`${draft}.json`, JSON.stringify(made), { flush: true })
+      await this.#setAside(folder, `${draft}.old`)
       await this.#publish(`${draft}.json`, sidecarOf(folder))
       await this.#publish(draft, folder)
+      await rm(`${draft}.old`, { recursive: true, force: true })
       const { bytes, entries } = made
       this.#logger.info('artifact.unpack.done', { digest, bytes, entries, unpackMs: performance.now() - startedMs })
       return { folder, ...made }
     } catch (error) {
       await rm(draft, { recursive: true, force: true })
       await rm(`${draft}.json`, { force: true })
+      await rm(`${draft}.old`, { recursive: true, force: true })
       throw explainDiskError(error)
     }
+  }
+
+  /** A tree of which too little is known gives way to the one that is made anew: nothing is renamed over a folder that is not empty. Before the new
+   *  sidecar is there, which must never speak for the old tree. */
+  async #setAside(folder: string, aside: string): Promise<void> {
+    const wasThere = await rename(folder, aside).then(() => true, ignoreMissing)
+    if (wasThere === true) await fsyncFolder(dirname(folder))
   }
 
   /** The one place where something becomes visible. Its content is on disk already. */
@@ -264,35 +275,27 @@ class FolderArtifactStore implements ArtifactStore {
   }
 
   async #treeProblem(folder: string): Promise<string | undefined> {
-    const expected = await this.#readSidecar(folder)
+    const expected = await readSidecar<Unpacked>(folder)
     const actual = await this.#pool.run('measure', { folder })
-    if (expected === undefined) return 'the unpacked tree has no record of what belongs to it'
+    if (expected === null) return 'the unpacked tree has no record of what belongs to it'
     if (expected.bytes === actual.bytes && expected.entries === actual.entries) return undefined
     return (
       `the unpacked tree has ${actual.entries} entries and ${actual.bytes} bytes ` +
       `instead of ${expected.entries} and ${expected.bytes}`
     )
   }
-
-  async #readSidecar(folder: string): Promise<Sidecar | undefined> {
-    try {
-      const sidecar: Sidecar = JSON.parse(await readFile(sidecarOf(folder), 'utf8'))
-      return sidecar
-    } catch (error) {
-      if (isMissing(error) || error instanceof SyntaxError) return undefined
-      throw error
-    }
-  }
 }
 
 /** Written by this store beside a tree; `facts` beside one that was an image. */
-type Sidecar = Unpacked & Partial<Pick<Flattened, 'facts'>>
+type Sidecar = Partial<Flattened>
 
-const unpackedOf = ({ bytes, entries, facts }: Sidecar): Unpacked | undefined =>
-  facts === undefined ? { bytes, entries } : undefined
+/** Trees of images were among the others once. */
+const unpackedOf = ({ bytes, entries, facts }: Sidecar): Unpacked | null =>
+  bytes === undefined || entries === undefined || facts !== undefined ? null : { bytes, entries }
 
-const flattenedOf = ({ bytes, entries, facts }: Sidecar): Flattened | undefined =>
-  facts?.user === undefined ? undefined : { bytes, entries, facts }
+/** The image's user was not always told. */
+const flattenedOf = ({ bytes, entries, facts }: Sidecar): Flattened | null =>
+  bytes === undefined || entries === undefined || facts?.user === undefined ? null : { bytes, entries, facts }
 
 function notFound(digest: Digest): AppError {
   return new AppError('not_found', `Artifact "${digest}" does not exist. Upload it first.`)
