@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm, stat, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { ignoreMissing } from '../domain/is-missing.ts'
 
 export interface BuildCacheOptions {
   readonly folder: string
@@ -105,10 +106,10 @@ export class BuildCache {
 
   async #open(name: string, isExact: boolean): Promise<CacheEntry | null> {
     const file = join(this.#options.folder, name)
-    const handle = await open(file).catch(nullIfMissing)
-    if (handle === null) return null
+    const handle = await open(file).catch(ignoreMissing)
+    if (handle === undefined) return null
     const now = new Date()
-    await utimes(file, now, now).catch(nullIfMissing)
+    await utimes(file, now, now).catch(ignoreMissing)
     return entryOf(handle, { file, isExact })
   }
 
@@ -127,9 +128,9 @@ export class BuildCache {
   async #list(): Promise<{ name: string; bytes: number; usedMs: number }[]> {
     const { folder } = this.#options
     const found = []
-    for (const name of (await readdir(folder).catch(nullIfMissing)) ?? []) {
-      const facts = await stat(join(folder, name)).catch(nullIfMissing)
-      if (facts === null) continue
+    for (const name of (await readdir(folder).catch(ignoreMissing)) ?? []) {
+      const facts = await stat(join(folder, name)).catch(ignoreMissing)
+      if (facts === undefined) continue
       if (name.endsWith(suffix)) found.push({ name, bytes: facts.size, usedMs: facts.mtimeMs })
       else if (facts.mtimeMs < Date.now() - draftMsMax) await rm(join(folder, name), { force: true })
     }
@@ -141,7 +142,7 @@ async function entryOf(handle: FileHandle, { file, isExact }: { file: string; is
   const { size, ino } = await handle.stat()
   const forget = async (): Promise<void> => {
     // Not the one that somebody else put there meanwhile.
-    if ((await stat(file).catch(nullIfMissing))?.ino === ino) await rm(file, { force: true })
+    if ((await stat(file).catch(ignoreMissing))?.ino === ino) await rm(file, { force: true })
   }
   return { bytes: size, isExact, content: handle.createReadStream(), forget }
 }
@@ -156,9 +157,4 @@ function nameOf(key: CacheKey): string {
 
 function hashOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32)
-}
-
-function nullIfMissing(error: unknown): null {
-  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
-  throw error
 }

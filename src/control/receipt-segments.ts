@@ -1,4 +1,5 @@
 import type { Receipt } from '../domain/invocation.ts'
+import { isMissing } from '../domain/is-missing.ts'
 import type { Logger } from '../domain/logger.ts'
 import { decodeLine } from './receipt-line.ts'
 import { createReadStream } from 'node:fs'
@@ -189,7 +190,7 @@ export class ReceiptSegments {
       }
     } catch (error) {
       // Pruned while it was about to be read: its receipts are past their time.
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+      if (!isMissing(error)) throw error
     }
   }
 

@@ -1,5 +1,6 @@
 import { AppError } from '../domain/error.ts'
 import type { SignatureProof } from '../domain/control.ts'
+import { isMissing } from '../domain/is-missing.ts'
 import type { AccessKey } from '../domain/project.ts'
 import {
   createCipheriv,
@@ -174,7 +175,7 @@ function openIfThere(file: string): number | undefined {
   try {
     return openSync(file, 'r')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (isMissing(error)) return undefined
     throw error
   }
 }

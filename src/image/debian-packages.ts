@@ -1,4 +1,5 @@
 import { AppError } from '../domain/error.ts'
+import { isMissing } from '../domain/is-missing.ts'
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import path from 'node:path'
@@ -80,7 +81,7 @@ function run(program: string, args: readonly string[], cwd: string): string | nu
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' },
     })
   } catch (cause) {
-    if (!(cause instanceof Error) || !('code' in cause) || cause.code !== 'ENOENT') return null
+    if (!isMissing(cause)) return null
     throw new AppError(
       'driver_failed',
       `Cannot run ${program}: images are made from Debian's packages, and this machine does not have it. Build on Debian, or copy the cache of a machine that has built.`,

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
+import { isMissing } from '../domain/is-missing.ts'
 
 /** Who owns which image, as links in a folder: `owners/<name> -> ../<hex>.erofs`. Read when first asked; one owner has one image. */
 export class ImageOwners {
@@ -63,7 +64,7 @@ export class ImageOwners {
     try {
       return readdirSync(this.#folder)
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+      if (isMissing(error)) return []
       throw error
     }
   }

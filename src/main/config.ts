@@ -3,6 +3,7 @@ import path from 'node:path'
 import { parse as parseYaml, YAMLParseError } from 'yaml'
 import { AppError, invalid } from '../domain/error.ts'
 import { configKeys, envOf, flagOf, type ConfigKey, type ConfigName } from './config-keys.ts'
+import { isMissing } from '../domain/is-missing.ts'
 import { nearest } from '../domain/nearest.ts'
 
 type ValueOf<K extends ConfigKey> = K extends { type: 'integer' }
@@ -66,7 +67,7 @@ function readFile(file: string, isNamed: boolean): { file: string; values: Reado
   try {
     text = readFileSync(file, 'utf8')
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !isNamed) return { file, values: {} }
+    if (isMissing(cause) && !isNamed) return { file, values: {} }
     throw new AppError('invalid', `Cannot read the configuration file ${file}: ${(cause as Error).message}.`, { cause })
   }
   let values: unknown

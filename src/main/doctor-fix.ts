@@ -4,6 +4,7 @@ import os from 'node:os'
 import { promisify } from 'node:util'
 import type { Context } from '../cli/context.ts'
 import { AppError, toAppError } from '../domain/error.ts'
+import { isMissing } from '../domain/is-missing.ts'
 import { runtimeFamilies, type RuntimeBuild } from '../domain/runtime.ts'
 import { firecrackerVersion } from '../driver/firecracker/version.ts'
 import { qemuFacts } from '../driver/qemu/find-qemu.ts'
@@ -88,8 +89,7 @@ async function apt(
   const what = `apt-get ${args[0]}`
   await promisify(execFile)('apt-get', [...args], options).catch((error: unknown) => {
     if (!(error instanceof Error)) throw error
-    if ('code' in error && error.code === 'ENOENT')
-      throw cannot("this system has no apt-get: install QEMU 7 or newer by the system's own means")
+    if (isMissing(error)) throw cannot("this system has no apt-get: install QEMU 7 or newer by the system's own means")
     if ('killed' in error && error.killed === true)
       throw cannot(`${what} was stopped after ${timeoutMs / 1_000} s`, { hint: repairHint })
     if ('signal' in error && typeof error.signal === 'string')

@@ -2,6 +2,7 @@ import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:
 import path from 'node:path'
 import { isRunning } from '../cli/is-running.ts'
 import { AppError } from '../domain/error.ts'
+import { isMissing } from '../domain/is-missing.ts'
 
 /** Who holds a data folder. A pid alone may be somebody else's by now: `startedAt` tells two processes of one pid apart. */
 interface Holder {
@@ -60,7 +61,7 @@ function setAside(lock: string, draft: string): void {
   try {
     renameSync(lock, aside)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    if (isMissing(error)) return
     throw error
   }
   const moved = readHolder(aside)

@@ -2,6 +2,7 @@ import { createReadStream, createWriteStream, readSync } from 'node:fs'
 import { open, truncate } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
+import { ignoreMissing } from '../../src/domain/is-missing.ts'
 
 /* A state file of the simulator's: what Firecracker has in its own (devices and their settings), padded to `headerBytes`, then QEMU's device state. */
 
@@ -56,8 +57,4 @@ export async function copyMemory(from: string, to: string, bytes: number, flags:
     await source.close()
     await target.close()
   }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
 }

@@ -1,4 +1,5 @@
 import { AppError } from '../../domain/error.ts'
+import { isMissing } from '../../domain/is-missing.ts'
 import { unpackLegacyLz4 } from './lz4.ts'
 import { execFileSync } from 'node:child_process'
 import { gunzipSync, zstdDecompressSync } from 'node:zlib'
@@ -37,8 +38,7 @@ export function unxz(packed: Buffer): Buffer {
   try {
     return execFileSync('xz', ['-dc'], { input: packed, maxBuffer: vmlinuxBytesMax, stdio: ['pipe', 'pipe', 'ignore'] })
   } catch (cause) {
-    const isAbsent = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
-    const why = isAbsent ? 'the program xz is not installed (package xz-utils)' : 'xz refused it'
+    const why = isMissing(cause) ? 'the program xz is not installed (package xz-utils)' : 'xz refused it'
     throw new AppError('driver_failed', `Cannot unpack a part of the kernel: ${why}.`, { cause })
   }
 }
