@@ -3,6 +3,7 @@ import { rawZip } from '../../test/support/raw-zip.ts'
 import { rejects } from '../../test/support/rejects.ts'
 import type { Digest } from '../domain/artifact.ts'
 import { silentLogger } from '../domain/logger.ts'
+import { Layout } from './layout.ts'
 import { openArtifactStore } from './store.ts'
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
@@ -10,7 +11,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -28,8 +29,8 @@ test('put stores the bytes once under their digest; stat and open find them', as
   assert.deepEqual(await store.put(Readable.from([bytes])), artifact)
   assert.deepEqual(await store.stat(artifact.digest), artifact)
   assert.ok((await buffer(await store.open(artifact.digest))).equals(bytes))
-  const hex = artifact.digest.slice(7)
-  assert.deepEqual(await readdir(join(folder, 'blobs/sha256', hex.slice(0, 2))), [hex])
+  const blob = new Layout(folder).blob(artifact.digest)
+  assert.deepEqual(await readdir(dirname(blob)), [basename(blob)])
   assert.deepEqual(await readdir(join(folder, 'tmp')), [])
 })
 
@@ -303,11 +304,11 @@ test('list names every digest of which anything is here, and since when', async 
   const whole = await store.put(Readable.from([rawZip([{ name: 'a', content: '1' }])]))
   const bare = await store.put(Readable.from([rawZip([{ name: 'a', content: '2' }])]))
   for (const { digest } of [whole, bare]) await store.unpack(digest)
-  const [wholeHex, bareHex] = [whole.digest.slice(7), bare.digest.slice(7)]
-  await utimes(join(folder, 'blobs/sha256', wholeHex.slice(0, 2), wholeHex), 1_000, 1_000)
-  await utimes(join(folder, 'trees', wholeHex), 5_000, 5_000)
-  await rm(join(folder, 'blobs/sha256', bareHex.slice(0, 2), bareHex))
-  await utimes(join(folder, 'trees', bareHex), 2_000, 2_000)
+  const layout = new Layout(folder)
+  await utimes(layout.blob(whole.digest), 1_000, 1_000)
+  await utimes(layout.tree(whole.digest), 5_000, 5_000)
+  await rm(layout.blob(bare.digest))
+  await utimes(layout.tree(bare.digest), 2_000, 2_000)
   const gone = digestOf(Buffer.from('gone'))
   await store.derived({ key: 'k', from: [whole.digest, gone] }, async () => {})
   const found = new Map((await store.list(() => true)).map(({ digest, writtenAt }) => [digest, writtenAt]))
@@ -389,8 +390,7 @@ function digestOf(bytes: Buffer): Digest {
 }
 
 async function damage(folder: string, digest: Digest): Promise<void> {
-  const hex = digest.slice(7)
-  await truncate(join(folder, 'blobs/sha256', hex.slice(0, 2), hex), 5)
+  await truncate(new Layout(folder).blob(digest), 5)
 }
 
 async function opened(t: TestContext) {

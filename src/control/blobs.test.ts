@@ -4,7 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { test, type TestContext } from 'node:test'
-import { startScripted } from '../../test/support/in-process.ts'
+import { startScripted, type ApiInProcess } from '../../test/support/in-process.ts'
 import { until } from '../../test/support/until.ts'
 import { scriptedAgent, type ScriptedAgent } from '../../test/support/scripted-agent.ts'
 import type { ArtifactStore, Digest } from '../domain/artifact.ts'
@@ -13,10 +13,9 @@ import { silentLogger } from '../domain/logger.ts'
 import type { StoredObject } from '../domain/storage.ts'
 import { Blobs } from './blobs.ts'
 
-interface Bench {
+interface Bench extends Pick<ApiInProcess, 'layout'> {
   readonly blobs: Blobs
   readonly agent: ScriptedAgent
-  readonly folder: string
   readonly artifacts: ArtifactStore
   readonly clock: ManualClock
   /** A row that names the bytes. */
@@ -40,8 +39,8 @@ async function opened(t: TestContext): Promise<Bench> {
   return {
     blobs,
     agent,
-    folder: path.join(folder, 'artifacts'),
     artifacts,
+    layout: api.layout,
     clock,
     name: async (digest) =>
       (await store.storage.put({ ...at, versionId: 'v', digest, bytes: 3, etag: 'e' }, audit)).object,
@@ -162,10 +161,8 @@ test('Blobs.sweep: what nothing names goes, at once or when it has been there fo
 const left = async ({ artifacts }: Bench): Promise<Digest[]> =>
   (await artifacts.list(() => true)).map(({ digest }) => digest)
 
-async function age({ folder }: Bench, digest: Digest, seconds: number): Promise<void> {
-  const hex = digest.slice('sha256:'.length)
-  await utimes(path.join(folder, 'blobs/sha256', hex.slice(0, 2), hex), seconds, seconds)
-}
+const age = async ({ layout }: Bench, digest: Digest, seconds: number): Promise<void> =>
+  utimes(layout.blob(digest), seconds, seconds)
 
 async function gone({ artifacts }: Bench, digest: Digest): Promise<void> {
   const check = async (): Promise<true | string> => (await artifacts.stat(digest)) === null || 'they are there'

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { utimes } from 'node:fs/promises'
-import path from 'node:path'
 import { Readable } from 'node:stream'
 import { test, type TestContext } from 'node:test'
 import { zipOf } from '../../test/support/functions.ts'
@@ -137,13 +136,10 @@ test('Control.tidy: removes what nothing names, and what names it stays', async 
   const digest = await stored(bench, admin)
   await created(bench, admin, 'f')
   await unstore(bench, admin)
-  const { artifacts, control } = bench.api
+  const { artifacts, control, layout } = bench.api
   const { folder } = await artifacts.unpack(digest)
   const { digest: nameless } = await artifacts.put(Readable.from(['nameless']))
-  for (const each of [digest, nameless]) {
-    const hex = each.slice('sha256:'.length)
-    await utimes(path.join(folder, '../../blobs/sha256', hex.slice(0, 2), hex), 1_000, 1_000)
-  }
+  for (const each of [digest, nameless]) await utimes(layout.blob(each), 1_000, 1_000)
   await control.tidy()
   assert.equal(await artifacts.stat(nameless), null)
   assert.ok(existsSync(folder))

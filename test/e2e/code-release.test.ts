@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdtemp, rm, utimes } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { test, type TestContext } from 'node:test'
+import { Layout } from '../../src/artifact/layout.ts'
+import type { Digest } from '../../src/domain/artifact.ts'
 import { call, invoke, upload, zipOf } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 import { until } from '../support/until.ts'
@@ -32,19 +35,20 @@ async function works(platform: Platform, name: string): Promise<void> {
   assert.equal(reply.body.toString(), '4001')
 }
 
-const blobOf = (data: string, hex: string): string => path.join(data, 'blobs/sha256', hex.slice(0, 2), hex)
+const digestOf = (bytes: Buffer): Digest => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 
 /** What there is of the bytes: their blob, their tree, bytecode of anything. */
-function left(data: string, hex: string): string[] {
+function left(data: string, digest: Digest): string[] {
+  const layout = new Layout(data)
   return [
-    ...(existsSync(blobOf(data, hex)) ? ['blob'] : []),
-    ...(existsSync(path.join(data, 'trees', hex)) ? ['tree'] : []),
-    ...(readdirSync(path.join(data, 'derived')).length > 0 ? ['derived'] : []),
+    ...(existsSync(layout.blob(digest)) ? ['blob'] : []),
+    ...(existsSync(layout.tree(digest)) ? ['tree'] : []),
+    ...(readdirSync(layout.derived).length > 0 ? ['derived'] : []),
   ]
 }
 
-async function gone(data: string, hex: string): Promise<void> {
-  const check = (): true | string => left(data, hex).length === 0 || `there is ${left(data, hex).join(', ')}`
+async function gone(data: string, digest: Digest): Promise<void> {
+  const check = (): true | string => left(data, digest).length === 0 || `there is ${left(data, digest).join(', ')}`
   await until(check, { timeoutMs: 15_000, what: 'the bytes to leave the disk' })
 }
 
@@ -58,39 +62,40 @@ test('code leaves the disk with the last function that names it, and at the next
   const data = await folderOf(t)
   const first = await startPlatform({ data, keepData: true })
   const zip = await zipOf({ 'index.js': code, 'words.js': words })
-  const put = async (): Promise<string> => String((await ok(first, 'PUT', '/v1/storage/code/f.zip', zip))['digest'])
-  let nameless = ''
-  let hex = ''
+  const put = () => ok(first, 'PUT', '/v1/storage/code/f.zip', zip)
+  const digest = digestOf(zip)
+  const nameless = Buffer.from('for no deploy')
   try {
-    hex = (await put()).slice('sha256:'.length)
+    assert.equal((await put())['digest'], digest)
     await create(first, 'one')
     await create(first, 'two')
     await ok(first, 'DELETE', '/v1/storage/code/f.zip')
     await works(first, 'one')
     await works(first, 'two')
     await remove(first, 'one')
-    assert.deepEqual(left(data, hex), ['blob', 'tree', 'derived'])
+    assert.deepEqual(left(data, digest), ['blob', 'tree', 'derived'])
     await works(first, 'two')
     await remove(first, 'two')
-    await gone(data, hex)
+    await gone(data, digest)
 
     await put()
     await create(first, 'one')
     await works(first, 'one')
     await ok(first, 'DELETE', '/v1/storage/code/f.zip')
-    nameless = (await upload(first, Buffer.from('for no deploy'))).slice('sha256:'.length)
+    await upload(first, nameless)
   } finally {
     await first.stop()
   }
-  for (const each of [hex, nameless]) await utimes(blobOf(data, each), 1_000, 1_000)
+  const layout = new Layout(data)
+  for (const each of [digest, digestOf(nameless)]) await utimes(layout.blob(each), 1_000, 1_000)
   const second = await startPlatform({ data, keepData: true })
   try {
-    const check = (): true | string => !existsSync(blobOf(data, nameless)) || 'it is there'
+    const check = (): true | string => !existsSync(layout.blob(digestOf(nameless))) || 'it is there'
     await until(check, { timeoutMs: 15_000, what: 'the nameless bytes to leave the disk' })
     await works(second, 'one')
-    assert.deepEqual(left(data, hex), ['blob', 'tree', 'derived'])
+    assert.deepEqual(left(data, digest), ['blob', 'tree', 'derived'])
     await remove(second, 'one')
-    await gone(data, hex)
+    await gone(data, digest)
   } finally {
     await second.stop()
   }

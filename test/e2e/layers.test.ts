@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
+import { Layout } from '../../src/artifact/layout.ts'
+import type { Digest } from '../../src/domain/artifact.ts'
 import { call, deployFiles, invoke, upload, zipOf, type Reply } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 import { rawZip } from '../support/raw-zip.ts'
@@ -133,7 +135,7 @@ test('layers: hostile archives are refused when they are published, naming the e
 test('layers: one that is deleted goes on in the versions that have it', async () => {
   const zip = await zipOf({ note: 'still here' })
   const reply = await publish('going', zip)
-  const { digest } = reply.json<{ digest: string }>()
+  const { digest } = reply.json<{ digest: Digest }>()
   await deploy('keeps', ['going:1'])
   assert.equal((await call(platform, 'DELETE', '/v1/layers/going/versions/1')).status, 204)
   assert.equal((await call(platform, 'GET', '/v1/layers/going/versions/1')).status, 404)
@@ -141,8 +143,7 @@ test('layers: one that is deleted goes on in the versions that have it', async (
   const updated = await call(platform, 'PATCH', '/v1/functions/keeps', { memoryMib: 192 })
   assert.equal(updated.status, 200, updated.body.toString())
   assert.deepEqual(await read('keeps', '/opt/note'), ['still here'])
-  const hex = digest.slice('sha256:'.length)
-  assert.ok(existsSync(path.join(platform.data, 'blobs/sha256', hex.slice(0, 2), hex)))
+  assert.ok(existsSync(new Layout(platform.data).blob(digest)))
   const { stderr, code } = await platform.cli(['function', 'update', 'keeps', '--no-layers'])
   assert.equal(code, 0, stderr)
   assert.deepEqual(await read('keeps', '/opt/note'), ['ENOENT'])

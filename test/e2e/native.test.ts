@@ -7,6 +7,8 @@ import { test } from 'node:test'
 import { buffer } from 'node:stream/consumers'
 import { openPromise } from 'yauzl'
 import { toolMissing } from '../../runtimes/support/native.ts'
+import { Layout } from '../../src/artifact/layout.ts'
+import { parseDigest, type Digest } from '../../src/domain/artifact.ts'
 import { call as request, upload, zipOf } from '../support/functions.ts'
 import { startPlatform, type CliResult } from '../support/platform.ts'
 import { openWorkbench, works } from '../support/workbench.ts'
@@ -107,8 +109,8 @@ test(
     const [foreign, here, machine] = process.arch === 'arm64' ? ['x86_64', 'arm64', 62] : ['arm64', 'x86_64', 183]
     const artifact = await upload(bench.platform, await zipOf({ 'go.mod': goMod, 'main.go': goHandler('hello') }))
     const built = await request(bench.platform, 'POST', '/v1/builds', { artifact, runtime: 'go', arch: foreign })
-    const [, bundle = ''] = /"artifact":"(sha256:[0-9a-f]{64})"/.exec(built.body.toString()) ?? []
-    assert.notEqual(bundle, '', built.body.toString())
+    const bundle = parseDigest(/"artifact":"([^"]+)"/.exec(built.body.toString())?.[1] ?? '')
+    assert.ok(bundle !== undefined, built.body.toString())
     assert.equal((await entryOf(bundle, 'hearth-bootstrap')).readUInt16LE(18), machine)
     const args = { name: 'foreign', runtime: 'go', arch: foreign, code: { artifact: bundle } }
     const refused = await request(bench.platform, 'POST', '/v1/functions', args)
@@ -121,9 +123,8 @@ test(
 )
 
 /** One file of a bundle that the platform holds. */
-async function entryOf(digest: string, name: string): Promise<Buffer> {
-  const hex = digest.slice('sha256:'.length)
-  const zip = await openPromise(path.join(bench.platform.data, 'blobs/sha256', hex.slice(0, 2), hex))
+async function entryOf(digest: Digest, name: string): Promise<Buffer> {
+  const zip = await openPromise(new Layout(bench.platform.data).blob(digest))
   for await (const entry of zip.eachEntry())
     if (entry.fileName === name) return buffer(await zip.openReadStreamPromise(entry))
   throw new Error(`There is no ${name} in ${digest}.`)

@@ -3,10 +3,11 @@ import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
+import { Layout } from '../../src/artifact/layout.ts'
 import { call, deployFiles, invoke, upload, zipOf } from '../support/functions.ts'
 import { openWorkbench } from '../support/workbench.ts'
 
-/* Built-in storage on the real bench.platform, by the command line and by HTTP. */
+/* Built-in storage on the real platform, by the command line and by HTTP. */
 
 const bench = openWorkbench('storage')
 const { folder } = bench
@@ -16,7 +17,7 @@ const file = (name: string, content: string | Buffer): string => {
   return path.join(folder, name)
 }
 const hexOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
-const blobOf = (hex: string): string => path.join(bench.platform.data, 'blobs/sha256', hex.slice(0, 2), hex)
+const blobOf = (content: Buffer): string => new Layout(bench.platform.data).blob(`sha256:${hexOf(content)}`)
 const cli = async (...args: string[]): Promise<string> => {
   const { stdout, stderr, code } = await bench.platform.cli(['storage', ...args])
   assert.equal(code, 0, stderr)
@@ -38,7 +39,7 @@ test('storage: put, ls, get and rm by the command line, content intact', async (
   assert.equal(gone.code, 4)
   assert.match(gone.stderr, /There is no bucket "pictures"/)
   assert.ok(readFileSync(target).equals(content))
-  assert.ok(!existsSync(blobOf(hexOf(content))), 'the bytes left the disk with their last name')
+  assert.ok(!existsSync(blobOf(content)), 'the bytes left the disk with their last name')
 })
 
 test('storage: each put is a version; an old one is found by its id until it is deleted', async () => {
@@ -50,7 +51,7 @@ test('storage: each put is a version; an old one is found by its id until it is 
   assert.equal(listed.items.length, 2)
   await cli('rm', `s3://versions/v?versionId=${first.versionId}`)
   assert.equal(await cli('get', 's3://versions/v', '-'), 'two')
-  assert.ok(!existsSync(blobOf(hexOf(Buffer.from('one')))))
+  assert.ok(!existsSync(blobOf(Buffer.from('one'))))
 })
 
 test('storage: an address never walks out of its bucket, and nothing is touched', async () => {
@@ -184,14 +185,14 @@ test('storage: bytes that a function runs on, or that were just uploaded, stay w
   await call(bench.platform, 'PUT', '/v1/storage/shared/code.zip', zip)
   await deployFiles(bench.platform, { name: 'kept', runtime: 'node', handler: 'index.handler', files })
   assert.equal((await call(bench.platform, 'DELETE', '/v1/storage/shared/code.zip')).status, 204)
-  assert.ok(existsSync(blobOf(hexOf(zip))))
+  assert.ok(existsSync(blobOf(zip)))
   assert.equal((await invoke(bench.platform, 'kept')).body.toString(), '"kept"')
 
   const fresh = await zipOf({ 'index.js': '// uploaded, not deployed yet' })
   await call(bench.platform, 'PUT', '/v1/storage/shared/fresh.zip', fresh)
   await upload(bench.platform, fresh)
   assert.equal((await call(bench.platform, 'DELETE', '/v1/storage/shared/fresh.zip')).status, 204)
-  assert.ok(existsSync(blobOf(hexOf(fresh))))
+  assert.ok(existsSync(blobOf(fresh)))
 })
 
 test('storage: a function from s3:// is pinned: neither a new object nor none changes it', async () => {
@@ -202,7 +203,7 @@ test('storage: a function from s3:// is pinned: neither a new object nor none ch
   assert.equal(code, 0, stderr)
   await call(bench.platform, 'PUT', '/v1/storage/functions/f.zip', Buffer.from('no zip at all'))
   assert.equal((await call(bench.platform, 'DELETE', '/v1/storage/functions/f.zip')).status, 204)
-  assert.ok(existsSync(blobOf(hexOf(zip))))
+  assert.ok(existsSync(blobOf(zip)))
   assert.equal((await invoke(bench.platform, 'bucket')).body.toString(), '"from a bucket"')
   const { codeSource } = (await call(bench.platform, 'GET', '/v1/functions/bucket')).json()
   const { fetchedAt, ...rest } = codeSource as Record<string, unknown>

@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process'
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { Layout } from '../../src/artifact/layout.ts'
+import type { Digest } from '../../src/domain/artifact.ts'
 import type { Platform } from '../support/platform.ts'
 import { invokeHeaders } from './subject.ts'
 
@@ -50,9 +52,8 @@ export async function deployNative(
 /** The bundle that `platform` made of the function's source, as a zip in `folder` that another platform takes as it is. */
 export async function bundleOf(platform: Platform, folder: string, name: string): Promise<string> {
   const reply = await fetch(`${platform.url}/v1/functions/${name}`, { headers: invokeHeaders(platform) })
-  const { codeDigest } = (await reply.json()) as { codeDigest: string }
-  const hex = codeDigest.slice('sha256:'.length)
+  const { codeDigest } = (await reply.json()) as { codeDigest: Digest }
   const file = path.join(folder, `${name}.zip`)
-  await copyFile(path.join(platform.data, 'blobs/sha256', hex.slice(0, 2), hex), file)
+  await copyFile(new Layout(platform.data).blob(codeDigest), file)
   return file
 }

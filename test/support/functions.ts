@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { buffer } from 'node:stream/consumers'
 import { ZipFile } from 'yazl'
+import type { Digest } from '../../src/domain/artifact.ts'
 
 /** Where a test's requests go. */
 export interface Target {
@@ -88,7 +89,7 @@ export async function updateFiles(
 }
 
 /** Uploads bytes under their digest; returns `sha256:...`. */
-export async function upload(target: Target, bytes: Buffer): Promise<string> {
+export async function upload(target: Target, bytes: Buffer): Promise<Digest> {
   const hex = createHash('sha256').update(bytes).digest('hex')
   await expectOk(
     call(target, 'PUT', `/v1/artifacts/${hex}`, bytes, { 'content-type': 'application/octet-stream' }),

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { createLocalAgent } from '../../src/agent/local-agent.ts'
+import { Layout } from '../../src/artifact/layout.ts'
 import { openArtifactStore } from '../../src/artifact/store.ts'
 import { createControl } from '../../src/control/control.ts'
 import { openReceiptLog } from '../../src/control/receipts.ts'
@@ -35,6 +36,8 @@ export interface ApiInProcess<A extends Agent = Agent> extends Target {
   readonly agent: A
   readonly store: Store
   readonly artifacts: ArtifactStore
+  /** Where those lie on the disk. */
+  readonly layout: Layout
   /** Where functions' URLs are served. */
   readonly urlsPort: number
   /** What the platform wrote to its own log, as JSON lines. */
@@ -135,7 +138,8 @@ async function assemble<A extends Agent>(
   const common = { clock: systemClock, logger }
   const vault = openVault({ file: path.join(folder, 'master.key') })
   const store = await openSqliteStore({ file: path.join(folder, 'hearth.db'), ...common })
-  const artifacts = await openArtifactStore({ folder: path.join(folder, 'artifacts'), logger })
+  const artifactsFolder = path.join(folder, 'artifacts')
+  const artifacts = await openArtifactStore({ folder: artifactsFolder, logger })
   const receipts = await openReceiptLog({ folder: path.join(folder, 'receipts'), ...common })
   const runtimes = runtimeCatalog([
     build('node26', 'node', '1'),
@@ -176,6 +180,7 @@ async function assemble<A extends Agent>(
     agent,
     store,
     artifacts,
+    layout: new Layout(artifactsFolder),
     logged,
     async close() {
       await urls.close(500)

@@ -5,6 +5,7 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Layout } from '../../src/artifact/layout.ts'
 import { call, deployFiles, invoke, updateFiles, upload, zipOf } from '../support/functions.ts'
 import { startPlatform, type Platform } from '../support/platform.ts'
 import { seededTest, type Random } from '../support/seeded.ts'
@@ -112,7 +113,7 @@ seededTest(
         await delay(300)
       }
       await platform.kill9()
-      await flip(path.join(data, 'blobs/sha256', digest.slice(7, 9), digest.slice(7)), random)
+      await flip(new Layout(data).blob(digest), random)
       platform = await startPlatform({ data, keepData: true })
       const refused = await updateFiles(platform, {
         name: 'disk-0',
