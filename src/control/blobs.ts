@@ -1,6 +1,7 @@
 import type { Agent } from '../domain/agent.ts'
 import type { Artifact, ArtifactStore, Digest, PutOptions } from '../domain/artifact.ts'
 import type { Clock, Timer } from '../domain/clock.ts'
+import { Holds } from '../domain/holds.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { Store } from '../domain/store.ts'
 import type { Readable } from 'node:stream'
@@ -26,7 +27,7 @@ interface BlobsParts {
  *  What a platform that was killed left is found by the sweep of the next one. */
 export class Blobs {
   readonly #parts: BlobsParts
-  readonly #holds = new Map<Digest, number>()
+  readonly #holds = new Holds<Digest>((digest) => this.#lookAgain(digest))
   /** Until when (monotonic) uploads are kept that no row names yet. */
   readonly #uploads = new Map<Digest, number>()
   /** No row named them, but somebody held or read them. */
@@ -46,12 +47,7 @@ export class Blobs {
 
   /** Does `work` while the bytes stay, whatever stops naming them. */
   async holding<T>(digests: readonly Digest[], work: () => Promise<T>): Promise<T> {
-    for (const digest of digests) this.#hold(digest)
-    try {
-      return await work()
-    } finally {
-      for (const digest of digests) this.#letGo(digest)
-    }
+    return this.#holds.during(digests, work)
   }
 
   /** Stores the bytes and hands them to `use`, which makes a row that names them; they stay until it is through. */
@@ -59,7 +55,7 @@ export class Blobs {
     let held: Digest | null = null
     const onDigest = (digest: Digest): void => {
       held = digest
-      this.#hold(digest)
+      this.#holds.hold(digest)
     }
     try {
       return await use(await this.#parts.artifacts.put(source, { ...options, onDigest }))
@@ -67,7 +63,7 @@ export class Blobs {
       if (held !== null) this.#left.add(held)
       throw error
     } finally {
-      if (held !== null) this.#letGo(held)
+      if (held !== null) this.#holds.letGo(held)
     }
   }
 
@@ -164,16 +160,5 @@ export class Blobs {
       this.releaseSoon(over)
       this.#expirySoon()
     })
-  }
-
-  #hold(digest: Digest): void {
-    this.#holds.set(digest, (this.#holds.get(digest) ?? 0) + 1)
-  }
-
-  #letGo(digest: Digest): void {
-    const count = (this.#holds.get(digest) ?? 0) - 1
-    if (count > 0) return void this.#holds.set(digest, count)
-    this.#holds.delete(digest)
-    this.#lookAgain(digest)
   }
 }
