@@ -35,11 +35,7 @@ const secretName = /^[A-Za-z0-9_-]{1,64}$/
 /** A function's variables. Throws invalid, naming the variable. */
 export function parseEnv(value: Variables, contract: Contract): Variables {
   for (const [name, content] of Object.entries(value)) {
-    if (!envName.test(name))
-      throw invalid(`env.${name}`, name, 'a name of letters, digits and "_" that does not start with a digit')
-    if (isReserved(name)) throw invalid(`env.${name}`, name, 'a name that the platform does not set itself')
-    checkContractName(`env.${name}`, name, contract)
-    checkWrapper(`env.${name}`, name, contract)
+    checkName(`env.${name}`, name, contract)
     if (typeof content !== 'string' || content.includes('\0'))
       throw invalid(`env.${name}`, content, 'a text without NUL')
   }
@@ -55,14 +51,19 @@ export function parseEnv(value: Variables, contract: Contract): Variables {
 /** Which secret becomes which variable. Throws invalid, naming the variable. */
 export function parseSecrets(value: Variables, env: Variables, contract: Contract): Variables {
   for (const [name, secret] of Object.entries(value)) {
-    if (!envName.test(name) || isReserved(name))
-      throw invalid(`secrets.${name}`, name, 'an environment name that the platform does not set itself')
-    checkContractName(`secrets.${name}`, name, contract)
-    checkWrapper(`secrets.${name}`, name, contract)
+    checkName(`secrets.${name}`, name, contract)
     if (!secretName.test(secret)) throw invalid(`secrets.${name}`, secret, 'the name of a secret')
     if (Object.hasOwn(env, name)) throw invalid(`secrets.${name}`, name, 'a name that is not in env as well')
   }
   return value
+}
+
+function checkName(field: string, name: string, contract: Contract): void {
+  if (!envName.test(name))
+    throw invalid(field, name, 'a name of letters, digits and "_" that does not start with a digit')
+  if (isReserved(name)) throw invalid(field, name, 'a name that the platform does not set itself')
+  checkContractName(field, name, contract)
+  checkWrapper(field, name, contract)
 }
 
 /** What the platform sets wins: a value that goes unheard must not look as if it were taken. */
