@@ -288,7 +288,9 @@ test('delete: the node forgets every Version of the function, and of no other', 
   await create('other')
   api.agent.files = [...kept('doomed', 1, 2), ...kept('other', 1)]
   api.agent.forgotten.length = 0
+  api.agent.removed.length = 0
   await api.control.functions.delete(admin, 'doomed')
+  assert.deepEqual(api.agent.removed, [{ project: 'default', functionName: 'doomed' }])
   assert.deepEqual(api.agent.forgotten, ['default/doomed:1', 'default/doomed:2'])
   assert.deepEqual(api.agent.files, kept('other', 1))
 })

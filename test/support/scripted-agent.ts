@@ -3,6 +3,7 @@ import type {
   AgentEvent,
   AgentStatus,
   AttemptResult,
+  ExecuteCall,
   ExecuteRequest,
   ExecuteUp,
 } from '../../src/domain/agent.ts'
@@ -19,6 +20,8 @@ export interface ScriptedAgent extends Agent {
   script: Script
   readonly requests: ExecuteRequest[]
   readonly evicted: Parameters<Agent['evict']>[0][]
+  /** Functions it was told to end everything of. */
+  readonly removed: Parameters<Agent['remove']>[0][]
   /** Versions it says it keeps files of; `forget` takes away from it. */
   files: VersionRef[]
   readonly forgotten: string[]
@@ -85,6 +88,7 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     script,
     requests: [],
     evicted: [],
+    removed: [],
     files: [],
     forgotten: [],
     used: new Set(),
@@ -99,25 +103,19 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
       await agent.onDeploy(version)
     },
     prepare: async () => {},
-    execute(request, receive) {
-      let payload: Uint8Array = new Uint8Array(0)
-      let hooks: { onCancel?: (reason: string) => void } | void = undefined
-      return {
-        send(frame) {
-          if (frame.type === 'cancel') return hooks?.onCancel?.(frame.reason)
-          if (frame.type !== 'data') return undefined
-          payload = payload.length === 0 ? frame.chunk : Buffer.concat([payload, frame.chunk])
-          if (frame.last) hooks = agent.script(request, receive, () => payload)
-          return undefined
-        },
-      }
-    },
+    execute: (request, receive) => played(agent, request, receive),
     cancel: async () => false,
     get: async () => null,
     list: async () => [],
     attach: async () => null,
-    evict: async (filter) => agent.evicted.push(filter),
-    remove: async (filter) => void agent.evicted.push(filter),
+    // It has no Instances.
+    async evict(filter) {
+      agent.evicted.push(filter)
+      return 0
+    },
+    async remove(of) {
+      agent.removed.push(of)
+    },
     kept: async (of) =>
       agent.files.filter(
         (ref) => of === undefined || (ref.project === of.project && ref.functionName === of.functionName),
@@ -146,4 +144,23 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     close: async () => {},
   }
   return agent
+}
+
+/** An execution by the script, once its event is whole. */
+function played(
+  agent: Pick<ScriptedAgent, 'script'>,
+  request: ExecuteRequest,
+  receive: (frame: ExecuteUp) => void,
+): ExecuteCall {
+  let payload: Uint8Array = new Uint8Array(0)
+  let hooks: { onCancel?: (reason: string) => void } | void = undefined
+  return {
+    send(frame) {
+      if (frame.type === 'cancel') return hooks?.onCancel?.(frame.reason)
+      if (frame.type !== 'data') return undefined
+      payload = payload.length === 0 ? frame.chunk : Buffer.concat([payload, frame.chunk])
+      if (frame.last) hooks = agent.script(request, receive, () => payload)
+      return undefined
+    },
+  }
 }
