@@ -3,18 +3,20 @@ import type { Receipt } from '../domain/invocation.ts'
 
 /** The receipt of an Invocation that is answered, until its agent has told what it used. */
 export class LateReceipt {
-  readonly sealed: Promise<Receipt>
   readonly #receipt: Receipt
-  #resolve: (receipt: Receipt) => void = () => {}
+  readonly #sealed = Promise.withResolvers<Receipt>()
 
   constructor(receipt: Receipt) {
     this.#receipt = receipt
-    this.sealed = new Promise((resolve) => (this.#resolve = resolve))
+  }
+
+  get sealed(): Promise<Receipt> {
+    return this.#sealed.promise
   }
 
   seal({ memoryPeakMib, ephemeralBytesPeak }: UsagePeaks): Receipt {
     const receipt = { ...this.#receipt, memoryPeakMib, ephemeralBytesPeak }
-    this.#resolve(receipt)
+    this.#sealed.resolve(receipt)
     return receipt
   }
 }
