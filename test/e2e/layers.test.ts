@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { Layout } from '../../src/artifact/layout.ts'
 import type { Digest } from '../../src/domain/artifact.ts'
