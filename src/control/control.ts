@@ -1,9 +1,8 @@
-import type { Agent, LogLine } from '../domain/agent.ts'
+import type { Agent } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Builder } from '../domain/build.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { Control } from '../domain/control.ts'
-import { AppError } from '../domain/error.ts'
 import type { IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
 import { limits, sourceBytesMax } from '../domain/limits.ts'
@@ -14,7 +13,6 @@ import type { Store } from '../domain/store.ts'
 import { Admission } from './admission.ts'
 import type { Origins } from '../domain/code-source.ts'
 import { aliasesApi } from './aliases.ts'
-import { BindRoom } from './bind-room.ts'
 import { Blobs } from './blobs.ts'
 import { buildsApi } from './builds.ts'
 import { CodeSources } from './code-sources.ts'
@@ -31,9 +29,10 @@ import { Preparations } from './preparations.ts'
 import { Projects } from './projects.ts'
 import type { ReceiptLog } from './receipts.ts'
 import { allows, demand, forbidden } from './scopes.ts'
-import { Secrets } from './secrets.ts'
+import { Secrets, secretSource } from './secrets.ts'
 import { Stats } from './stats.ts'
 import { storageApi } from './storage.ts'
+import { deleted, untilDeleted } from './until-deleted.ts'
 import { Urls } from './urls.ts'
 import type { Vault } from './vault.ts'
 import { demandFunction, VersionCache } from './versions.ts'
@@ -70,11 +69,12 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const placement = singleNode(agent)
   const preparations = new Preparations({ agent, logger: options.logger })
   const blobs = new Blobs(options)
-  const secrets = new OutsideSecrets({ store, vault })
+  const source = secretSource({ store, vault })
+  const secrets = new OutsideSecrets(source)
   const sources = new CodeSources({ ...options, blobs, secrets })
-  const functions = new Functions({ ...options, versions, admission, stats, preparations, sources, blobs })
+  const deploying = { versions, admission, stats, preparations, sources, blobs, secrets: source }
+  const functions = new Functions({ ...options, ...deploying })
   const urls = new Urls({ store, versions })
-  const room = new BindRoom({ store, vault })
   await functions.resume()
   const invoker = new Invoker({
     ...options,
@@ -100,14 +100,6 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     ...invocationsApi({ store, invoker, receipts }),
     functions: {
       ...functions.api,
-      async create(caller, input, options) {
-        await room.demandFor(caller, null, input.config)
-        return functions.api.create(caller, input, options)
-      },
-      async update(caller, name, input, options) {
-        await room.demandFor(caller, name, input.config ?? {})
-        return functions.api.update(caller, name, input, options)
-      },
       async delete(caller, name) {
         await functions.api.delete(caller, name)
         urls.forget()
@@ -115,7 +107,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     },
     aliases: aliasesApi({ store, versions, tidySoon: (project, name) => functions.tidySoon(project, name) }),
     urls: urls.api,
-    secrets: new Secrets({ store, vault, agent, room }).api,
+    secrets: new Secrets({ store, vault, agent, source }).api,
     keys: keys.api,
     projects: projects.api,
     layers: layersApi({ ...options, blobs, sources }),
@@ -129,18 +121,6 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     metrics: async (caller) => metrics.text(caller),
     ...lifecycle({ agent, admission, preparations, blobs }),
   }
-}
-
-async function* untilDeleted(
-  name: string,
-  { lines, signal }: { lines: AsyncIterable<LogLine>; signal: AbortSignal },
-): AsyncGenerator<LogLine> {
-  yield* lines
-  if (!signal.aborted) throw deleted(name)
-}
-
-function deleted(name: string): AppError {
-  return new AppError('not_found', `Function "${name}" was deleted.`)
 }
 
 /** What artifacts, logs, runtimes and nodes have: other parts know it all, here is who may ask. */

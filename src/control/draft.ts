@@ -1,3 +1,4 @@
+import type { SecretSource } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Caller } from '../domain/control.ts'
 import { invalid } from '../domain/error.ts'
@@ -5,6 +6,7 @@ import type { FunctionConfig } from '../domain/function.ts'
 import { layerText, type PinnedLayer } from '../domain/layer.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
 import type { NewVersion, Store } from '../domain/store.ts'
+import { demandRoom } from './bind-room.ts'
 import type { Blobs } from './blobs.ts'
 import type { PinnedCode } from './code-sources.ts'
 import { checkHandlerFor, policyDigest } from './function-config.ts'
@@ -15,6 +17,7 @@ interface DraftParts {
   readonly runtimes: RuntimeCatalog
   readonly store: Store
   readonly blobs: Blobs
+  readonly secrets: SecretSource
 }
 
 interface DraftInput {
@@ -26,7 +29,7 @@ interface DraftInput {
 }
 
 /** Does `work` with a Version without its number, whose layers stay meanwhile, also when they are deleted: until a row names them.
- *  Throws invalid for code, runtime, layers or secrets that are not there. */
+ *  Throws invalid for code, runtime, layers or secrets that are not there, and for more secrets than an Instance can be started with. */
 export async function withDraft<T>(
   parts: DraftParts,
   caller: Caller,
@@ -43,7 +46,7 @@ export async function withDraft<T>(
 }
 
 async function draftVersion(
-  { artifacts, runtimes, store }: DraftParts,
+  { artifacts, runtimes, store, secrets }: DraftParts,
   caller: Caller,
   { name, config, code: { digest, origin }, baseLayers }: DraftInput,
 ): Promise<NewVersion> {
@@ -53,10 +56,11 @@ async function draftVersion(
   if (code === null) throw invalid('code.artifact', digest, 'a digest uploaded before by PUT /v1/artifacts/{sha256}')
   const layers = await pinLayers(store, caller, { config, base: baseLayers, runtime })
   const wanted = [...new Set(Object.values(config.secrets))]
-  const known = await store.secrets.sealed(caller.project, wanted)
-  const missing = wanted.find((secret) => !known.has(secret))
+  const { values } = await secrets.reveal(caller.project, wanted)
+  const missing = wanted.find((secret) => !values.has(secret))
   if (missing !== undefined)
     throw invalid('secrets', missing, 'the name of a secret of this project; make it with "hearth secret set"')
+  demandRoom(config, values)
   return {
     project: caller.project,
     functionName: name,

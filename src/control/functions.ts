@@ -1,4 +1,4 @@
-import type { Agent } from '../domain/agent.ts'
+import type { Agent, SecretSource } from '../domain/agent.ts'
 import type { ArtifactStore } from '../domain/artifact.ts'
 import type { Clock } from '../domain/clock.ts'
 import type { SourceKind } from '../domain/code-source.ts'
@@ -32,6 +32,7 @@ export interface FunctionsOptions {
   readonly preparations: Preparations
   readonly sources: CodeSources
   readonly blobs: Blobs
+  readonly secrets: SecretSource
   readonly stats: Stats
   readonly clock: Clock
   readonly logger: Logger

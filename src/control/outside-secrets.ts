@@ -1,8 +1,7 @@
+import type { SecretSource } from '../domain/agent.ts'
 import type { S3Credentials } from '../domain/code-source.ts'
 import type { Caller } from '../domain/control.ts'
 import { invalid } from '../domain/error.ts'
-import type { Store } from '../domain/store.ts'
-import type { Vault } from './vault.ts'
 
 interface S3Signing {
   /** Name of the secret; null = the platform's own credentials. */
@@ -17,19 +16,17 @@ interface S3Signing {
 /** Secrets of a project that are for servers outside: gets their names, gives them opened and as what they are to be. All throw invalid, naming
  *  the field that named the secret, never its value. */
 export class OutsideSecrets {
-  readonly #store: Store
-  readonly #vault: Vault
+  readonly #source: SecretSource
 
-  constructor({ store, vault }: { store: Store; vault: Vault }) {
-    this.#store = store
-    this.#vault = vault
+  constructor(source: SecretSource) {
+    this.#source = source
   }
 
   async value({ project }: Caller, secret: string, field: string): Promise<string> {
-    const sealed = (await this.#store.secrets.sealed(project, [secret])).get(secret)
-    if (sealed === undefined)
+    const value = (await this.#source.reveal(project, [secret])).values.get(secret)
+    if (value === undefined)
       throw invalid(field, secret, 'the name of a secret of this project; make it with "hearth secret set"')
-    return this.#vault.open(project, secret, sealed)
+    return value
   }
 
   /** Null = the platform's own. */

@@ -4,7 +4,7 @@ import type { Caller, Control } from '../domain/control.ts'
 import { invalid } from '../domain/error.ts'
 import type { SecretInfo } from '../domain/project.ts'
 import type { Store } from '../domain/store.ts'
-import type { BindRoom } from './bind-room.ts'
+import { demandRoomForValue } from './bind-room.ts'
 import { demand } from './scopes.ts'
 import type { Vault } from './vault.ts'
 
@@ -15,7 +15,7 @@ interface SecretsOptions {
   readonly store: Store
   readonly vault: Vault
   readonly agent: Pick<Agent, 'evict'>
-  readonly room: Pick<BindRoom, 'demandForValue'>
+  readonly source: SecretSource
 }
 
 /** Secrets of projects: sealed before they reach the store, opened only for a BIND. */
@@ -23,13 +23,13 @@ export class Secrets {
   readonly #store: Store
   readonly #vault: Vault
   readonly #agent: Pick<Agent, 'evict'>
-  readonly #room: Pick<BindRoom, 'demandForValue'>
+  readonly #source: SecretSource
 
-  constructor({ store, vault, agent, room }: SecretsOptions) {
+  constructor({ store, vault, agent, source }: SecretsOptions) {
     this.#store = store
     this.#vault = vault
     this.#agent = agent
-    this.#room = room
+    this.#source = source
   }
 
   get api(): Control['secrets'] {
@@ -58,15 +58,16 @@ export class Secrets {
     // The value itself never goes into a message.
     if (bytes === 0 || bytes > valueBytesMax || value.includes('\0'))
       throw invalid('value', `${bytes} bytes`, `1 to ${valueBytesMax} bytes without NUL`)
-    await this.#room.demandForValue(caller.project, name, value)
-    const sealed = this.#vault.seal(caller.project, name, value)
-    const info = await this.#store.secrets.set(caller.project, name, sealed, {
+    const { project } = caller
+    await demandRoomForValue({ store: this.#store, source: this.#source }, { project, secret: name, value })
+    const sealed = this.#vault.seal(project, name, value)
+    const info = await this.#store.secrets.set(project, name, sealed, {
       actor: caller.actor,
       action: 'secret.set',
       target: name,
       detail: {},
     })
-    await this.#agent.evict({ project: caller.project, secret: name })
+    await this.#agent.evict({ project, secret: name })
     return info
   }
 }

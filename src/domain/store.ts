@@ -1,5 +1,5 @@
 import type { FunctionUrl } from './function-url.ts'
-import type { Alias, DeployedVersion, FunctionRecord, Version } from './function.ts'
+import type { Alias, DeployedVersion, FunctionRecord, Version, VersionRef } from './function.ts'
 import type { Digest } from './artifact.ts'
 import type { LayerRef, LayerVersion } from './layer.ts'
 import type { Bucket, ObjectRef, StoredObject } from './storage.ts'
@@ -130,6 +130,8 @@ export interface Store {
     set(project: string, name: string, sealed: Uint8Array, audit: AuditDraft): Promise<SecretInfo>
     sealed(project: string, names: readonly string[]): Promise<ReadonlyMap<string, Uint8Array>>
     list(project: string): Promise<readonly SecretInfo[]>
+    /** Versions that name the secret and are called, or about to be: by `$LATEST`, by an alias, or pending. Each once. */
+    users(project: string, name: string): Promise<readonly VersionRef[]>
     /** Throws not_found, conflict (a `$LATEST` or pending version or an alias still names it; lists which). */
     delete(project: string, name: string, audit: AuditDraft): Promise<void>
   }

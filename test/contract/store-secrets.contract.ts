@@ -19,6 +19,32 @@ export function secretsContract(contract: Contract): void {
     await rejects(lost, 'not_found', /Project "nowhere" does not exist/)
   })
 
+  contract('secrets.users: Versions that are called or about to be, each once', async (store) => {
+    const [secrets, audit] = [{ API: 'token', B: 'token' }, auditOf('test', 'f')]
+    const users = async (): Promise<readonly string[]> => {
+      const refs = await store.secrets.users('p', 'token')
+      return refs.map(({ project, functionName, number }) => `${project}/${functionName}:${number}`).toSorted()
+    }
+    const alias = { project: 'p', functionName: 'f', version: 1 }
+    await store.functions.create(versionOf('f', { secrets }), audit)
+    await store.functions.create(versionOf('g', { secrets: { API: 'other' } }), audit)
+    assert.deepEqual(await users(), ['p/f:1'])
+    for (const name of ['live', 'next']) await store.aliases.set({ ...alias, name }, audit)
+    assert.deepEqual(await users(), ['p/f:1'])
+    await store.functions.publish(versionOf('f', { secrets }), audit)
+    await store.functions.publish(versionOf('f'), audit)
+    await store.functions.accept(versionOf('g', { secrets }), audit, { mustLoad: false })
+    assert.deepEqual(await users(), ['p/f:1', 'p/g:2'])
+    await store.functions.settle({ project: 'p', name: 'g', number: 2 }, 'it does not load', audit)
+    for (const name of ['live', 'next']) await store.aliases.delete('p', 'f', name, audit)
+    assert.deepEqual(await users(), [])
+    await store.functions.setLatest('p', 'f', 2, audit)
+    assert.deepEqual(
+      [await users(), await store.secrets.users('p', 'other')],
+      [['p/f:2'], [{ project: 'p', functionName: 'g', number: 1 }]],
+    )
+  })
+
   contract('secrets.delete names the $LATEST versions and aliases that still use it', async (store) => {
     await store.secrets.set('p', 'token', Uint8Array.of(1), auditOf('secret.set', 'token'))
     await store.functions.create(

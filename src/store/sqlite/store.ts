@@ -86,6 +86,7 @@ export async function openSqliteStore({
       set: call('secrets.set'),
       sealed: call('secrets.sealed'),
       list: call('secrets.list'),
+      users: call('secrets.users'),
       delete: call('secrets.delete'),
     },
     audit: { add: call('audit.add'), list: call('audit.list') },

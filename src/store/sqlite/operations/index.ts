@@ -26,6 +26,7 @@ export const reads = {
   'keys.list': keys.list,
   'secrets.sealed': secrets.sealed,
   'secrets.list': secrets.list,
+  'secrets.users': secrets.users,
   'layers.get': layers.get,
   'layers.list': layers.list,
   'layers.versions': layers.versions,

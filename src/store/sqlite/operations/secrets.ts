@@ -1,4 +1,5 @@
 import { AppError } from '../../../domain/error.ts'
+import { versionKey, type VersionRef } from '../../../domain/function.ts'
 import type { SecretInfo } from '../../../domain/project.ts'
 import type { AuditDraft } from '../../../domain/store.ts'
 import type { SecretTable } from '../schema.ts'
@@ -57,6 +58,13 @@ export async function list({ db }: Context, project: string): Promise<readonly S
   return rows.map(toSecretInfo)
 }
 
+export async function users(context: Context, project: string, name: string): Promise<readonly VersionRef[]> {
+  const refs = (await usersOf(context, project, name)).map(({ function_name: functionName, number }) => {
+    return { project, functionName, number }
+  })
+  return [...new Map(refs.map((ref) => [versionKey(ref), ref])).values()]
+}
+
 export async function remove(context: Context, project: string, name: string, audit: AuditDraft): Promise<void> {
   const { db } = context
   const row = await db
@@ -68,7 +76,7 @@ export async function remove(context: Context, project: string, name: string, au
   if (row === undefined) {
     throw new AppError('not_found', `Secret "${name}" does not exist in project "${project}".`)
   }
-  const users = await usersOf(context, project, name)
+  const users = [...new Set((await usersOf(context, project, name)).flatMap(namesOf))].toSorted()
   if (users.length > 0) {
     throw new AppError(
       'conflict',
@@ -79,42 +87,43 @@ export async function remove(context: Context, project: string, name: string, au
   await writeAudit(context, project, audit)
 }
 
-/** `function:$LATEST`, `function:alias` and `function:number` of every version that names the secret and is reachable or about to be. */
-async function usersOf({ db }: Context, project: string, secret: string): Promise<string[]> {
-  const naming = db.selectFrom('version_secrets as s').where('s.project', '=', project).where('s.secret', '=', secret)
-  const latest = await naming
-    .innerJoin('functions as f', (join) =>
-      join
-        .onRef('f.project', '=', 's.project')
-        .onRef('f.name', '=', 's.function_name')
-        .onRef('f.latest', '=', 's.number'),
-    )
-    .select('f.name')
-    .execute()
-  const aliased = await naming
-    .innerJoin('aliases as a', (join) =>
-      join
-        .onRef('a.project', '=', 's.project')
-        .onRef('a.function_name', '=', 's.function_name')
-        .onRef('a.version', '=', 's.number'),
-    )
-    .select(['a.function_name', 'a.name'])
-    .execute()
-  const pending = await naming
+/** A row for each alias of every Version that names the secret and is reachable or about to be, one for a Version without aliases. */
+async function usersOf({ db }: Context, project: string, secret: string) {
+  return db
+    .selectFrom('version_secrets as s')
     .innerJoin('versions as v', (join) =>
       join
         .onRef('v.project', '=', 's.project')
         .onRef('v.function_name', '=', 's.function_name')
         .onRef('v.number', '=', 's.number'),
     )
-    .select(['v.function_name', 'v.number'])
-    .where('v.state', '=', 'pending')
+    .innerJoin('functions as f', (join) =>
+      join.onRef('f.project', '=', 's.project').onRef('f.name', '=', 's.function_name'),
+    )
+    .leftJoin('aliases as a', (join) =>
+      join
+        .onRef('a.project', '=', 's.project')
+        .onRef('a.function_name', '=', 's.function_name')
+        .onRef('a.version', '=', 's.number'),
+    )
+    .select(['s.function_name', 's.number', 'v.state', 'f.latest', 'a.name as alias'])
+    .where('s.project', '=', project)
+    .where('s.secret', '=', secret)
+    .where((eb) =>
+      eb.or([eb('v.state', '=', 'pending'), eb('f.latest', '=', eb.ref('s.number')), eb('a.name', 'is not', null)]),
+    )
     .execute()
+}
+
+type UserRow = Awaited<ReturnType<typeof usersOf>>[number]
+
+/** `function:$LATEST`, `function:alias`, and `function:number` of what is pending. */
+function namesOf({ function_name: name, number, state, latest, alias }: UserRow): string[] {
   return [
-    ...pending.map((row) => `${row.function_name}:${row.number}`),
-    ...latest.map((row) => `${row.name}:$LATEST`),
-    ...aliased.map((row) => `${row.function_name}:${row.name}`),
-  ].toSorted()
+    ...(state === 'pending' ? [`${name}:${number}`] : []),
+    ...(latest === number ? [`${name}:$LATEST`] : []),
+    ...(alias === null ? [] : [`${name}:${alias}`]),
+  ]
 }
 
 function listOf(users: readonly string[]): string {
