@@ -10,395 +10,209 @@ export function agentContract(name: string, openRig: OpenRig): void {
   describe(`agent contract: ${name}`, () => {
     const open = rigsOf(openRig)
 
-    describe('starts', () => {
-      test('execute: cold and first at first, then warm on the same Instance', async () => {
-        const rig = open({ handler: sleeper })
-        const version = versionOf()
-        const first = await rig.run(version)
-        assert.equal(first.result.outcome, 'succeeded')
-        assert.equal(first.result.effect, 'completed')
-        assert.deepEqual([first.result.start, first.result.coldCause], ['boot', 'first'])
-        const second = await rig.run(version)
-        assert.deepEqual([second.result.start, second.result.coldCause], ['warm', null])
-        assert.deepEqual(second.body, first.body)
-        assert.equal(rig.driver.boots, 1)
-      })
-
-      test('execute: the phases of a start explain its time', async () => {
-        const rig = open({ handler: sleeper, faults: { bootMs: 20, networkMs: 5, loadMs: 30 } })
-        const running = rig.begin(versionOf(), { ms: 7 })
-        for (const ms of [20, 30, 7]) await rig.advance(ms)
-        const { phases, durationMs } = (await running.done).result
-        const spans = Object.fromEntries(phases.map(({ phase, startMs, durationMs: ms }) => [phase, [startMs, ms]]))
-        assert.deepEqual(spans['sandbox'], [0, 15])
-        assert.deepEqual(spans['network'], [15, 5])
-        assert.deepEqual(spans['code_load'], [20, 30])
-        assert.deepEqual(spans['first_request'], [50, 7])
-        assert.equal(durationMs, 7)
-      })
-
-      test('execute: with egress the network of the bind is the one that is told', async () => {
-        const rig = open({ handler: () => 'x', faults: { networkMs: 5 } })
-        const { result } = await rig.run(versionOf({ network: 'egress' }))
-        const names = result.phases.map(({ phase }) => phase)
-        assert.deepEqual(names.slice(names.indexOf('alloc'), names.indexOf('connect')), ['alloc', 'network'])
-        assert.equal(names.filter((name) => name === 'network').length, 1)
-      })
-
-      test('execute: frames come as started, data, result', async () => {
-        const rig = open({ handler: () => 'x' })
-        const { frames } = await rig.run(versionOf())
-        assert.deepEqual(
-          frames.map(({ type }) => type),
-          ['started', 'data', 'result'],
-        )
-      })
-
-      test('pool: a booted Instance is bound, refilled after the start, and the source says pool', async () => {
-        const rig = open({ handler: sleeper }, { poolSize: 1 })
-        await rig.agent.register()
-        await rig.advance(20)
-        assert.equal((await rig.agent.status()).instances.booted, 1)
-        const { result } = await rig.run(versionOf())
-        assert.equal(result.start, 'pool')
-        assert.equal(result.phases.find(({ phase }) => phase === 'sandbox')?.source, 'pool')
-        assert.equal((await rig.agent.status()).instances.booted, 0)
-        await rig.advance(20)
-        assert.equal((await rig.agent.status()).instances.booted, 1)
-      })
-
-      test('pool: refilling waits while a start is under way', async () => {
-        const rig = open({ handler: sleeper }, { poolSize: 1 })
-        await rig.agent.register()
-        await rig.advance(20)
-        rig.driver.faults.loadMs = 500
-        const running = rig.begin(versionOf())
-        await rig.advance(400)
-        assert.equal(rig.driver.boots, 1)
-        await rig.advance(100)
-        await running.done
-        await rig.advance(20)
-        assert.equal(rig.driver.boots, 2)
-      })
-
-      test('late binding: a waiter takes the Instance that becomes free before its own has come up', async () => {
-        const rig = open({ handler: sleeper })
-        const version = versionOf()
-        await rig.run(version)
-        rig.driver.faults.bootMs = 1_000
-        const busy = rig.begin(version, { ms: 50 })
-        const waiting = rig.begin(version)
-        await rig.advance(50)
-        const [one, two] = await Promise.all([busy.done, waiting.done])
-        assert.equal(two.result.start, 'warm')
-        assert.deepEqual(two.body, one.body)
-      })
-
-      test('late binding: a waiter takes the new Instance when it comes first, cause scaled', async () => {
-        const rig = open({ handler: sleeper, faults: { bootMs: 10 } })
-        const version = versionOf()
-        const first = rig.begin(version, { ms: 500 })
-        await rig.advance(10)
-        const second = rig.begin(version)
-        await rig.advance(10)
-        const { result } = await second.done
-        assert.deepEqual([result.start, result.coldCause], ['boot', 'scaled'])
-        await rig.advance(500)
-        await first.done
-      })
-
-      test('cause: the hint of the caller counts for a Version that never ran here', async () => {
-        const rig = open()
-        const { result } = await rig.run(versionOf(), {}, { coldHint: 'new_version' })
-        assert.equal(result.coldCause, 'new_version')
-      })
-
-      test('a failed boot is retried by nobody and answers never_started', async () => {
-        const rig = open({ faults: { failBoot: { step: 'cgroup.memory', times: 1 } } })
-        const { result } = await rig.run(versionOf())
-        assert.deepEqual(
-          [result.outcome, result.crashReason, result.effect],
-          ['crashed', 'init_error', 'never_started'],
-        )
-        assert.match(result.error?.errorMessage ?? '', /step "cgroup.memory" failed/)
-        assert.equal((await rig.run(versionOf())).result.outcome, 'succeeded')
-      })
-
-      test('init: an error of the module has its words and phase, and answers every waiter', async () => {
-        const rig = open({ faults: { initError: 'cannot come up', loadMs: 10 } })
-        const version = versionOf()
-        const waiters = [rig.begin(version), rig.begin(version)]
-        await rig.advance(10)
-        for (const { result } of await Promise.all(waiters.map(({ done }) => done))) {
-          assert.deepEqual(
-            [result.outcome, result.crashReason, result.effect],
-            ['crashed', 'init_error', 'never_started'],
-          )
-          assert.match(result.error?.errorMessage ?? '', /cannot come up \(phase code_load\)/)
-        }
-        await settle()
-        assert.equal(rig.driver.alive.size, 0)
-      })
-
-      test('init: a module that never loads ends at its own limit', async () => {
-        const rig = open({ faults: { loadMs: Infinity } })
-        const running = rig.begin(versionOf({ initTimeoutMs: 500 }))
-        await rig.advance(500)
-        const { result } = await running.done
-        assert.deepEqual([result.outcome, result.crashReason], ['crashed', 'init_timeout'])
-      })
-
-      test('init: a runtime that exits while loading is a crash by exit', async () => {
-        const rig = open({ faults: { exitOnLoad: { code: 1, signal: null, oom: false } } })
-        const { result } = await rig.run(versionOf())
-        assert.deepEqual([result.outcome, result.crashReason], ['crashed', 'exit'])
-      })
-
-      test('init: an Instance that ends at the event it began with takes nobody else along', async () => {
-        const exitOnLoad = { code: 1, signal: null, oom: false, times: 1 }
-        const rig = open({ faults: { exitOnLoad, bootMs: 1_000 } })
-        const version = versionOf()
-        const first = rig.begin(version)
-        await rig.advance(500)
-        const second = rig.begin(version)
-        await rig.advance(700)
-        assert.equal((await first.done).result.outcome, 'crashed')
-        await rig.advance(1_000)
-        assert.equal((await second.done).result.outcome, 'succeeded')
-      })
-
-      test('backoff: after three failed starts in a row the next are refused, longer each time, until one works', async () => {
-        const rig = open({ faults: { initError: 'no' } })
-        const version = versionOf()
-        for (let n = 0; n < 3; n++) assert.equal((await rig.run(version)).result.outcome, 'crashed')
-        const refused = (await rig.run(version)).result
-        assert.equal(refused.outcome, 'rejected')
-        assert.deepEqual([refused.refused?.code, refused.refused?.retryAfterMs], ['backoff', 1_000])
-        assert.match(refused.refused?.message ?? '', /last 3 starts of default\/fn:1 failed.*Last error: no/)
-        await rig.advance(1_000)
-        assert.equal((await rig.run(version)).result.outcome, 'crashed')
-        assert.equal((await rig.run(version)).result.refused?.retryAfterMs, 2_000)
-        await rig.advance(2_000)
-        delete rig.driver.faults.initError
-        assert.equal((await rig.run(version)).result.outcome, 'succeeded')
-      })
-
-      test('secrets: revealed at BIND, joined with env', async () => {
-        const rig = open({ handler: (_event, meta) => meta.bind.env })
-        rig.secrets.set('db', 'hush')
-        const { body } = await rig.run(versionOf({ env: { A: 'a' }, secrets: { DB: 'db' } }))
-        assert.deepEqual(JSON.parse(body.toString()), { A: 'a', DB: 'hush' })
-      })
+    test('1,000 one after the other: each answer matches its request', async () => {
+      const rig = open()
+      const version = versionOf()
+      for (let n = 0; n < 1_000; n++)
+        assert.deepEqual(JSON.parse((await rig.run(version, { n })).body.toString()), { n })
+      assert.equal(rig.driver.boots, 1)
+      assert.equal(rig.recorded.length, 1_000)
     })
 
-    describe('invocations', () => {
-      test('1,000 one after the other: each answer matches its request', async () => {
-        const rig = open()
-        const version = versionOf()
-        for (let n = 0; n < 1_000; n++)
-          assert.deepEqual(JSON.parse((await rig.run(version, { n })).body.toString()), { n })
-        assert.equal(rig.driver.boots, 1)
-        assert.equal(rig.recorded.length, 1_000)
+    test('100 at once: each answer matches its request', async () => {
+      const rig = open()
+      const version = versionOf({ memoryMib: 128 }, {})
+      const all = await Promise.all(Array.from({ length: 100 }, async (_, n) => rig.run(version, { n })))
+      for (const [n, { body }] of all.entries()) assert.deepEqual(JSON.parse(body.toString()), { n })
+    })
+
+    test('a thrown error is failed and completed, and the Instance goes on', async () => {
+      const rig = open({
+        handler: () => {
+          throw new RangeError('on purpose')
+        },
       })
+      const version = versionOf()
+      const { result } = await rig.run(version)
+      assert.deepEqual([result.outcome, result.effect], ['failed', 'completed'])
+      assert.deepEqual([result.error?.errorType, result.error?.errorMessage], ['RangeError', 'on purpose'])
+      assert.equal((await rig.run(version)).result.start, 'warm')
+    })
 
-      test('100 at once: each answer matches its request', async () => {
-        const rig = open()
-        const version = versionOf({ memoryMib: 128 }, {})
-        const all = await Promise.all(Array.from({ length: 100 }, async (_, n) => rig.run(version, { n })))
-        for (const [n, { body }] of all.entries()) assert.deepEqual(JSON.parse(body.toString()), { n })
+    test('status and headers come before the data', async () => {
+      const rig = open({
+        handler: (_event, meta) => {
+          meta.head(201, [['x-a', 'b']])
+          return Buffer.from('raw')
+        },
       })
+      const { frames, body } = await rig.run(versionOf())
+      assert.deepEqual(frames[1], { type: 'head', status: 201, headers: [['x-a', 'b']] })
+      assert.equal(body.toString(), 'raw')
+    })
 
-      test('a thrown error is failed and completed, and the Instance goes on', async () => {
-        const rig = open({
-          handler: () => {
-            throw new RangeError('on purpose')
-          },
-        })
-        const version = versionOf()
-        const { result } = await rig.run(version)
-        assert.deepEqual([result.outcome, result.effect], ['failed', 'completed'])
-        assert.deepEqual([result.error?.errorType, result.error?.errorMessage], ['RangeError', 'on purpose'])
-        assert.equal((await rig.run(version)).result.start, 'warm')
-      })
+    test('a body of 6 MiB passes both ways, one byte more of result is refused by name', async () => {
+      const rig = open({ handler: (event) => event })
+      const version = versionOf()
+      const exact = Buffer.alloc(limits.payloadBytesMax, 'x')
+      const bytes = { contentType: 'application/octet-stream' }
+      const fits = await rig.run(version, exact, bytes)
+      assert.equal(fits.result.outcome, 'succeeded')
+      assert.equal(fits.body.length, limits.payloadBytesMax)
+      const { result } = await rig.run(version, Buffer.alloc(limits.payloadBytesMax + 1, 'x'), bytes)
+      assert.deepEqual([result.outcome, result.error?.errorType], ['failed', 'Function.ResponseSizeTooLarge'])
+      assert.equal((await rig.run(version, exact, bytes)).result.start, 'boot')
+    })
 
-      test('status and headers come before the data', async () => {
-        const rig = open({
-          handler: (_event, meta) => {
-            meta.head(201, [['x-a', 'b']])
-            return Buffer.from('raw')
-          },
-        })
-        const { frames, body } = await rig.run(versionOf())
-        assert.deepEqual(frames[1], { type: 'head', status: 201, headers: [['x-a', 'b']] })
-        assert.equal(body.toString(), 'raw')
-      })
+    test('timeout: answered at the deadline, the Instance is killed, the next start says crash', async () => {
+      const rig = open({ handler: sleeper })
+      const version = versionOf({ timeoutMs: 1_000 })
+      await rig.run(version)
+      const running = rig.begin(version, { ms: 60_000 })
+      await rig.advance(999)
+      assert.equal(running.frames.length, 1)
+      await rig.advance(1)
+      const { result } = await running.done
+      assert.deepEqual([result.outcome, result.effect], ['timed_out', 'may_have_committed'])
+      assert.match(result.error?.errorMessage ?? '', /timed out after 1\.00 seconds/)
+      await settle()
+      assert.equal(rig.driver.alive.size, 0)
+      assert.equal((await rig.run(version)).result.coldCause, 'crash')
+    })
 
-      test('a body of 6 MiB passes both ways, one byte more of result is refused by name', async () => {
-        const rig = open({ handler: (event) => event })
-        const version = versionOf()
-        const exact = Buffer.alloc(limits.payloadBytesMax, 'x')
-        const bytes = { contentType: 'application/octet-stream' }
-        const fits = await rig.run(version, exact, bytes)
-        assert.equal(fits.result.outcome, 'succeeded')
-        assert.equal(fits.body.length, limits.payloadBytesMax)
-        const { result } = await rig.run(version, Buffer.alloc(limits.payloadBytesMax + 1, 'x'), bytes)
-        assert.deepEqual([result.outcome, result.error?.errorType], ['failed', 'Function.ResponseSizeTooLarge'])
-        assert.equal((await rig.run(version, exact, bytes)).result.start, 'boot')
-      })
+    test('deadline: what waits for an Instance expires, never started', async () => {
+      const rig = open({ faults: { bootMs: 5_000 } })
+      const running = rig.begin(versionOf({ timeoutMs: 1_000 }))
+      await rig.advance(1_000)
+      const { result } = await running.done
+      assert.deepEqual([result.outcome, result.effect], ['expired', 'never_started'])
+    })
 
-      test('timeout: answered at the deadline, the Instance is killed, the next start says crash', async () => {
-        const rig = open({ handler: sleeper })
-        const version = versionOf({ timeoutMs: 1_000 })
-        await rig.run(version)
-        const running = rig.begin(version, { ms: 60_000 })
-        await rig.advance(999)
-        assert.equal(running.frames.length, 1)
-        await rig.advance(1)
-        const { result } = await running.done
-        assert.deepEqual([result.outcome, result.effect], ['timed_out', 'may_have_committed'])
-        assert.match(result.error?.errorMessage ?? '', /timed out after 1\.00 seconds/)
-        await settle()
-        assert.equal(rig.driver.alive.size, 0)
-        assert.equal((await rig.run(version)).result.coldCause, 'crash')
-      })
+    test('deadline: a late wall clock does not cut an invocation short', async () => {
+      const rig = open({ handler: sleeper })
+      const running = rig.begin(versionOf({ timeoutMs: 10_000 }), { ms: 1_000 })
+      await settle()
+      rig.clock.jumpWall(3_600_000)
+      await rig.advance(1_000)
+      assert.equal((await running.done).result.outcome, 'succeeded')
+    })
 
-      test('deadline: what waits for an Instance expires, never started', async () => {
-        const rig = open({ faults: { bootMs: 5_000 } })
-        const running = rig.begin(versionOf({ timeoutMs: 1_000 }))
-        await rig.advance(1_000)
-        const { result } = await running.done
-        assert.deepEqual([result.outcome, result.effect], ['expired', 'never_started'])
-      })
-
-      test('deadline: a late wall clock does not cut an invocation short', async () => {
-        const rig = open({ handler: sleeper })
-        const running = rig.begin(versionOf({ timeoutMs: 10_000 }), { ms: 1_000 })
-        await settle()
-        rig.clock.jumpWall(3_600_000)
-        await rig.advance(1_000)
-        assert.equal((await running.done).result.outcome, 'succeeded')
-      })
-
-      for (const [what, exit, reason] of [
-        ['an exit', { code: 3, signal: null, oom: false }, 'exit'],
-        ['a signal', { code: null, signal: 'SIGSEGV', oom: false }, 'signal'],
-        ['the memory limit', oom, 'oom'],
-      ] as const)
-        test(`crash by ${what}: crashed with the reason, may have committed`, async () => {
-          const rig = open({ faults: { exitOnInvoke: exit } })
-          const running = rig.begin(versionOf())
-          await rig.advance(200)
-          const { result } = await running.done
-          assert.deepEqual(
-            [result.outcome, result.crashReason, result.effect],
-            ['crashed', reason, 'may_have_committed'],
-          )
-        })
-
-      test('100 invocations of which some crash: every one has exactly one outcome, and nothing is left over', async () => {
-        const rig = open({ handler: sleeper, seed: 7, faults: { crashRate: 0.2 } })
-        const version = versionOf({ freezeAfterMs: 50, keepAliveMs: 500 })
-        const running = Array.from({ length: 100 }, (_, n) => rig.begin(version, { ms: n % 7 }))
-        for (let n = 0; n < 40; n++) await rig.advance(50)
-        const outcomes = await Promise.all(running.map(async ({ done }) => (await done).result.outcome))
-        assert.deepEqual(
-          [...new Set(outcomes)].toSorted((a, b) => a.localeCompare(b)),
-          ['crashed', 'succeeded'],
-        )
-        assert.equal(rig.recorded.length, 100)
-        await rig.advance(1_000)
-        await rig.advance(1_000)
-        assert.equal(rig.driver.alive.size, 0)
-      })
-
-      test('crash while idle: the next start says crash', async () => {
-        const rig = open({ faults: { crashAfterMs: 50 } })
-        const version = versionOf()
-        await rig.run(version)
-        await rig.advance(50)
-        await rig.advance(200)
-        assert.equal((await rig.agent.list()).length, 0)
-        assert.equal((await rig.run(version)).result.coldCause, 'crash')
-      })
-
-      test('a breach of the protocol kills the Instance and crashes the invocation', async () => {
-        const rig = open({ faults: { protocolGarbage: true } })
-        const { result } = await rig.run(versionOf())
-        assert.deepEqual([result.outcome, result.error?.errorType], ['crashed', 'Runtime.ProtocolError'])
-        await settle()
-        assert.equal(rig.driver.alive.size, 0)
-      })
-
-      test('/tmp full: a failure for lack of space is crashed by ephemeral_full', async () => {
-        const rig = open({
-          faults: { ephemeralFull: true },
-          handler: () => {
-            throw new Error('ENOSPC: no space left on device, write')
-          },
-        })
-        const { result } = await rig.run(versionOf())
-        assert.deepEqual([result.outcome, result.crashReason], ['crashed', 'ephemeral_full'])
-        assert.match(result.error?.errorMessage ?? '', /\/tmp is full \(512 MiB\)/)
-      })
-
-      test('cancel: a waiter is gone at once, never started', async () => {
-        const rig = open({ faults: { bootMs: 1_000 } })
+    for (const [what, exit, reason] of [
+      ['an exit', { code: 3, signal: null, oom: false }, 'exit'],
+      ['a signal', { code: null, signal: 'SIGSEGV', oom: false }, 'signal'],
+      ['the memory limit', oom, 'oom'],
+    ] as const)
+      test(`crash by ${what}: crashed with the reason, may have committed`, async () => {
+        const rig = open({ faults: { exitOnInvoke: exit } })
         const running = rig.begin(versionOf())
-        running.call.send({ type: 'cancel', reason: 'client left' })
-        const { result } = await running.done
-        assert.deepEqual([result.outcome, result.effect], ['cancelled', 'never_started'])
-      })
-
-      test('cancel: a handler that heeds the signal keeps its Instance', async () => {
-        const rig = open({
-          handler: async (_event, { signal }) =>
-            new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('stopped')))),
-        })
-        const version = versionOf()
-        const running = rig.begin(version)
-        await settle()
-        assert.equal(await rig.agent.cancel(running.frames.length > 0 ? idOf(1) : '', 'operator'), true)
-        const { result } = await running.done
-        assert.deepEqual([result.outcome, result.effect], ['cancelled', 'may_have_committed'])
-        assert.equal((await rig.agent.list()).length, 1)
-      })
-
-      test('cancel: a handler that does not is killed after a short grace', async () => {
-        const rig = open({ faults: { hangOnInvoke: true } })
-        const running = rig.begin(versionOf())
-        await settle()
-        running.call.send({ type: 'cancel', reason: 'client left' })
         await rig.advance(200)
-        assert.equal((await running.done).result.outcome, 'cancelled')
-        assert.equal(rig.driver.alive.size, 0)
+        const { result } = await running.done
+        assert.deepEqual([result.outcome, result.crashReason, result.effect], ['crashed', reason, 'may_have_committed'])
       })
 
-      test('cancel: an id that does not run here is false', async () => {
-        assert.equal(await open().agent.cancel('unknown', 'why'), false)
-      })
+    test('100 invocations of which some crash: every one has exactly one outcome, and nothing is left over', async () => {
+      const rig = open({ handler: sleeper, seed: 7, faults: { crashRate: 0.2 } })
+      const version = versionOf({ freezeAfterMs: 50, keepAliveMs: 500 })
+      const running = Array.from({ length: 100 }, (_, n) => rig.begin(version, { ms: n % 7 }))
+      for (let n = 0; n < 40; n++) await rig.advance(50)
+      const outcomes = await Promise.all(running.map(async ({ done }) => (await done).result.outcome))
+      assert.deepEqual(
+        [...new Set(outcomes)].toSorted((a, b) => a.localeCompare(b)),
+        ['crashed', 'succeeded'],
+      )
+      assert.equal(rig.recorded.length, 100)
+      await rig.advance(1_000)
+      await rig.advance(1_000)
+      assert.equal(rig.driver.alive.size, 0)
+    })
 
-      test('owner: an older epoch than the newest seen is refused', async () => {
-        const rig = open()
-        const version = versionOf()
-        await rig.run(version, {}, { ownerEpoch: 5 })
-        const { result } = await rig.run(version, {}, { ownerEpoch: 4 })
-        assert.deepEqual([result.outcome, result.refused?.code], ['rejected', 'stale_owner'])
-      })
+    test('crash while idle: the next start says crash', async () => {
+      const rig = open({ faults: { crashAfterMs: 50 } })
+      const version = versionOf()
+      await rig.run(version)
+      await rig.advance(50)
+      await rig.advance(200)
+      assert.equal((await rig.agent.list()).length, 0)
+      assert.equal((await rig.run(version)).result.coldCause, 'crash')
+    })
 
-      test('get and attach: a running execution is found and its output joined', async () => {
-        const rig = open({ handler: sleeper })
-        const running = rig.begin(versionOf(), { ms: 100 })
-        await settle()
-        assert.equal((await rig.agent.get(idOf(1)))?.state, 'running')
-        const frames: string[] = []
-        const call = await rig.agent.attach(idOf(1), 0, (frame) => void frames.push(frame.type))
-        assert.ok(call)
-        await rig.advance(100)
-        await running.done
-        assert.deepEqual(frames, ['started', 'data', 'result', 'usage'])
-        assert.equal(await rig.agent.get(idOf(1)), null)
-        assert.equal(await rig.agent.attach(idOf(1), 0, () => {}), null)
+    test('a breach of the protocol kills the Instance and crashes the invocation', async () => {
+      const rig = open({ faults: { protocolGarbage: true } })
+      const { result } = await rig.run(versionOf())
+      assert.deepEqual([result.outcome, result.error?.errorType], ['crashed', 'Runtime.ProtocolError'])
+      await settle()
+      assert.equal(rig.driver.alive.size, 0)
+    })
+
+    test('/tmp full: a failure for lack of space is crashed by ephemeral_full', async () => {
+      const rig = open({
+        faults: { ephemeralFull: true },
+        handler: () => {
+          throw new Error('ENOSPC: no space left on device, write')
+        },
       })
+      const { result } = await rig.run(versionOf())
+      assert.deepEqual([result.outcome, result.crashReason], ['crashed', 'ephemeral_full'])
+      assert.match(result.error?.errorMessage ?? '', /\/tmp is full \(512 MiB\)/)
+    })
+
+    test('cancel: a waiter is gone at once, never started', async () => {
+      const rig = open({ faults: { bootMs: 1_000 } })
+      const running = rig.begin(versionOf())
+      running.call.send({ type: 'cancel', reason: 'client left' })
+      const { result } = await running.done
+      assert.deepEqual([result.outcome, result.effect], ['cancelled', 'never_started'])
+    })
+
+    test('cancel: a handler that heeds the signal keeps its Instance', async () => {
+      const rig = open({
+        handler: async (_event, { signal }) =>
+          new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('stopped')))),
+      })
+      const version = versionOf()
+      const running = rig.begin(version)
+      await settle()
+      assert.equal(await rig.agent.cancel(running.frames.length > 0 ? idOf(1) : '', 'operator'), true)
+      const { result } = await running.done
+      assert.deepEqual([result.outcome, result.effect], ['cancelled', 'may_have_committed'])
+      assert.equal((await rig.agent.list()).length, 1)
+    })
+
+    test('cancel: a handler that does not is killed after a short grace', async () => {
+      const rig = open({ faults: { hangOnInvoke: true } })
+      const running = rig.begin(versionOf())
+      await settle()
+      running.call.send({ type: 'cancel', reason: 'client left' })
+      await rig.advance(200)
+      assert.equal((await running.done).result.outcome, 'cancelled')
+      assert.equal(rig.driver.alive.size, 0)
+    })
+
+    test('cancel: an id that does not run here is false', async () => {
+      assert.equal(await open().agent.cancel('unknown', 'why'), false)
+    })
+
+    test('owner: an older epoch than the newest seen is refused', async () => {
+      const rig = open()
+      const version = versionOf()
+      await rig.run(version, {}, { ownerEpoch: 5 })
+      const { result } = await rig.run(version, {}, { ownerEpoch: 4 })
+      assert.deepEqual([result.outcome, result.refused?.code], ['rejected', 'stale_owner'])
+    })
+
+    test('get and attach: a running execution is found and its output joined', async () => {
+      const rig = open({ handler: sleeper })
+      const running = rig.begin(versionOf(), { ms: 100 })
+      await settle()
+      assert.equal((await rig.agent.get(idOf(1)))?.state, 'running')
+      const frames: string[] = []
+      const call = await rig.agent.attach(idOf(1), 0, (frame) => void frames.push(frame.type))
+      assert.ok(call)
+      await rig.advance(100)
+      await running.done
+      assert.deepEqual(frames, ['started', 'data', 'result', 'usage'])
+      assert.equal(await rig.agent.get(idOf(1)), null)
+      assert.equal(await rig.agent.attach(idOf(1), 0, () => {}), null)
     })
   })
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import type { Sandbox } from '../../src/domain/driver.ts'
 import { until } from '../support/until.ts'
-import { bind, bootOne, invoke, type Booted, type DriverHarness } from './driver.contract.ts'
+import { bind, bootOne, invoke, type Booted, type DriverHarness } from './driver-contract-rig.ts'
 
 /** A driver whose platform is killed, and the drivers of the platforms after it. */
 export interface Succession {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { BootSpec, Sandbox } from '../../src/domain/driver.ts'
-import { bind, bootOne, invoke, type Booted, type DriverHarness } from '../contract/driver.contract.ts'
+import { bind, bootOne, invoke, type Booted, type DriverHarness } from '../contract/driver-contract-rig.ts'
 import { vmHarness } from '../support/vm-harness.ts'
 import { openVmRig } from '../support/vm-rig.ts'
 

@@ -13,7 +13,7 @@ import { tscKhz } from '../../src/driver/qemu/find-qemu.ts'
 import { greet } from '../../src/driver/vm/handshake.ts'
 import { VmSandbox } from '../../src/driver/vm/vm-sandbox.ts'
 import { portNames, vmOverheadMib, type Machine, type PortName } from '../../src/driver/vm/vmm.ts'
-import type { Start } from '../contract/driver.contract.ts'
+import type { Start } from '../contract/driver-contract-rig.ts'
 import { qemuProgram, type VmRig } from '../support/vm-rig.ts'
 
 const memoryMib = 256

@@ -1,6 +1,6 @@
 import type { Phase } from '../../src/domain/invocation.ts'
 import type { SnapshotKind, SnapshotMode } from '../../src/domain/snapshot.ts'
-import { bootOne } from '../contract/driver.contract.ts'
+import { bootOne } from '../contract/driver-contract-rig.ts'
 import type { VmRig } from '../support/vm-rig.ts'
 import { bareBoot } from './bare-vm.ts'
 import { median, shuffled, type Row } from './measure.ts'

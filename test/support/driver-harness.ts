@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { RuntimeBuild } from '../../src/domain/runtime.ts'
-import type { DriverHarness } from '../contract/driver.contract.ts'
+import type { DriverHarness } from '../contract/driver-contract-rig.ts'
 
 export interface DriverHarnessParts extends Pick<DriverHarness, 'driver' | 'leftovers' | 'close'> {
   /** Node. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { DriverHarness } from '../contract/driver.contract.ts'
+import type { DriverHarness } from '../contract/driver-contract-rig.ts'
 import type { Succession } from '../contract/driver-recover.contract.ts'
 import { driverHarness } from './driver-harness.ts'
 import type { DriverRig } from './driver-rig.ts'
