@@ -197,6 +197,7 @@ test('unpack and unpackImage: a tree whose sidecar is of an older store, damaged
       await writeFile(join(made.folder, 'of before'), 'x')
       if (sidecar === null) await rm(`${made.folder}.json`)
       else await writeFile(`${made.folder}.json`, sidecar)
+      if (sidecar !== older) assert.match((await store.verify())[0]?.problem ?? '', /has no record of what belongs/)
       assert.deepEqual(await unpack(), made, `${digest} with ${sidecar}`)
       const names = await readdir(made.folder)
       assert.deepEqual([names.includes('tool'), names.includes('of before')], [true, false])

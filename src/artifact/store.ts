@@ -277,7 +277,8 @@ class FolderArtifactStore implements ArtifactStore {
   async #treeProblem(folder: string): Promise<string | undefined> {
     const expected = await readSidecar<Unpacked>(folder)
     const actual = await this.#pool.run('measure', { folder })
-    if (expected === null) return 'the unpacked tree has no record of what belongs to it'
+    if (expected?.bytes === undefined || expected.entries === undefined)
+      return 'the unpacked tree has no record of what belongs to it'
     if (expected.bytes === actual.bytes && expected.entries === actual.entries) return undefined
     return (
       `the unpacked tree has ${actual.entries} entries and ${actual.bytes} bytes ` +
