@@ -5,6 +5,7 @@ import { zipOf } from '../../test/support/functions.ts'
 import { startScripted, type ApiInProcess } from '../../test/support/in-process.ts'
 import { scriptedAgent, type ScriptedAgent } from '../../test/support/scripted-agent.ts'
 import type { Caller, UpdateFunction } from '../domain/control.ts'
+import { Vault } from './vault.ts'
 
 /* What no Instance could be started with, over a store and a vault for real. A BIND takes 63,488 bytes; each character here takes six. */
 
@@ -80,6 +81,18 @@ test('secrets.set: a value must fit every Version that is called or about to be,
   await update({ env: wideEnv }, later)
   await refused(3)
   assert.equal((await secrets.set(admin, 'grows', 'shorter')).revision, 2)
+})
+
+test('secrets.set: what was sealed with a master key that is lost can be set again, also beside another of its kind', async (t) => {
+  const api = await opened(t)
+  const { secrets } = api.control
+  const names = ['one', 'two']
+  for (const name of names) await secrets.set(admin, name, 'value')
+  await deployed(api, { secrets: { A: 'one', B: 'two' } })
+  const audit = { actor: 'test', action: 'test', target: 'test', detail: {} }
+  const lost = new Vault(Buffer.alloc(32, 7))
+  for (const name of names) await api.store.secrets.set('default', name, lost.seal('default', name, 'value'), audit)
+  for (const name of names) assert.equal((await secrets.set(admin, name, 'longer than before')).revision, 3)
 })
 
 test('secrets.set: a value that is no longer than the one before goes through, whatever Versions have', async (t) => {

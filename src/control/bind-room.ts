@@ -1,5 +1,5 @@
 import type { SecretSource } from '../domain/agent.ts'
-import { invalid } from '../domain/error.ts'
+import { AppError, invalid } from '../domain/error.ts'
 import type { FunctionConfig, VersionRef } from '../domain/function.ts'
 import { limits } from '../domain/limits.ts'
 import type { Store } from '../domain/store.ts'
@@ -35,12 +35,13 @@ export async function demandRoomForValue(
 ): Promise<void> {
   const own = jsonBytes(value)
   refuseMore(own, '')
-  const before = (await source.reveal(project, [secret])).values.get(secret)
+  const opened = async (names: readonly string[]): Promise<Values> => openable(source, project, names)
+  const before = (await opened([secret])).get(secret)
   if (before !== undefined && jsonBytes(before) >= own) return
   const bytesWith = async ({ functionName, number }: VersionRef): Promise<number> => {
     const version = await store.functions.version(project, functionName, number)
     if (version === null) return 0
-    const { values } = await source.reveal(project, [...new Set(Object.values(version.config.secrets))])
+    const values = await opened([...new Set(Object.values(version.config.secrets))])
     return bytesOf(version.config, new Map([...values, [secret, value]]))
   }
   const users = await store.secrets.users(project, secret)
@@ -53,6 +54,19 @@ export async function demandRoomForValue(
         ` with the environment and other secrets of function "${functionName}", version ${number}`,
       )
   }
+}
+
+/** What was sealed with another master key, or is damaged, counts nothing: it can but be set again, and that must not fail for it. */
+async function openable(source: SecretSource, project: string, names: readonly string[]): Promise<Values> {
+  const each = names.map(async (name) => {
+    try {
+      return [...(await source.reveal(project, [name])).values]
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'internal') return []
+      throw error
+    }
+  })
+  return new Map((await Promise.all(each)).flat())
 }
 
 function refuseMore(bytes: number, of: string): void {
