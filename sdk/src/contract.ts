@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { keyRoutes } from './key-contract.ts'
 import { layerRoutes } from './layer-contract.ts'
+import { projectRoutes } from './project-contract.ts'
 import { urlRoutes } from './url-contract.ts'
 import * as s from './schemas.ts'
 import { buildRoutes } from './build-contract.ts'
@@ -264,23 +265,7 @@ export const routes = {
     summary: 'Delete a secret that no current function names.',
   },
   ...keyRoutes,
-  listProjects: {
-    method: 'GET',
-    path: '/v1/projects',
-    reply: s.listOf(s.project),
-    status: 200,
-    scope: 'admin',
-    summary: 'Projects.',
-  },
-  createProject: {
-    method: 'POST',
-    path: '/v1/projects',
-    body: z.strictObject({ name: s.projectName }).meta({ id: 'CreateProject' }),
-    reply: s.project,
-    status: 201,
-    scope: 'admin',
-    summary: 'Make a project: names, keys, secrets and quotas of its own.',
-  },
+  ...projectRoutes,
   listAudit: {
     method: 'GET',
     path: '/v1/audit',

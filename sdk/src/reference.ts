@@ -3,6 +3,7 @@ import { routes, type Route } from './contract.ts'
 import { invokeReplyHeaders, invokeRequestHeaders, invokeStatuses, type HeaderRow } from './invoke-contract.ts'
 import * as keys from './key-contract.ts'
 import * as layers from './layer-contract.ts'
+import * as projects from './project-contract.ts'
 import * as schemas from './schemas.ts'
 import * as storage from './storage-contract.ts'
 import * as urls from './url-contract.ts'
@@ -97,7 +98,7 @@ function described(schema: z.ZodType, io: 'input' | 'output'): string {
 }
 
 function shapes(): string {
-  const named = Object.values({ ...schemas, ...keys, ...layers, ...storage, ...urls }).flatMap(
+  const named = Object.values({ ...schemas, ...keys, ...layers, ...projects, ...storage, ...urls }).flatMap(
     (schema): [string, z.ZodType][] => {
       if (!(schema instanceof z.ZodType)) return []
       const name = nameOf(schema)

@@ -5,9 +5,6 @@ import { digest } from './digest.ts'
 /* Shapes of the HTTP API. Names and limits: docs/reference/contracts.md. Times are epoch ms in fields that end in `At`. */
 
 export const functionName = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "-" or "_"')
-export const projectName = z
-  .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,38}$/, 'must be 1 to 39 lower-case letters, digits or "-"')
 export const secretName = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "-" or "_"')
 export { digest }
 export const hex = z.string().regex(/^(sha256:)?[0-9a-f]{64}$/, 'must be 64 hex digits')
@@ -306,13 +303,6 @@ export const nodeStatus = z
 export const secretInfo = z
   .object({ name: z.string(), revision: z.number(), createdAt: z.number(), updatedAt: z.number() })
   .meta({ id: 'Secret' })
-export const project = z
-  .object({
-    name: z.string(),
-    createdAt: z.number(),
-    quotas: z.object({ functionsMax: z.number(), concurrencyMax: z.number() }),
-  })
-  .meta({ id: 'Project' })
 export const auditEntry = z
   .object({
     seq: z.number(),

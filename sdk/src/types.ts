@@ -4,6 +4,7 @@ import type { routes } from './contract.ts'
 import type * as s from './schemas.ts'
 import type { key } from './key-contract.ts'
 import type { layerVersion } from './layer-contract.ts'
+import type { project, projectStatus } from './project-contract.ts'
 import type { functionUrl } from './url-contract.ts'
 import type { storedObject } from './storage-contract.ts'
 
@@ -48,7 +49,8 @@ export type RuntimeBuild = z.output<typeof s.runtimeBuild>
 export type NodeStatus = z.output<typeof s.nodeStatus>
 export type SecretInfo = z.output<typeof s.secretInfo>
 export type Key = z.output<typeof key>
-export type Project = z.output<typeof s.project>
+export type Project = z.output<typeof project>
+export type ProjectStatus = z.output<typeof projectStatus>
 export type AuditEntry = z.output<typeof s.auditEntry>
 export type LayerVersion = z.output<typeof layerVersion>
 export type StoredObject = z.output<typeof storedObject>

@@ -3,7 +3,7 @@ import type { Context } from './context.ts'
 /* A command is data plus one function: help, parsing, completion and docs/reference/cli.md are all made from the data. */
 
 /** What a value names, so that the shell can complete it. */
-export type Completes = 'function' | 'file' | 'folder'
+export type Completes = 'function' | 'project' | 'file' | 'folder'
 
 export interface Argument {
   readonly about: string
@@ -90,5 +90,6 @@ export const globalFlags = {
     type: 'text',
     value: 'NAME',
     about: 'project to work in; default: HEARTH_PROJECT, else "hearth project use"',
+    completes: 'project',
   },
 } as const satisfies Flags

@@ -31,7 +31,9 @@ import layerList from './commands/layer-list.ts'
 import layerPublish from './commands/layer-publish.ts'
 import nodeList from './commands/node-list.ts'
 import projectCreate from './commands/project-create.ts'
+import projectGet from './commands/project-get.ts'
 import projectList from './commands/project-list.ts'
+import projectUpdate from './commands/project-update.ts'
 import projectUse from './commands/project-use.ts'
 import runtimeList from './commands/runtime-list.ts'
 import secretDelete from './commands/secret-delete.ts'
@@ -55,6 +57,6 @@ export const commands: readonly Command[] = [
   ...[storagePut, storageLs, storageGet, storageRm],
   ...[secretSet, secretRotate, secretList, secretDelete],
   ...[keyCreate, keyList, keyRevoke],
-  ...[projectCreate, projectList, projectUse],
+  ...[projectCreate, projectList, projectGet, projectUpdate, projectUse],
   ...[runtimeList, nodeList, auditLog],
 ]

@@ -19,6 +19,9 @@ test('complete: words of commands, flags, values, and kinds of names', () => {
   assert.equal(texts('function', 'invoke', '--data', '{}', ''), 'function')
   assert.deepEqual(texts('function', 'invoke', 'hello', ''), [])
   assert.equal(texts('dev', ''), 'folder')
+  assert.equal(texts('project', 'update', ''), 'project')
+  assert.equal(texts('function', 'list', '--project', ''), 'project')
+  assert.deepEqual(texts('project', 'update', 'team', '--max'), ['--max-functions', '--max-concurrency'])
   assert.deepEqual(texts('nonsense', ''), [])
 })
 

@@ -83,6 +83,8 @@ const flagsByField: Readonly<Record<string, string>> = {
   snapshot: '--snapshot function|runtime|none',
   arch: '--arch x86_64|arm64',
   description: '--description TEXT',
+  'quotas.functionsMax': '--max-functions N',
+  'quotas.concurrencyMax': '--max-concurrency N',
 }
 
 function codeOf(exitCode: number): string {

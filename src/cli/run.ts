@@ -97,16 +97,17 @@ async function printCompletions(world: World, words: readonly string[]): Promise
   if (typeof found !== 'string') {
     for (const { text, about } of found) world.stdout.write(about === '' ? `${text}\n` : `${text}\t${about}\n`)
   } else if (found === 'file' || found === 'folder') world.stdout.write(`:${found}s\n`)
-  else if (found === 'function') {
-    const names = await functionNames(world).catch((): readonly string[] => [])
+  else {
+    const names = await namesOf(world, found).catch((): readonly string[] => [])
     for (const name of names) if (name.startsWith(last)) world.stdout.write(`${name}\n`)
   }
   return 0
 }
 
-async function functionNames(world: World): Promise<readonly string[]> {
+/** Of what the server knows. */
+async function namesOf(world: World, kind: 'function' | 'project'): Promise<readonly string[]> {
   const server = await findServer({ ...world, url: undefined, apiKey: undefined })
   const client = await connect(server, { env: world.env, project: undefined })
-  const { items } = await client.listFunctions({ limit: 100 })
+  const { items } = kind === 'function' ? await client.listFunctions({ limit: 100 }) : await client.listProjects({})
   return items.map(({ name }) => name)
 }

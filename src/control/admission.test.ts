@@ -14,12 +14,14 @@ interface World {
   readonly admission: Admission
   readonly events: string[]
   readonly rejections: Rejection[]
+  readonly setQuota: (max: number) => void
   readonly gate: (name: string, concurrency: number) => FunctionGate
   readonly candidate: (name: string, options?: { deadlineMs?: number; priority?: number; bytes?: number }) => Probe
 }
 
-function world(quota = 1_000): World {
+function world(first = 1_000): World {
   const clock = new ManualClock()
+  let quota = first
   const admission = new Admission({ clock, quotaOf: () => quota })
   const events: string[] = []
   const rejections: Rejection[] = []
@@ -28,6 +30,10 @@ function world(quota = 1_000): World {
     admission,
     events,
     rejections,
+    setQuota(max) {
+      quota = max
+      admission.quotaChanged('default')
+    },
     gate(name, concurrency) {
       const gate = admission.gate({ project: 'default', name }, new FunctionFigures())
       gate.concurrency = concurrency
@@ -85,7 +91,7 @@ test('FunctionGate: a full queue refuses at once, with a time from the measured 
   f.enter(candidate('x'))
   assert.equal(events.at(-1), 'rejected x')
   assert.deepEqual(rejections, [
-    { kind: 'own_limit', resource: 'function-concurrency', cause: 'queue_full', retryAfterMs: 60_000 },
+    { kind: 'own_limit', resource: 'function-concurrency', limit: 2, cause: 'queue_full', retryAfterMs: 60_000 },
   ])
 })
 
@@ -136,6 +142,31 @@ test('Admission: functions of one project share its quota, and a freed slot goes
   assert.deepEqual(events, ['run f1', 'run f2'])
   f.leave()
   assert.deepEqual(events, ['run f1', 'run f2', 'run g1'])
+})
+
+test('Admission.quotaChanged: who waits runs at once with a higher quota, and nobody more until a lower one is met', () => {
+  const { gate, candidate, events, admission, setQuota } = world(1)
+  const f = gate('f', 10)
+  const g = gate('g', 10)
+  for (const name of ['f1', 'f2', 'f3']) f.enter(candidate(name))
+  g.enter(candidate('g1'))
+  setQuota(3)
+  assert.deepEqual(events, ['run f1', 'run f2', 'run f3'])
+  assert.deepEqual(admission.usageOf('default'), { running: 3, queued: 1 })
+  setQuota(1)
+  f.leave()
+  f.leave()
+  assert.deepEqual(admission.usageOf('default'), { running: 1, queued: 1 })
+  f.leave()
+  assert.equal(events.at(-1), 'run g1')
+})
+
+test("FunctionGate: a queue that is full because the project's quota is used up says so, with the quota", () => {
+  const { gate, candidate, rejections } = world(2)
+  const f = gate('f', 10)
+  for (let n = 0; n < 203; n++) f.enter(candidate(`${n}`))
+  const { kind, resource, limit, cause } = rejections[0] ?? {}
+  assert.deepEqual([kind, resource, limit, cause], ['own_limit', 'project-concurrency', 2, 'queue_full'])
 })
 
 test('Admission: of a deleted function nobody waits any more, and who comes late is told; a new one of its name begins anew', () => {

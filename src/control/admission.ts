@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../domain/clock.ts'
 import type { Rejection } from '../domain/control.ts'
+import { ProjectSlots } from './project-slots.ts'
 import type { FunctionFigures } from './stats.ts'
 
 /* THE POLICY of what runs now, waits or is refused: one module, to be replaced by a better one.
@@ -181,36 +182,11 @@ export class FunctionGate {
     )
     if (this.isBlocked)
       return { kind: 'capacity', resource: 'node-memory', cause: 'no_memory_for_another_instance', retryAfterMs }
-    const isProject = this.running < this.concurrency
-    return {
-      kind: 'own_limit',
-      resource: isProject ? 'project-concurrency' : 'function-concurrency',
-      cause: 'queue_full',
-      retryAfterMs,
-    }
-  }
-}
-
-/** The quota that all functions of one project share. */
-export class ProjectSlots {
-  running = 0
-  readonly gates = new Map<string, FunctionGate>()
-  readonly #max: () => number
-
-  constructor(max: () => number) {
-    this.#max = max
-  }
-
-  hasSlot(): boolean {
-    return this.running < this.#max()
-  }
-
-  /** A slot of `gate` is free. At the quota it may be for another function of the project: O(functions), only then. */
-  freed(gate: FunctionGate): void {
-    const wasFull = !this.hasSlot()
-    this.running--
-    if (!wasFull) return
-    for (const other of this.gates.values()) if (other !== gate && other.waiting > 0) other.pump()
+    const bound =
+      this.running < this.concurrency
+        ? { resource: 'project-concurrency', limit: this.project.max }
+        : { resource: 'function-concurrency', limit: this.concurrency }
+    return { kind: 'own_limit', ...bound, cause: 'queue_full', retryAfterMs }
   }
 }
 
@@ -241,6 +217,17 @@ export class Admission {
     const { gates } = this.#slotsOf(project)
     gates.get(name)?.close()
     gates.delete(name)
+  }
+
+  /** The quota of `project` is another from now on: more may run at once; what runs beyond a lower one comes to its end. */
+  quotaChanged(project: string): void {
+    this.#slotsOf(project).changed()
+  }
+
+  /** What of `project` runs and waits. O(functions). */
+  usageOf(project: string): { running: number; queued: number } {
+    const slots = this.#slotsOf(project)
+    return { running: slots.running, queued: slots.waiting }
   }
 
   /** The node has room again, or may have: whoever it refused is tried once more. */

@@ -72,7 +72,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const source = secretSource({ store, vault })
   const secrets = new OutsideSecrets(source)
   const sources = new CodeSources({ ...options, blobs, secrets })
-  const deploying = { versions, admission, stats, preparations, sources, blobs, secrets: source }
+  const deploying = { versions, admission, stats, preparations, sources, blobs, projects, secrets: source }
   const functions = new Functions({ ...options, ...deploying })
   const urls = new Urls({ store, versions })
   await functions.resume()
@@ -109,7 +109,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     urls: urls.api,
     secrets: new Secrets({ store, vault, agent, source }).api,
     keys: keys.api,
-    projects: projects.api,
+    projects: projects.api(admission),
     layers: layersApi({ ...options, blobs, sources }),
     builds: buildsApi({ ...options, blobs }),
     storage: storageApi({ ...options, blobs, secrets }),

@@ -10,6 +10,7 @@ import { limits } from '../domain/limits.ts'
 import { contracts, defaultContract, isProvided, type Contract, type RuntimeFamily } from '../domain/runtime.ts'
 import { snapshotModes } from '../domain/snapshot.ts'
 import { parseEnv, parseSecrets } from './function-env.ts'
+import { inRange } from './in-range.ts'
 import { grantable } from './scopes.ts'
 
 /** Lambda's Runtime API, and the platform's own. */
@@ -97,12 +98,6 @@ export function checkHandlerFor(
 
 function withoutUndefined(input: Input): Input {
   return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
-}
-
-function inRange(field: string, value: unknown, { min, max }: { min: number; max: number }): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max)
-    throw invalid(field, value, `a whole number from ${min} to ${max}`)
-  return value
 }
 
 function text(field: string, value: unknown, max: number): string {

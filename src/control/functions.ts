@@ -18,6 +18,7 @@ import type { CodeSources, PinnedCode } from './code-sources.ts'
 import { parseConfig, type ConfigContext } from './function-config.ts'
 import { activeBefore, forgetLeft, forgetUnnamed } from './kept-files.ts'
 import type { Preparations } from './preparations.ts'
+import type { Projects } from './projects.ts'
 import { demand } from './scopes.ts'
 import type { Stats } from './stats.ts'
 import { notFound, noVersion, type VersionCache } from './versions.ts'
@@ -34,6 +35,7 @@ export interface FunctionsOptions {
   readonly blobs: Blobs
   readonly secrets: SecretSource
   readonly stats: Stats
+  readonly projects: Pick<Projects, 'whyFull'>
   readonly clock: Clock
   readonly logger: Logger
   readonly arch: Arch
@@ -87,9 +89,14 @@ export class Functions {
     demand(caller, 'functions:write')
     if (!namePattern.test(name)) throw invalid('name', name, '1 to 64 letters, digits, "-" or "_"')
     // Before anything is fetched, and outside the turn: it may take minutes, and a delete or a rollback is not to wait for it.
-    await this.#refuseTaken(caller.project, name)
+    const { projects, sources } = this.#options
+    const [, full] = await Promise.all([
+      this.#refuseTaken(caller.project, name),
+      projects.whyFull(caller.project, name),
+    ])
+    if (full !== null) throw full
     const config = parseConfig(input, null, await this.#context(caller, input.isolation))
-    return this.#options.sources.using(caller, { source: code, kind: kindOf(config) }, async (pinned) =>
+    return sources.using(caller, { source: code, kind: kindOf(config) }, async (pinned) =>
       this.#inTurn(caller.project, name, async () =>
         this.#createPinned(caller, { name, config, code: pinned }, options),
       ),

@@ -1,8 +1,11 @@
-import type { Caller, Control } from '../domain/control.ts'
+import type { Caller, Control, ProjectView } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
-import { defaultProject, defaultQuotas, type ProjectQuotas } from '../domain/project.ts'
+import { limits } from '../domain/limits.ts'
+import { defaultProject, defaultQuotas, functionsFull, type Project, type ProjectQuotas } from '../domain/project.ts'
 import type { Store } from '../domain/store.ts'
-import { allows, forbidden } from './scopes.ts'
+import type { Admission } from './admission.ts'
+import { inRange } from './in-range.ts'
+import { allows, demand, forbidden } from './scopes.ts'
 
 const projectPattern = /^[a-z0-9][a-z0-9-]{0,38}$/
 
@@ -22,25 +25,41 @@ export class Projects {
         actor: 'system',
         action: 'project.create',
         target: defaultProject,
-        detail: {},
+        detail: { ...defaultQuotas },
       })
     const all = await store.projects.list()
     return new Projects(store, new Map(all.map(({ name, quotas }) => [name, quotas])))
   }
 
-  get api(): Control['projects'] {
+  api(admission: Admission): Control['projects'] {
     return {
-      create: async (caller, name) => {
+      create: async (caller, name, quotas = {}) => {
         demandInstallation(caller)
         if (!projectPattern.test(name)) throw invalid('name', name, '1 to 39 lower-case letters, digits or "-"')
-        const project = await this.#store.projects.create(name, defaultQuotas, {
-          actor: caller.actor,
-          action: 'project.create',
-          target: name,
-          detail: {},
-        })
+        const whole = { ...defaultQuotas, ...checkQuotas(quotas) }
+        const audit = { actor: caller.actor, action: 'project.create', target: name, detail: { ...whole } }
+        const project = await this.#store.projects.create(name, whole, audit)
         this.#quotas.set(project.name, project.quotas)
         return project
+      },
+      update: async (caller, name, quotas) => {
+        demandInstallation(caller)
+        const changed = checkQuotas(quotas)
+        if (Object.keys(changed).length === 0)
+          throw invalid('quotas', quotas, 'at least one of functionsMax, concurrencyMax')
+        await demandProject(this.#store, caller, name)
+        const audit = { actor: caller.actor, action: 'project.update', target: name, detail: { ...changed } }
+        const project = await this.#store.projects.update(name, changed, audit)
+        this.#quotas.set(project.name, project.quotas)
+        admission.quotaChanged(project.name)
+        return this.#view(project, admission)
+      },
+      get: async (caller, name) => {
+        demand(caller, 'admin')
+        await demandProject(this.#store, caller, name)
+        const project = await this.#store.projects.get(name)
+        if (project === null) throw noProject(name)
+        return this.#view(project, admission)
       },
       list: async (caller) => {
         demandInstallation(caller)
@@ -49,8 +68,31 @@ export class Projects {
     }
   }
 
+  /** Why the project takes no function more; null = it does. Of two creates at a time both may hear that: the store decides. */
+  async whyFull(project: string, functionName: string): Promise<AppError | null> {
+    const { functionsMax } = this.quotasOf(project)
+    const isFull = (await this.#store.projects.functionCount(project)) >= functionsMax
+    return isFull ? functionsFull(project, functionName, functionsMax) : null
+  }
+
   quotasOf(project: string): ProjectQuotas {
     return this.#quotas.get(project) ?? defaultQuotas
+  }
+
+  async #view(project: Project, admission: Admission): Promise<ProjectView> {
+    const functions = await this.#store.projects.functionCount(project.name)
+    return { ...project, usage: { functions, ...admission.usageOf(project.name) } }
+  }
+}
+
+/** Those that are given, in range. */
+function checkQuotas(quotas: Partial<ProjectQuotas>): Partial<ProjectQuotas> {
+  const { functionsMax, concurrencyMax } = quotas
+  const check = (name: keyof ProjectQuotas, value: number): number =>
+    inRange(`quotas.${name}`, value, limits.project[name])
+  return {
+    ...(functionsMax !== undefined && { functionsMax: check('functionsMax', functionsMax) }),
+    ...(concurrencyMax !== undefined && { concurrencyMax: check('concurrencyMax', concurrencyMax) }),
   }
 }
 
@@ -68,5 +110,9 @@ export function demandInstallation(caller: Caller): void {
 export async function demandProject(store: Store, caller: Caller, project: string): Promise<void> {
   if (project === caller.project) return
   demandInstallation(caller)
-  if ((await store.projects.get(project)) === null) throw new AppError('not_found', `There is no project "${project}".`)
+  if ((await store.projects.get(project)) === null) throw noProject(project)
+}
+
+function noProject(name: string): AppError {
+  return new AppError('not_found', `There is no project "${name}".`)
 }

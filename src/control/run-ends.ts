@@ -1,6 +1,6 @@
 import type { AttemptResult } from '../domain/agent.ts'
 import type { CrashReason, Phase } from '../domain/invocation.ts'
-import type { Rejection } from '../domain/control.ts'
+import type { InvokeRequest, Rejection } from '../domain/control.ts'
 
 /** How an Invocation ends that no Instance answered. */
 export interface Unanswered {
@@ -36,11 +36,19 @@ export function phasesBefore(
   return phases
 }
 
-/** What a client is told that may come again. */
-export function waitText({ kind, retryAfterMs }: Rejection): string {
-  const what =
-    kind === 'own_limit'
-      ? 'All slots are in use and the queue is full'
-      : 'The node has no memory for another Instance and the queue is full'
-  return `${what}: try again in ${Math.ceil((retryAfterMs ?? 0) / 1000)} s.`
+/** What a client is told that may come again, naming the limit that it met and what raises it. */
+export function waitText(
+  { resource, limit, retryAfterMs }: Rejection,
+  { caller: { project }, functionName }: Pick<InvokeRequest, 'caller' | 'functionName'>,
+): string {
+  const again = `try again in ${Math.ceil((retryAfterMs ?? 0) / 1000)} s`
+  const full = `the queue of function "${functionName}" is full`
+  switch (resource) {
+    case 'project-concurrency':
+      return `Project "${project}" runs its maximum of ${limit} invocations at a time (quota concurrencyMax) and ${full}: ${again}. An administrator raises it with "hearth project update ${project} --max-concurrency N".`
+    case 'function-concurrency':
+      return `Function "${functionName}" runs its maximum of ${limit} invocations at a time (concurrency) and its queue is full: ${again}. "hearth function update ${functionName} --concurrency N" raises it.`
+    default:
+      return `The node has no memory for another Instance and ${full}: ${again}.`
+  }
 }

@@ -142,7 +142,7 @@ export class Run implements Candidate, Linked<Run> {
 
   onRejected(rejection: Rejection): void {
     if (rejection.kind === 'gone') this.rejectGone()
-    else this.#reject(waitText(rejection), rejection)
+    else this.#reject(waitText(rejection, this.request), rejection)
   }
 
   /** Its function was deleted after it had come. */

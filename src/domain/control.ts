@@ -14,7 +14,7 @@ import type {
   FunctionError,
 } from './invocation.ts'
 import type { LayerRef, LayerVersion } from './layer.ts'
-import type { AccessKey, AuditEntry, Key, Project, SecretInfo } from './project.ts'
+import type { AccessKey, AuditEntry, Key, Project, ProjectQuotas, ProjectUsage, SecretInfo } from './project.ts'
 import type { FunctionUrl, UrlName } from './function-url.ts'
 import type { Contract, OtherRuntime, RuntimeBuild } from './runtime.ts'
 import type { BucketFacts, ObjectFacts, ObjectRef } from './storage.ts'
@@ -46,6 +46,8 @@ export interface Rejection {
   readonly kind: 'own_limit' | 'capacity' | 'gone'
   readonly resource: string
   readonly cause: string
+  /** How much that resource is, of its own limits: invocations at a time. */
+  readonly limit?: number
   /** Null = to come again changes nothing. */
   readonly retryAfterMs: number | null
 }
@@ -154,6 +156,10 @@ export interface InvokeReply {
 export type Invoke = (request: InvokeRequest, done: (reply: InvokeReply) => void) => (reason: string) => void
 
 export type UrlInput = Pick<FunctionUrl, 'qualifier' | 'mode' | 'cors' | 'auth'>
+
+export interface ProjectView extends Project {
+  readonly usage: ProjectUsage
+}
 
 export interface KeyInput {
   readonly name: string
@@ -293,8 +299,14 @@ export interface Control {
     /** Calls `ended` once the key that `caller` came with is revoked; returns what ends the watch. */
     watch(caller: Caller, ended: () => void): Promise<() => void>
   }
+  /** For the administrator of the installation; of one project its own administrator may see it too.
+   *  Throws forbidden, whether or not it exists; inside the scope invalid (name, a quota out of range), conflict, not_found. */
   projects: {
-    create(caller: Caller, name: string): Promise<Project>
+    /** Quotas that are left out take their default. */
+    create(caller: Caller, name: string, quotas?: Partial<ProjectQuotas>): Promise<Project>
+    /** Holds at once: more may run and wait no longer; what runs beyond a lower quota comes to its end, functions beyond it stay. */
+    update(caller: Caller, name: string, quotas: Partial<ProjectQuotas>): Promise<ProjectView>
+    get(caller: Caller, name: string): Promise<ProjectView>
     list(caller: Caller): Promise<readonly Project[]>
   }
   audit(caller: Caller, page: PageRequest): Promise<Page<AuditEntry>>

@@ -40,6 +40,11 @@ export const limits = {
   /** `Hearth-Log-Result` carries the last this many bytes. */
   logTailBytes: 4_096,
   layersMax: 5,
+  /** Quotas of a project; 0 functions = no new ones. */
+  project: {
+    functionsMax: { min: 0, max: 100_000, default: 10_000 },
+    concurrencyMax: { min: 1, max: 100_000, default: 1_000 },
+  },
 } as const
 
 export const namePattern = /^[A-Za-z0-9_-]{1,64}$/

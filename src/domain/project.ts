@@ -1,3 +1,6 @@
+import { AppError } from './error.ts'
+import { limits } from './limits.ts'
+
 /** A tenant's name space: names, keys, secrets and quotas of two projects never meet. */
 export interface Project {
   readonly name: string
@@ -5,14 +8,32 @@ export interface Project {
   readonly quotas: ProjectQuotas
 }
 
+/** Ranges and defaults: `limits.project`. */
 export interface ProjectQuotas {
   readonly functionsMax: number
   /** Sum of running invocations over all functions. */
   readonly concurrencyMax: number
 }
 
+/** How much of its quotas a project uses now, and what waits. */
+export interface ProjectUsage {
+  readonly functions: number
+  readonly running: number
+  readonly queued: number
+}
+
 export const defaultProject = 'default'
-export const defaultQuotas: ProjectQuotas = { functionsMax: 10_000, concurrencyMax: 1_000 }
+export const defaultQuotas: ProjectQuotas = {
+  functionsMax: limits.project.functionsMax.default,
+  concurrencyMax: limits.project.concurrencyMax.default,
+}
+
+/** No function more fits into the project. It is no lack of room that passes by itself. */
+export function functionsFull(project: string, functionName: string, functionsMax: number): AppError {
+  const holds = `project "${project}" already holds its maximum of ${functionsMax} functions (quota functionsMax)`
+  const fix = `Delete one, or let an administrator raise it: "hearth project update ${project} --max-functions N".`
+  return new AppError('capacity', `Cannot create function "${functionName}": ${holds}. ${fix}`, { retryable: false })
+}
 
 /** A credential. The bearer token is `hth_<id>_<secret>`; the secret is derived from the master key, so nothing secret is stored. */
 export interface Key {

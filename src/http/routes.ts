@@ -1,7 +1,7 @@
 import { openapi } from '@hearth/sdk'
 import type { Control, DeployOptions, KeyInput, UpdateFunction } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
-import type { SecretInfo } from '../domain/project.ts'
+import type { ProjectQuotas, SecretInfo } from '../domain/project.ts'
 import { artifactOf, codeSourceOf, type CodeSourceBody } from './code-source.ts'
 import { contentLength, numberOf, page, streamed, type Call, type Handlers, type HandlersOf } from './call.ts'
 import { layerHandlers } from './layer-routes.ts'
@@ -131,6 +131,8 @@ function tenantHandlers(
   | 'revokeKey'
   | 'listProjects'
   | 'createProject'
+  | 'getProject'
+  | 'updateProject'
   | 'listAudit'
 > {
   const { secrets, keys, projects } = control
@@ -145,7 +147,15 @@ function tenantHandlers(
     createKey: async ({ caller, body }) => keys.create(caller, body as KeyInput),
     revokeKey: async ({ caller, params }) => keys.revoke(caller, params['id'] ?? ''),
     listProjects: async ({ caller }) => ({ items: await projects.list(caller) }),
-    createProject: async ({ caller, body }) => projects.create(caller, (body as { name: string }).name),
+    createProject: async ({ caller, body }) => {
+      const { name: projectName, quotas } = body as { name: string; quotas?: Partial<ProjectQuotas> }
+      return projects.create(caller, projectName, quotas)
+    },
+    getProject: async (call) => projects.get(call.caller, name(call)),
+    updateProject: async (call) => {
+      const { quotas } = call.body as { quotas: Partial<ProjectQuotas> }
+      return projects.update(call.caller, name(call), quotas)
+    },
     listAudit: async (call) => control.audit(call.caller, page(call)),
   }
 }

@@ -1,4 +1,4 @@
-import { auditOf, type Contract } from './store-bench.ts'
+import { auditOf, versionOf, type Contract } from './store-bench.ts'
 import { rejects } from '../support/rejects.ts'
 import assert from 'node:assert/strict'
 
@@ -13,6 +13,29 @@ export function projectsAndKeysContract(contract: Contract): void {
     assert.deepEqual(names, ['a', 'p'])
     const again = store.projects.create('a', quotas, auditOf('project.create', 'a'))
     await rejects(again, 'conflict', /Project "a" already exists/)
+  })
+
+  contract('projects.update sets the quotas that are given, at once, with its audit entry', async (store, clock) => {
+    const quotas = { functionsMax: 1, concurrencyMax: 7 }
+    const created = await store.projects.create('a', quotas, auditOf('project.create', 'a'))
+    await store.functions.create({ ...versionOf('one'), project: 'a' }, auditOf('function.create', 'one'))
+    clock.advance(50)
+    const raised = await store.projects.update('a', { functionsMax: 2 }, auditOf('project.update', 'a'))
+    assert.deepEqual(raised, { ...created, quotas: { functionsMax: 2, concurrencyMax: 7 } })
+    assert.deepEqual(await store.projects.get('a'), raised)
+    assert.equal((await store.audit.list('a', { limit: 1 })).items[0]?.action, 'project.update')
+    await store.functions.create({ ...versionOf('two'), project: 'a' }, auditOf('function.create', 'two'))
+    assert.deepEqual(
+      (await store.projects.update('a', { functionsMax: 0, concurrencyMax: 1 }, auditOf('project.update', 'a'))).quotas,
+      { functionsMax: 0, concurrencyMax: 1 },
+    )
+    assert.deepEqual([await store.projects.functionCount('a'), await store.projects.functionCount('p')], [2, 0])
+    const third = store.functions.create({ ...versionOf('three'), project: 'a' }, auditOf('function.create', 'three'))
+    await rejects(third, 'capacity', /maximum of 0 functions \(quota functionsMax\)/)
+    await store.functions.publish({ ...versionOf('one'), project: 'a' }, auditOf('function.update', 'one'))
+    const lost = store.projects.update('b', { functionsMax: 2 }, auditOf('project.update', 'b'))
+    await rejects(lost, 'not_found', /Project "b" does not exist/)
+    assert.deepEqual((await store.audit.list('b', { limit: 1 })).items, [])
   })
 
   contract('keys.create, get, list and revoke', async (store, clock) => {

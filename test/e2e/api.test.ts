@@ -181,6 +181,7 @@ test('every route refuses a key without its scope with 403, whether or not the n
         '/v1/builds': { artifact: `sha256:${'0'.repeat(64)}`, runtime: 'go' },
         '/v1/keys': { name, scopes: ['invoke:other'] },
         '/v1/projects': { name: 'p' },
+        '/v1/projects/{name}': { quotas: { functionsMax: 1 } },
         '/v1/layers/{name}/versions': { code: { artifact: `sha256:${'0'.repeat(64)}` } },
       }
       const body = row.path.includes('aliases/')

@@ -147,8 +147,14 @@ test('keys, projects, audit, nodes, runtimes', { skip: noTerminal }, async () =>
   const id = /hth_([a-z0-9]{12})_/.exec(text)?.[1] ?? ''
   await walk(['key', 'list'], /walker +invoke:hello/)
   await walk(['key', 'revoke', id], /Revoked key/)
-  await walk(['project', 'create', 'walk'], /Created project walk/)
+  await walk(['project', 'create', 'walk', '--max-functions', '0'], /Created project walk/)
   await walk(['project', 'list'], /default[^]*walk/)
+  await walk(['project', 'update', 'walk', '--max-concurrency', '7'], /concurrency +0 of at most 7 running, 0 queued/)
+  await walk(['project', 'update', 'walk', '--max-concurrency', '0'], /from 1 to 100000[^]*--max-concurrency N/, {
+    code: 2,
+  })
+  await walk(['project', 'update', 'walk'], /Nothing to update of walk/, { code: 2 })
+  await walk(['project', 'get', 'walk'], /functions +0 of at most 0/)
   await walk(['project', 'use', 'walk'], /Using project walk/)
   await walk(['function', 'list', '--project', 'walk'], /No functions yet/)
   await walk(['audit', 'log', '--limit', '50'], /key\.revoke/)

@@ -8,7 +8,7 @@ export default defineCommand({
   notes: [
     'Makes an admin key for the project, once, and keeps it in your user configuration (0600). HEARTH_API_KEY, where set, decides over it.',
   ],
-  args: { name: { about: 'project; "default" is the first' } },
+  args: { name: { about: 'project; "default" is the first', completes: 'project' } },
   flags: {},
   examples: ['hearth project use staging', 'hearth project use default'],
   async run(context, { args }) {

