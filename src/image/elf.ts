@@ -35,6 +35,18 @@ export function readElf(bytes: Buffer): ElfFacts | null {
   }
 }
 
+/** How long the file must be to hold what its headers tell of: segments and the table of sections. Null when it is no ELF file, or its headers are not whole. */
+export function elfBytes(bytes: Buffer): number | null {
+  if (!isElf64(bytes)) return null
+  const sections = Number(bytes.readBigUInt64LE(40)) + bytes.readUInt16LE(58) * bytes.readUInt16LE(60)
+  try {
+    return Math.max(sections, ...segmentsOf(bytes).map(({ at, bytes: size }) => at + size))
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
+}
+
 /** The content of the section `name`, or null. */
 export function readElfSection(bytes: Buffer, name: string): Buffer | null {
   if (!isElf64(bytes)) return null

@@ -4,7 +4,8 @@ import type { ImageThread } from '../image-thread.ts'
 import { currentKernel, shelvedKernels, shelveKernel, type ShelvedKernel } from './kernel-shelf.ts'
 import { readVmlinux } from './vmlinux.ts'
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readFile } from 'node:fs/promises'
 
 export interface KernelSources {
   readonly folder: string
@@ -55,7 +56,7 @@ export async function resolveDebianKernel(
 
 /** Stores the vmlinux `file` and returns it. Throws invalid, saying what is wrong with it. */
 export async function importKernel(file: string, folder: string): Promise<ShelvedKernel> {
-  const vmlinux = await readFile(file).catch((cause: unknown) => {
+  const vmlinux = await readPlainFile(file).catch((cause: unknown) => {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw invalid('kernel', file, 'a readable vmlinux', `Cannot read the kernel "${file}": ${why}.`)
   })
@@ -65,6 +66,22 @@ export async function importKernel(file: string, folder: string): Promise<Shelve
   }
   const key = createHash('sha256').update(vmlinux).digest('hex')
   return shelveKernel(folder, { kind: 'file', profile: null, vmlinux, initramfs: null, origin: file, key })
+}
+
+/** One with debug information has some hundreds of MiB. */
+const vmlinuxBytesMax = 1024 ** 3
+
+/** Not what never ends: a device, or a pipe that nobody writes to. */
+async function readPlainFile(file: string): Promise<Buffer> {
+  const opened = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const found = await opened.stat()
+    if (!found.isFile()) throw new Error('it is no plain file')
+    if (found.size > vmlinuxBytesMax) throw new Error(`it is larger than ${vmlinuxBytesMax} bytes`)
+    return await opened.readFile()
+  } finally {
+    await opened.close()
+  }
 }
 
 function plain({ digest, vmlinux, initramfs, kind, profile, needsAcpi, release }: KernelBuild): KernelBuild {

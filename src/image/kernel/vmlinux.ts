@@ -1,5 +1,5 @@
 import { invalid } from '../../domain/error.ts'
-import { elfMachines, readElf } from '../elf.ts'
+import { elfBytes, elfMachines, readElf } from '../elf.ts'
 
 export interface VmlinuxFacts {
   /** As `uname -r` says it. */
@@ -17,6 +17,9 @@ const pvhNote = { name: 'Xen', type: 18 }
 export function readVmlinux(bytes: Buffer, file: string): VmlinuxFacts {
   const refuse = (why: string): Error =>
     invalid('kernel', file, 'an uncompressed kernel (vmlinux)', `Cannot use "${file}" as a kernel: ${why}.`)
+  const wholeBytes = elfBytes(bytes) ?? 0
+  // A copy that broke off may have all that is asked for below, and would be found out by a guest that does not start.
+  if (wholeBytes > bytes.length) throw refuse(`it is cut off: ${bytes.length} of its ${wholeBytes} bytes are there`)
   const elf = readElf(bytes)
   if (elf === null) throw refuse('it is no 64-bit ELF file; a bzImage or vmlinuz must be unpacked to its vmlinux first')
   if (elf.machine !== elfMachines.x64) throw refuse('it is for another processor')
