@@ -50,8 +50,7 @@ export function shelveKernel(folder: string, kernel: NewKernel): ShelvedKernel {
       writeFileSync(path.join(draft, 'vmlinux'), vmlinux, { mode: 0o644, flush: true })
       if (initramfs !== null) writeFileSync(path.join(draft, 'initramfs'), initramfs, { mode: 0o644, flush: true })
       mkdirSync(path.dirname(target), { recursive: true })
-      rmSync(target, { recursive: true, force: true })
-      renameSync(draft, target)
+      publish(draft, target)
     }
   } finally {
     rmSync(draft, { recursive: true, force: true })
@@ -59,6 +58,21 @@ export function shelveKernel(folder: string, kernel: NewKernel): ShelvedKernel {
   const shelved = readKernel(target)
   if (shelved === null) throw new Error(`The kernel just stored in "${target}" cannot be read.`)
   return shelved
+}
+
+/** Another process may have stored the same kernel since it was looked for: that one stays, somebody may boot it already. */
+function publish(draft: string, target: string): void {
+  try {
+    return renameSync(draft, target)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOTEMPTY')) throw error
+  }
+  if (readKernel(target) !== null) return
+  // Damaged: out of the way first, since a folder cannot be replaced in one step.
+  const damaged = path.join(path.dirname(draft), randomUUID())
+  renameSync(target, damaged)
+  renameSync(draft, target)
+  rmSync(damaged, { recursive: true, force: true })
 }
 
 /** Every kernel of the folder, newest first. */
