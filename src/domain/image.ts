@@ -73,9 +73,10 @@ export interface ImageStore {
   forgetCode(owner: string): Promise<void>
   /** A code image with the three folders empty: what a snapshot without code is made with. */
   placeholder(): Promise<Image>
-  list(): Promise<readonly StoredImage[]>
+  /** Everything; `keep` as for `prune`, which leaves what is current. */
+  list(options: { keep: readonly RuntimeBuild[] }): Promise<readonly StoredImage[]>
   /** Removes what nothing asks for any more: code images without an owner; where the store's folder is the caller's alone to clean, also images of
-   *  builds that are not in `keep` and kernels but the one in use (null: those stay). */
+   *  builds that are not in `keep` and kernels but the one in use (null: those stay). What a platform or a VM has open stays. */
   prune(options: { keep: readonly RuntimeBuild[] | null }): Promise<readonly StoredImage[]>
   close(): Promise<void>
 }
@@ -91,6 +92,6 @@ export interface StoredImage {
   readonly bytes: number
   /** Epoch ms. */
   readonly builtAt: number
-  /** It is what the next VM of its kind boots with. */
+  /** It is what the next VM of its kind boots with, or a process has it open. */
   readonly isCurrent: boolean
 }

@@ -23,13 +23,14 @@ const guestProgram = path.join(scratch, 'guest')
 writeFileSync(guestProgram, readFileSync('/bin/true'), { mode: 0o755 })
 const shimFolder = path.resolve(import.meta.dirname, '../../runtimes')
 
-function open(name: string, options: Partial<ImageStoreOptions> = {}): ImageStore {
+function storeOptions(name: string): ImageStoreOptions {
   const folder = path.join(scratch, name)
   const codeFolder = path.join(folder, 'code')
-  const store = openImageStore({
-    ...{ folder, shared: [], codeFolder, kernelFile: null, shimFolder, guestProgram, logger: silentLogger },
-    ...options,
-  })
+  return { folder, shared: [], codeFolder, kernelFile: null, shimFolder, guestProgram, logger: silentLogger }
+}
+
+function open(name: string, options: Partial<ImageStoreOptions> = {}): ImageStore {
+  const store = openImageStore({ ...storeOptions(name), ...options })
   opened.push(store)
   return store
 }
@@ -213,7 +214,15 @@ test('kernel: refuses a configured file that is none, and takes the one in use f
     message: /it is no 64-bit ELF file; a bzImage or vmlinuz must be unpacked to its vmlinux first\.$/,
   })
   await assert.rejects(open('k1', { kernelFile: '/absent' }).kernel(), /Cannot read the kernel "\/absent": ENOENT/)
+  await assert.rejects(open('k1', { kernelFile: '/dev/zero' }).kernel(), /"\/dev\/zero": it is no plain file\.$/)
   if (process.arch !== 'x64') return t.skip('the rest needs x86-64')
+  const cut = fakeVmlinux()
+  cut.writeBigUInt64LE(9000n, 64 + 32)
+  writeFileSync(path.join(notKernel, 'cut'), cut)
+  await assert.rejects(open('k1', { kernelFile: path.join(notKernel, 'cut') }).kernel(), {
+    code: 'invalid',
+    message: /it is cut off: \d+ of its 9120 bytes are there\.$/,
+  })
   const shared = path.join(scratch, 'k2')
   const shelved = shelveKernel(shared, {
     ...{ kind: 'own', profile: 'ci', vmlinux: fakeVmlinux(), initramfs: null, origin: 'test', key: 'k' },
@@ -264,6 +273,55 @@ test("prune: Debian's kernel, which nobody named, stays while there is no other"
     (await open('prune-debian').prune({ keep: [] })).map(({ digest }) => digest),
     [debian.digest],
   )
+})
+
+test('prune: what a store handed out stays while that is open, whatever was named since; list says the same', async (t) => {
+  if (process.arch !== 'x64') return t.skip('needs x86-64')
+  const folder = path.join(scratch, 'prune-open')
+  const [first, second] = ['a', 'b'].map((key) => {
+    const vmlinux = Buffer.concat([fakeVmlinux(), Buffer.from(key)])
+    return shelveKernel(folder, { kind: 'own', profile: 'ci', vmlinux, initramfs: null, origin: key, key })
+  })
+  assert.ok(first !== undefined && second !== undefined)
+  const [image, others] = [`sha256:${'4'.repeat(64)}`, `sha256:${'5'.repeat(64)}`] as const
+  const key = await imageKey(node, { guestProgram, shimFolder })
+  for (const [digest, at] of [
+    [image, key],
+    [others, { ...key, build: others }],
+  ] as const) {
+    files('prune-open/runtimes', { [path.basename(imagePath('', digest))]: 'image' })
+    indexImage(path.join(folder, 'runtimes'), at, { digest, bytes: 'image'.length, runtime: node, builtAt: 1 })
+  }
+  useKernel(folder, first)
+  const platform = openImageStore({ ...storeOptions('data'), shared: [folder] })
+  await platform.kernel()
+  await platform.runtimeImage(node)
+  useKernel(folder, second)
+  const current = async (): Promise<string[]> =>
+    (await open('prune-open').list({ keep: [] })).flatMap(({ digest, isCurrent }) => (isCurrent ? [digest] : []))
+  const kept = [first.digest, second.digest, image].toSorted()
+  assert.deepEqual((await current()).toSorted(), kept)
+  const removed = async (): Promise<string[]> =>
+    (await open('prune-open').prune({ keep: [] })).map(({ digest }) => digest).toSorted()
+  assert.deepEqual(await removed(), [others])
+  await platform.close()
+  assert.deepEqual(await removed(), [first.digest, image].toSorted())
+  assert.deepEqual(await current(), [second.digest])
+})
+
+test('kernel: one that was removed behind the back of a store is looked for anew', async (t) => {
+  if (process.arch !== 'x64') return t.skip('needs x86-64')
+  const folder = path.join(scratch, 'kernel-gone')
+  const [first, second] = ['a', 'b'].map((key) => {
+    const vmlinux = Buffer.concat([fakeVmlinux(), Buffer.from(key)])
+    return shelveKernel(folder, { kind: 'own', profile: 'ci', vmlinux, initramfs: null, origin: key, key })
+  })
+  assert.ok(first !== undefined && second !== undefined)
+  useKernel(folder, first)
+  const store = open('kernel-gone')
+  assert.equal((await store.kernel()).digest, first.digest)
+  rmSync(path.dirname(first.vmlinux), { recursive: true })
+  assert.equal((await store.kernel()).digest, second.digest)
 })
 
 test('forgetCode: an image goes with its last owner, also after a restart; what is asked for again is made again', async () => {

@@ -11,9 +11,11 @@ import type { Logger } from '../domain/logger.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { CodeImages } from './code-images.ts'
 import { prepareDrafts } from './drafts.ts'
+import { HeldFiles } from './held-files.ts'
 import { ImageThread } from './image-thread.ts'
 import { knownKernel, resolveKernel, type KernelSources } from './kernel/resolve-kernel.ts'
 import { currentKernel, removeKernel, shelvedKernels, type ShelvedKernel } from './kernel/kernel-shelf.ts'
+import { openFiles } from './open-files.ts'
 import {
   findImage,
   findOlderImage,
@@ -57,6 +59,8 @@ class FolderImageStore implements ImageStore {
   readonly #code: CodeImages
   readonly #images = new Map<string, Promise<RuntimeImage>>()
   #kernel: Promise<KernelBuild> | null = null
+  /** Kernel and root images that were asked for: who cleans the folder sees that they are in use. */
+  readonly #held = new HeldFiles()
 
   constructor(options: ImageStoreOptions) {
     this.#options = options
@@ -65,7 +69,15 @@ class FolderImageStore implements ImageStore {
       prepareDrafts(path.join(folder, 'tmp'))
   }
 
-  kernel(report: ReportProgress = () => {}): Promise<KernelBuild> {
+  async kernel(report: ReportProgress = () => {}): Promise<KernelBuild> {
+    const resolving = this.#resolvedKernel(report)
+    const kernel = await resolving
+    if (this.#held.hold(kernel.vmlinux)) return kernel
+    if (this.#kernel === resolving) this.#kernel = null
+    return this.#resolvedKernel(report)
+  }
+
+  #resolvedKernel(report: ReportProgress): Promise<KernelBuild> {
     const { folder, shared, kernelFile, guestProgram } = this.#options
     const sources: KernelSources = { folder, shared, kernelFile, guestProgram, thread: this.#thread }
     this.#kernel ??= resolveKernel(sources, report).catch((error: unknown) => {
@@ -76,7 +88,12 @@ class FolderImageStore implements ImageStore {
   }
 
   async runtimeImage(build: RuntimeBuild, report: ReportProgress = () => {}): Promise<RuntimeImage> {
-    const image = await (this.#images.get(build.image) ?? this.#keptImage(build, report))
+    const making = this.#images.get(build.image) ?? this.#keptImage(build, report)
+    let image = await making
+    if (!this.#held.hold(image.path)) {
+      if (this.#images.get(build.image) === making) this.#images.delete(build.image)
+      image = await (this.#images.get(build.image) ?? this.#keptImage(build, report))
+    }
     // One image serves an interpreter's shim and its bridged form: which of them starts is the build's to say.
     return { ...image, runtime: { ...image.runtime, isBridged: build.isBridged } }
   }
@@ -108,38 +125,33 @@ class FolderImageStore implements ImageStore {
     return this.#code.placeholder()
   }
 
-  async list(): Promise<readonly StoredImage[]> {
+  async list({ keep }: Parameters<ImageStore['list']>[0]): Promise<readonly StoredImage[]> {
     const { folder, shared } = this.#options
-    const kernels = [folder, ...shared].flatMap(kernelsOf)
-    const runtimes = [folder, ...shared].flatMap((each) => runtimesOf(path.join(each, 'runtimes')))
-    return [...kernels, ...runtimes, ...this.#code.list()]
+    const machine = await Promise.all([folder, ...shared].map((each) => this.#ofMachine(each, keep)))
+    return [...machine.flat(), ...this.#code.list()]
   }
 
   async prune({ keep }: Parameters<ImageStore['prune']>[0]): Promise<readonly StoredImage[]> {
     const code = this.#code.prune()
-    return keep === null ? code : [...(await this.#pruneShared(keep)), ...code]
+    if (keep === null) return code
+    const { folder } = this.#options
+    const lost = (await this.#ofMachine(folder, keep)).filter(({ isCurrent }) => !isCurrent)
+    for (const { kind, digest } of lost)
+      if (kind === 'kernel') removeKernel(folder, { digest })
+      else removeImage(path.join(folder, 'runtimes'), digest)
+    return [...lost, ...code]
   }
 
-  async #pruneShared(keep: readonly RuntimeBuild[]): Promise<readonly StoredImage[]> {
-    const { folder } = this.#options
-    const runtimesFolder = path.join(folder, 'runtimes')
-    const kept = new Set<string>(keep.map(({ digest }) => digest))
-    const inUse = (await this.#kernel) ?? knownKernel(this.#options)
-    const kernels = kernelsOf(folder).filter(({ isCurrent, digest }) => !isCurrent && digest !== inUse?.digest)
-    const current = new Set(
-      indexedImages(runtimesFolder).flatMap((image, at, all) => {
-        const isNewest = all.findIndex(({ build }) => build === image.build) === at
-        return kept.has(image.build) && isNewest ? [image.digest] : []
-      }),
-    )
-    const runtimes = runtimesOf(runtimesFolder).filter(({ digest }) => !current.has(digest))
-    for (const kernel of kernels) removeKernel(folder, { digest: kernel.digest })
-    for (const { digest } of runtimes) removeImage(runtimesFolder, digest)
-    this.#images.clear()
-    return [...kernels, ...runtimes]
+  /** Kernels and root images in `folder`. */
+  async #ofMachine(folder: string, keep: readonly RuntimeBuild[]): Promise<StoredImage[]> {
+    const kernel = (await this.#kernel) ?? knownKernel(this.#options)
+    const all = [...kernelsOf(folder, kernel), ...runtimesOf(path.join(folder, 'runtimes'), keep)]
+    const open = openFiles(all.flatMap((image) => (image.isCurrent ? [] : [image.path])))
+    return all.map((image) => ({ ...image, isCurrent: image.isCurrent || open.has(image.path) }))
   }
 
   async close(): Promise<void> {
+    this.#held.close()
     await Promise.all([this.#thread.close(), this.#code.close()])
   }
 
@@ -176,20 +188,28 @@ function toImage(
   return { digest, path: file, bytes, runtime, guest }
 }
 
-function kernelsOf(folder: string): StoredImage[] {
-  const current = currentKernel(folder)
+function kernelsOf(folder: string, inUse: KernelBuild | null): StoredImage[] {
+  const current = [currentKernel(folder)?.digest, inUse?.digest]
   return shelvedKernels(folder).map((kernel: ShelvedKernel) => {
     const name = `${kernel.release} (${[kernel.kind, kernel.profile ?? []].flat().join(', ')})`
     const { digest, vmlinux, bytes, builtAt } = kernel
-    return { kind: 'kernel', name, digest, path: vmlinux, bytes, builtAt, isCurrent: digest === current?.digest }
+    return { kind: 'kernel', name, digest, path: vmlinux, bytes, builtAt, isCurrent: current.includes(digest) }
   })
 }
 
-function runtimesOf(folder: string): StoredImage[] {
+/** Current is the newest of each build of `keep`. */
+function runtimesOf(folder: string, keep: readonly RuntimeBuild[]): StoredImage[] {
   const images = indexedImages(folder)
+  const kept = new Set<string>(keep.map(({ digest }) => digest))
+  const current = new Set(
+    images.flatMap((image, at) => {
+      const isNewest = images.findIndex(({ build }) => build === image.build) === at
+      return kept.has(image.build) && isNewest ? [image.digest] : []
+    }),
+  )
   const byDigest = new Map(images.map((image) => [image.digest, image]))
-  return [...byDigest.values()].map(({ digest, path: file, bytes, builtAt, runtime, build }) => {
-    const isCurrent = images.find((image) => image.build === build)?.digest === digest
-    return { kind: 'runtime', name: `${runtime.id} ${runtime.version}`, digest, path: file, bytes, builtAt, isCurrent }
+  return [...byDigest.values()].map(({ digest, path: file, bytes, builtAt, runtime }) => {
+    const name = `${runtime.id} ${runtime.version}`
+    return { kind: 'runtime', name, digest, path: file, bytes, builtAt, isCurrent: current.has(digest) }
   })
 }

@@ -157,7 +157,7 @@ const imagePrune = defineCommand({
   name: 'image prune',
   summary: 'Remove kernels and images that no runtime of this machine uses',
   notes: [
-    'What a platform keeps in its data folder it cleans itself, at each start and when a function goes.',
+    'What a platform or a microVM of this machine has open stays until it ends. What a platform keeps in its data folder it cleans itself, at each start and when a function goes.',
     cacheNote,
   ],
   args: {},

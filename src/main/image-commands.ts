@@ -6,14 +6,15 @@ import type { ImageStore, StoredImage } from '../domain/image.ts'
 import { openImageStore } from '../image/image-store.ts'
 import { runtimeCatalog } from '../image/runtimes.ts'
 import { guestProgram } from './app.ts'
-import { cacheOf } from './images.ts'
+import { cacheOf, machineStore } from './images.ts'
 import { progressLine } from './progress-line.ts'
 import { findRuntimes, shimFolder } from './runtimes.ts'
 
 /** `hearth image list`. */
 export async function listImages(context: Context): Promise<number> {
+  const keep = await findRuntimes(context.env)
   return withStore(context, async (store) => {
-    const images = await store.list()
+    const images = await store.list({ keep })
     if (context.output.isJson) context.output.json({ folder: cacheOf(context), images })
     else if (images.length === 0) context.output.line(`No kernel and no image in ${cacheOf(context)} yet.`)
     else context.output.line(rows(images))
@@ -52,12 +53,12 @@ export async function withStore(
   context: Pick<Context, 'env' | 'cwd'>,
   work: (store: ImageStore) => Promise<void>,
 ): Promise<number> {
-  const folder = cacheOf(context)
+  const { folder, kernelFile } = machineStore(context)
   const store = openImageStore({
     folder,
     shared: [],
     codeFolder: path.join(folder, 'code'),
-    kernelFile: null,
+    kernelFile,
     shimFolder,
     guestProgram,
     logger: silentLogger,

@@ -60,9 +60,17 @@ export function makeServiceFolders({ cache, data }: Pick<Config, 'cache' | 'data
     }
 }
 
-/** The cache that a command works on: as a platform started here would. */
-export function cacheOf({ env, cwd }: Pick<Context, 'env' | 'cwd'>): string {
-  return cacheFolder(readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] }).cache, env)
+/** The cache that a command works on, and the kernel it takes: as a platform started here would. */
+export function machineStore({ env, cwd }: Pick<Context, 'env' | 'cwd'>): {
+  folder: string
+  kernelFile: string | null
+} {
+  const { cache, kernel } = readConfig({ flags: {}, env, cwd, file: env['HEARTH_CONFIG'] })
+  return { folder: cacheFolder(cache, env), kernelFile: kernel === '' ? null : kernel }
+}
+
+export function cacheOf(context: Pick<Context, 'env' | 'cwd'>): string {
+  return machineStore(context).folder
 }
 
 /** The store of a platform. One that gave up its privileges builds in its data folder and reads what root built; any other shares its user's cache.

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readlinkSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { call, deployFiles, invoke } from '../support/functions.ts'
@@ -47,6 +47,10 @@ test('isolation vm: the receipt names VMM and snapshot, beside a process on the 
   assert.match(attempts[0]?.vmm ?? '', /^qemu \d+\.\d+\.\d+ \((tcg|kvm)\)$/)
   assert.equal(attempts[0]?.snapshot, 'runtime')
   assert.ok(phases.some(({ phase }) => phase === 'restore'))
+  assert.ok(
+    snapshotKeys().some(({ runtime = '', contract }) => /^node\d+ \d+\./.test(runtime) && contract === 'shim'),
+    JSON.stringify(snapshotKeys()),
+  )
 
   await create('in-process', {})
   const beside = await invoke(platform, 'in-process', { do: 'echo' })
@@ -144,6 +148,12 @@ test('stop: no VMM is left', { skip }, async () => {
   assert.deepEqual(machinesOf(platform.data), [])
   platform = await startPlatform()
 })
+
+function snapshotKeys(): readonly Readonly<Record<string, string>>[] {
+  const folder = path.join(platform.data, 'snapshots')
+  const files = readdirSync(folder).map((name) => path.join(folder, name, 'snapshot.json'))
+  return files.filter((file) => existsSync(file)).map((file) => JSON.parse(readFileSync(file, 'utf8')).key)
+}
 
 /** VMMs hold descriptors only: which platform they are of shows in the files behind those. */
 function machinesOf(data: string): string[] {

@@ -26,7 +26,7 @@ import { Makings } from './makings.ts'
 import { totalUsage } from './total-usage.ts'
 import { Trials, type Tried } from './trials.ts'
 import { VmSandbox } from './vm-sandbox.ts'
-import { checkAccelerator, checkImage, parseVmState, type VmState } from './vm-state.ts'
+import { checkAccelerator, checkImage, checkSnapshotImage, parseVmState, type VmState } from './vm-state.ts'
 import { WaitingVmm } from './waiting-vmm.ts'
 import { wake, Wakings } from './wakings.ts'
 import { vmOverheadMib, type Accelerator, type Machine, type Vmm } from './vmm.ts'
@@ -106,7 +106,7 @@ export class VmDriver implements Driver {
       acpi: kernel.needsAcpi ? 'on' : 'off',
       guest: image.guest,
       image: image.digest,
-      runtime: runtime.isBridged ? 'bridge' : 'shim',
+      contract: runtime.isBridged ? 'bridge' : 'shim',
       memory: `${memoryMib} MiB`,
       // By its digest: the data folder may move.
       code: codeImage === null ? 'none' : basename(codeImage, '.erofs'),
@@ -154,10 +154,11 @@ export class VmDriver implements Driver {
     if (vmm.prespawn === undefined)
       throw new AppError('driver_failed', `${vmm.name} cannot start a machine ahead of its state.`)
     await this.#load(snapshot)
-    const rootImage = (await images.runtimeImage(spec.runtime)).path
+    const root = await images.runtimeImage(spec.runtime)
+    checkSnapshotImage(snapshot, root)
     const codeImage = spec.codeImage ?? (await images.placeholder()).path
     const { instanceId } = spec
-    const spare = await vmm.prespawn({ instanceId, rootImage, codeImage, snapshot })
+    const spare = await vmm.prespawn({ instanceId, rootImage: root.path, codeImage, snapshot })
     const waiting = new WaitingVmm(snapshot.id, spare)
     this.#waiting.add(waiting)
     void waiting.ended.then(() => this.#waiting.delete(waiting))
@@ -268,6 +269,7 @@ export class VmDriver implements Driver {
     const { instanceId, epoch, runtime, codeImage, prespawned } = spec
     await this.#load(snapshot)
     const image = await images.runtimeImage(runtime)
+    checkSnapshotImage(snapshot, image)
     const code = codeImage ?? (await images.placeholder()).path
     const spare = prespawned instanceof WaitingVmm && prespawned.snapshotId === snapshot.id ? prespawned.take() : null
     const machine = await vmm.restore(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { checkAccelerator, parseVmState } from './vm-state.ts'
+import type { RuntimeImage } from '../../domain/image.ts'
+import { checkAccelerator, checkSnapshotImage, parseVmState } from './vm-state.ts'
 
 const state = {
   ...{ instance: 'i-1', memoryMib: 128, vmm: 'qemu 7.2.22', accelerator: 'tcg', image: 'sha256:1', hasCode: true },
@@ -25,4 +26,17 @@ test('checkAccelerator refuses what the operator refuses, and machines of anothe
   })
   checkAccelerator(tcg, { refused: {}, here: null })
   checkAccelerator({ accelerator: 'kvm' }, { refused, here: 'kvm' })
+})
+
+test('checkSnapshotImage refuses the image that was built anew in place of the one a snapshot has in its memory', () => {
+  const runtime: RuntimeImage['runtime'] = {
+    ...{ id: 'node26', family: 'node', version: '26.1.0', executable: '/bin/node', prefix: '', isBridged: false },
+    ...{ digest: 'sha256:a', image: 'sha256:a' },
+  }
+  const image: RuntimeImage = { digest: 'sha256:1', path: '/i', bytes: 1, guest: 'sha256:g', runtime }
+  checkSnapshotImage({ id: 's-1', key: { image: 'sha256:1' } }, image)
+  assert.throws(() => checkSnapshotImage({ id: 's-1', key: { image: 'sha256:0' } }, image), {
+    code: 'driver_failed',
+    message: 'Snapshot s-1 has root image sha256:0, that of node26 is sha256:1.',
+  })
 })

@@ -1,5 +1,6 @@
 import { AppError } from '../../domain/error.ts'
 import type { RuntimeImage } from '../../domain/image.ts'
+import type { Snapshot } from '../../domain/snapshot.ts'
 import type { MadeWith } from './vm-sandbox.ts'
 import type { Accelerator } from './vmm.ts'
 
@@ -29,6 +30,16 @@ export function checkImage({ image: made }: VmState, image: RuntimeImage): void 
   if (image.digest === made) return
   const { id } = image.runtime
   throw new AppError('driver_failed', `Its root image is ${made.slice(0, 80)}, that of ${id} is ${image.digest}.`)
+}
+
+/** A clone's memory knows the very files of the image that it was saved with, which may have been pruned and built anew since. Throws driver_failed. */
+export function checkSnapshotImage({ id, key }: Pick<Snapshot, 'id' | 'key'>, image: RuntimeImage): void {
+  const made = key['image'] ?? 'none'
+  if (image.digest === made) return
+  throw new AppError(
+    'driver_failed',
+    `Snapshot ${id} has root image ${made}, that of ${image.runtime.id} is ${image.digest}.`,
+  )
 }
 
 /** An emulated machine must not serve where the operator wants none, nor pass for one that is not. Throws driver_failed with the reason.
