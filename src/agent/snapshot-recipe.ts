@@ -14,7 +14,8 @@ export interface Recipe {
   readonly owner: string | null
   readonly codeImage: string | null
   readonly prepare: (instance: Instance) => Promise<void>
-  readonly bindClone: (instance: Instance) => Promise<void>
+  /** `secretEnv` as secrets are handed over. */
+  readonly bindClone: (instance: Instance, secretEnv: Readonly<Record<string, string>>) => Promise<void>
 }
 
 interface Binding {
@@ -25,7 +26,11 @@ interface Binding {
 const readyMsMax = 60_000
 
 /** The protocol wants a BIND before an INVOKE; with purpose `compile` it loads nothing. */
-export async function bindNothing(instance: Instance, { names, clock }: Binding): Promise<void> {
+export async function bindNothing(
+  instance: Instance,
+  secretEnv: Readonly<Record<string, string>>,
+  { names, clock }: Binding,
+): Promise<void> {
   await ready(instance, clock, () =>
     instance.link.bind({
       function: 'snapshot',
@@ -34,7 +39,7 @@ export async function bindNothing(instance: Instance, { names, clock }: Binding)
       handler: 'none.none',
       memoryMib: 128,
       timeoutMs: 1_000,
-      env: {},
+      env: secretEnv,
       ...{ taskRoot: '/var/task', cacheRoot: null },
       ...names,
       logGroup: '/hearth/snapshot',
@@ -45,15 +50,15 @@ export async function bindNothing(instance: Instance, { names, clock }: Binding)
   )
 }
 
-/** Without the secrets: what is in a snapshot is in every clone, and on disk. */
+/** Without the Version's secrets: what is in a snapshot is in every clone, and on disk. */
 export async function bindVersion(
   instance: Instance,
-  { version, code }: { version: Version; code: Code },
+  { version, code, secretEnv }: { version: Version; code: Code; secretEnv: Readonly<Record<string, string>> },
   { names, clock }: Binding,
 ): Promise<void> {
   const files = await instance.sandbox.bind(bindSpec(version, code))
   const { container } = code
-  const of = { instance: instance.id, files, secretEnv: null, names, purpose: 'serve', container } as const
+  const of = { instance: instance.id, files, secretEnv, names, purpose: 'serve', container } as const
   const message = bindMessage(version, of)
   await ready(instance, clock, () => instance.link.bind(message))
 }

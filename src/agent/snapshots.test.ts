@@ -75,6 +75,18 @@ test('Snapshots: clones that share randomness fail the deploy with the reason, a
   assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), [])
 })
 
+test('Snapshots: clones that leave out what is compared, share integers drawn ahead, or have not their own secret fail the deploy', async () => {
+  for (const [faults, why] of [
+    [{ clonesShare: 'randomInt' }, 'two clones drew the same randomInt'],
+    [{ clonesOmit: 'mathRandom' }, 'a clone did not draw mathRandom'],
+    [{ clonesShare: 'env' }, 'a clone does not have the secret that it was given'],
+  ] as const) {
+    const rig = machines({ faults })
+    await rig.agent.register()
+    await assert.rejects(deployed(rig, vm), { message: `The runtime snapshot must not serve: ${why}.` })
+  }
+})
+
 test('Snapshots: a runtime that never becomes quiet fails the deploy in time, and nothing is kept', async () => {
   const rig = machines({ faults: { hangOnSnapshot: true } })
   await rig.agent.register()

@@ -10,7 +10,7 @@ import type { Snapshot, SnapshotKey, SnapshotKind } from '../domain/snapshot.ts'
 import { Undo } from '../domain/undo.ts'
 import type { PlaceNames } from './binding.ts'
 import type { Origin } from './boot.ts'
-import { cloneFault, drawIdentity, type Drawn } from './clone-check.ts'
+import { cloneFault, cloneSecretName, drawIdentity, type Drawn } from './clone-check.ts'
 import type { Code } from './code-cache.ts'
 import type { Instance } from './instance.ts'
 import type { Place } from './place.ts'
@@ -107,7 +107,7 @@ export class Snapshots {
       owner: null,
       codeImage: null,
       prepare: async () => {},
-      bindClone: async (instance) => bindNothing(instance, this.#options),
+      bindClone: async (instance, secretEnv) => bindNothing(instance, secretEnv, this.#options),
     })
   }
 
@@ -119,12 +119,13 @@ export class Snapshots {
 
   /** The function snapshot of `version`: module-level code is in it, secrets are not. */
   async ensureOf(version: Version, place: Place, code: Code): Promise<Snapshot> {
-    const bind = (instance: Instance): Promise<void> => bindVersion(instance, { version, code }, this.#options)
+    const bind: Recipe['bindClone'] = (instance, secretEnv) =>
+      bindVersion(instance, { version, code, secretEnv }, this.#options)
     return this.#ensure(functionKey(version, place), place, {
       kind: 'function',
       owner: versionKey(version),
       codeImage: code.image,
-      prepare: bind,
+      prepare: async (instance) => bind(instance, {}),
       bindClone: bind,
     })
   }
@@ -284,18 +285,20 @@ export class Snapshots {
 
   /** Two clones at a time must differ in all that makes an Instance one of its own. */
   async #check(place: Place, recipe: Recipe, snapshot: Snapshot): Promise<void> {
+    const { boot, clock, newToken } = this.#options
     const clone = async (): Promise<Drawn> => {
       const { codeImage } = recipe
-      const instance = await this.#options.boot(place, { kind: 'restore', snapshot, codeImage, refused: [] })
+      const secret = newToken()
+      const instance = await boot(place, { kind: 'restore', snapshot, codeImage, refused: [] })
       try {
-        await recipe.bindClone(instance)
-        return await drawIdentity(instance, this.#options.clock)
+        await recipe.bindClone(instance, { [cloneSecretName]: secret })
+        return { ...(await drawIdentity(instance, clock)), secret }
       } finally {
         await instance.kill()
       }
     }
     const [one, two] = await Promise.all([clone(), clone()])
-    const fault = cloneFault([one, two])
+    const fault = cloneFault([one, two], place.build)
     if (fault !== null)
       throw new AppError('guest_failed', `The ${snapshot.kind} snapshot must not serve: ${fault}.`, {
         detail: place.key,

@@ -1,4 +1,5 @@
 import assert from 'node:assert'
+import { createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../domain/clock.ts'
 import type { Exit } from '../../domain/driver.ts'
@@ -126,10 +127,14 @@ export class FakeRuntime {
 
   #sayIdentity(invocation: GuestInvocation): void {
     const { faults, random, instanceId, clock } = this.#options
-    const { clonesShare, clockSkewMs = 0 } = faults
-    const own = { randomBytes: random(), uuid: random(), mathRandom: random(), hostname: instanceId }
+    const { clonesShare, clonesOmit, clockSkewMs = 0 } = faults
+    const own = {
+      ...{ randomBytes: random(), uuid: random(), randomInt: random(), mathRandom: random() },
+      ...{ hostname: instanceId, env: digests(this.#bind?.env ?? {}) },
+    }
     const shared = clonesShare === undefined ? {} : { [clonesShare]: 'the same' }
-    const identity = { ...own, ...shared, nowMs: clock.nowMs() + clockSkewMs, addresses: [], env: {} }
+    const omitted = clonesOmit === undefined ? {} : { [clonesOmit]: undefined }
+    const identity = { ...own, ...shared, ...omitted, nowMs: clock.nowMs() + clockSkewMs, addresses: [] }
     invocation.write(Buffer.from(JSON.stringify(identity)))
     invocation.end()
   }
@@ -168,6 +173,11 @@ export class FakeRuntime {
     await Promise.allSettled(work)
     if (!this.#isStopped) invocation.idle()
   }
+}
+
+function digests(env: Readonly<Record<string, string>>): Record<string, string> {
+  const digest = (value: string): string => createHash('sha256').update(value).digest('hex')
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, digest(value)]))
 }
 
 function parseEvent(invocation: GuestInvocation): unknown {

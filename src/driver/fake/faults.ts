@@ -54,8 +54,9 @@ export interface FakeFaults {
   /** A sandbox that an earlier agent left cannot be taken over, for this reason / does not answer. */
   failRecover?: string
   hangOnRecover?: boolean
-  /** Clones draw the same values of this name, or have a clock this much off. */
-  clonesShare?: 'randomBytes' | 'uuid' | 'mathRandom' | 'hostname'
+  /** Clones draw the same values of this name, or leave it out, or have a clock this much off. */
+  clonesShare?: 'randomBytes' | 'uuid' | 'randomInt' | 'mathRandom' | 'hostname' | 'env'
+  clonesOmit?: string
   clockSkewMs?: number
   /** Parts of a snapshot's key: another value refuses those made before. */
   vmmVersion?: string
