@@ -122,17 +122,15 @@ function uidsOf(data: string): UidRange {
 /** A UNIX socket's path holds 107 bytes: 40 for the instance id, some for its ending. */
 const runFolderBytesMax = 60
 
-/** 0700 folder for sockets, always the same for a data folder. */
-export async function makeRunFolder(data: string, name: string, { isKept }: { isKept: boolean }): Promise<string> {
+/** 0700 folder for sockets of this start. */
+export async function makeRunFolder(data: string, name: string): Promise<string> {
   const near = path.join(data, name)
   const far = path.join(os.tmpdir(), `hearth-${idOf(data)}-${name}`)
   const folder = Buffer.byteLength(near) <= runFolderBytesMax ? near : far
-  // What a killed platform left there; machines that it left are found again by their sockets.
-  if (!isKept) await rm(folder, { recursive: true, force: true })
+  // What a killed platform left there.
+  await rm(folder, { recursive: true, force: true })
   // Not recursive: a folder that somebody else put in /tmp is an error, not ours.
-  await mkdir(folder, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
-    if (!isKept || error.code !== 'EEXIST') throw error
-  })
+  await mkdir(folder, { mode: 0o700 })
   return folder
 }
 

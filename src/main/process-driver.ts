@@ -16,7 +16,7 @@ export interface OpenedProcessDriver {
 /** The process driver on this platform's folders. */
 export async function openProcessDriver(context: DriverContext): Promise<OpenedProcessDriver> {
   const { config, launcher, uids, resolverPort, logger } = context
-  const runFolder = await makeRunFolder(config.data, 'run', { isKept: false })
+  const runFolder = await makeRunFolder(config.data, 'run')
   const etcFolder = path.join(config.data, 'etc')
   await prepareEtc(etcFolder, { nameServer, uids })
   const driver = new ProcessDriver({ launcher, logger, runFolder, shimFolder, etcFolder, uids, resolverPort })

@@ -1,5 +1,7 @@
 import { accessSync, constants } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
 import os from 'node:os'
+import path from 'node:path'
 import type { Driver, EnforcedFeature } from '../domain/driver.ts'
 import { AppError, toAppError } from '../domain/error.ts'
 import type { ImageStore } from '../domain/image.ts'
@@ -10,7 +12,7 @@ import { QemuVmm } from '../driver/qemu/qemu-vmm.ts'
 import { VmDriver } from '../driver/vm/vm-driver.ts'
 import { VmHost } from '../driver/vm/vm-host.ts'
 import type { Vmm } from '../driver/vm/vmm.ts'
-import { makeRunFolder, type DriverContext } from './drivers.ts'
+import type { DriverContext } from './drivers.ts'
 import { platformImages } from './images.ts'
 import { emulationRefusal } from './isolation.ts'
 import { qemuArchitectures, type VmmPrograms } from './vmm-programs.ts'
@@ -48,10 +50,12 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
   const names = wanted.filter((name) => !missing.some((each) => each.name === name))
   if (names.length === 0) return none(context, lost)
   const images = platformImages(config, context)
+  const runFolder = path.join(config.data, 'vm')
+  await mkdir(runFolder, { recursive: true, mode: 0o700 })
   const host = new VmHost({
     launcher: context.launcher,
     uids: context.uids,
-    runFolder: await makeRunFolder(config.data, 'vm', { isKept: true }),
+    runFolder,
     resolverPort: context.resolverPort,
     bytesPerSecond,
   })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -35,9 +35,7 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
     const folder = path.join(rig.folder, 'instances', instanceId)
     const spec = { instanceId, epoch, runtime, folder, memoryMib: 128, isForSnapshot }
     const sandbox = await rig.driver.boot(spec, { deadlineMs: Date.now() + 60_000 })
-    const root = sandbox.handle.state['root']
-    assert.ok(typeof root === 'string')
-    return { sandbox, api: new FirecrackerApi(path.join(root, 'api.sock')) }
+    return { sandbox, api: new FirecrackerApi(apiSocketOf(sandbox, rig)) }
   }
 
   test('after the start the machine cannot be configured, started, loaded or, while it runs, saved', async () => {
@@ -99,13 +97,14 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
   })
 
   test('drives are limited after the boot, and again after a restore, which brings no limits', async () => {
-    const { sandbox } = await boot('limits-1', true)
+    const { sandbox, api } = await boot('limits-1', true)
+    api.close()
     assert.ok(rig)
     const runtime = rig.builds.find(({ family }) => family === 'node')
     assert.ok(runtime)
     const limits = { bandwidth: { size: 200_000_000, refill_time: 1_000 }, ops: { size: 5_000, refill_time: 1_000 } }
     const limited = ['root', 'code'].map((drive_id) => ({ drive_id, rate_limiter: limits }))
-    assert.deepEqual(await drivesOf(sandbox), limited)
+    assert.deepEqual(await drivesOf(path.join(rig.folder, 'jail-limits-1/api.sock')), limited)
     const folder = path.join(rig.folder, 'instances/limits-1')
     const spec = { runtime, memoryMib: 128, codeImage: null }
     const key = await rig.driver.snapshotKey(spec)
@@ -116,7 +115,7 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
       { instanceId: 'limits-2', epoch, runtime, folder: path.join(rig.folder, 'instances/limits-2'), codeImage: null },
       { deadlineMs: Date.now() + 60_000 },
     )
-    assert.deepEqual(await drivesOf(clone), limited)
+    assert.deepEqual(await drivesOf(apiSocketOf(clone, rig)), limited)
     await clone.kill()
   })
 
@@ -134,9 +133,15 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
   })
 })
 
-/** Drives and their limits, as `GET /vm/config` of its VMM has them. */
-async function drivesOf(sandbox: Sandbox): Promise<unknown> {
-  const socketPath = path.join(String(sandbox.handle.state['root']), 'api.sock')
+/** Of its VMM, by a name that a socket's address has room for. */
+function apiSocketOf({ handle: { state } }: Sandbox, { folder }: FirecrackerRig): string {
+  const link = path.join(folder, `jail-${String(state['instance'])}`)
+  symlinkSync(String(state['root']), link)
+  return path.join(link, 'api.sock')
+}
+
+/** Drives and their limits, as `GET /vm/config` of the VMM has them. */
+async function drivesOf(socketPath: string): Promise<unknown> {
   const request = http.get({ socketPath, path: '/vm/config' })
   const [response]: http.IncomingMessage[] = await once(request, 'response')
   let text = ''

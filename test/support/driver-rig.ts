@@ -37,7 +37,7 @@ export interface DriverRig<V extends Vmm = Vmm> {
 }
 
 export interface DriverRigOptions<V extends Vmm> {
-  /** Of the scratch folder's name. Short: sockets lie below it. */
+  /** Of the scratch folder's name. */
   readonly prefix: string
   /** What the launcher may start as a VMM. */
   readonly programs: readonly string[]
@@ -51,19 +51,18 @@ export async function openDriverRig<V extends Vmm>(options: DriverRigOptions<V>)
   return openOn(options, await mkdtemp(path.join(os.tmpdir(), options.prefix)))
 }
 
-/** `former`: of a launcher that crashed. */
-async function openOn<V extends Vmm>(
-  options: DriverRigOptions<V>,
-  scratch: string,
-  former?: string,
-): Promise<DriverRig<V>> {
+/** Between the scratch folder and what lies in a data folder: no address of a socket has room for it, so that none depends on where that is. */
+const deep = 'as-deep-as-the-data-folders-of-many-people-lie/where-no-address-of-a-socket-has-room-for-all-of-it'
+
+async function openOn<V extends Vmm>(options: DriverRigOptions<V>, scratch: string): Promise<DriverRig<V>> {
   const { logger = silentLogger } = options
   const builds = await machineRuntimes(scratch)
-  const runFolder = path.join(scratch, 'vm')
+  const runFolder = path.join(scratch, deep, 'vm')
   await mkdir(runFolder, { mode: 0o700, recursive: true })
   await mkdir(imageCache, { recursive: true })
   const programs = options.programs.flatMap((program) => ['--vmm', program])
-  const launcher = await startLauncher(['--keep', scratch, '--keep', imageCache, ...programs], former)
+  const state = path.join(scratch, deep, 'state')
+  const launcher = await startLauncher(['--keep', scratch, '--keep', imageCache, ...programs], state)
   const client = new LauncherClient(launcher.channel, logger)
   const images = openImageStore({
     folder: imageCache,
@@ -92,7 +91,7 @@ async function openOn<V extends Vmm>(
       await launcher.crash()
       client.close()
       await images.close()
-      return openOn(options, scratch, launcher.folder)
+      return openOn(options, scratch)
     },
     async close() {
       await driver.close()

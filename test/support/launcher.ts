@@ -45,12 +45,12 @@ export interface TestLauncher {
 }
 
 /** A real launcher whose control socket ends in this process. It runs as this process's user; `options` go to `hearth-guest up`.
- *  `former`: the folder of one that crashed. */
-export async function startLauncher(options: readonly string[] = [], former?: string): Promise<TestLauncher> {
-  const folder = former ?? (await mkdtemp(path.join(os.tmpdir(), 'hl-')))
+ *  `state`: its state folder, perhaps that of one that crashed; default: a fresh one. */
+export async function startLauncher(options: readonly string[] = [], state?: string): Promise<TestLauncher> {
+  const control = await mkdtemp(path.join(os.tmpdir(), 'hl-'))
+  const folder = state ?? control
   await mkdir(path.join(folder, 'instances'), { recursive: true })
-  const socketPath = path.join(folder, 'control')
-  await rm(socketPath, { force: true })
+  const socketPath = path.join(control, 'control')
   const server = net.createServer()
   server.listen(socketPath)
   await once(server, 'listening')
@@ -74,6 +74,7 @@ export async function startLauncher(options: readonly string[] = [], former?: st
     ended.then(() => Promise.reject(new Error(`The launcher ended: ${output}`))),
   ])
   server.close()
+  if (folder !== control) await rm(control, { recursive: true })
   return {
     channel,
     folder,

@@ -21,6 +21,8 @@ export const testDriver = process.env['HEARTH_TEST_DRIVER']
 export interface PlatformOptions {
   /** Data folder; default: a fresh temporary one, removed by `stop`. */
   readonly data?: string
+  /** Folders between a fresh data folder and the temporary one. */
+  readonly below?: string
   /** Leave the data folder in place at `stop`. */
   readonly keepData?: boolean
   readonly env?: Readonly<Record<string, string>>
@@ -72,7 +74,7 @@ interface ReadyFile {
 
 export async function startPlatform(options: PlatformOptions = {}): Promise<Platform> {
   const scratch = await mkdtemp(path.join(os.tmpdir(), 'hearth-test-'))
-  const data = options.data ?? path.join(scratch, 'data')
+  const data = options.data ?? path.join(scratch, options.below ?? '', 'data')
   const readyFile = path.join(scratch, 'ready.json')
   await mkdir(path.dirname(data), { recursive: true })
   const up = [path.join(root, 'bin/hearth'), 'up', '--port', '0', '--data', data, '--ready-file', readyFile]

@@ -38,6 +38,8 @@ type Undo = Parameters<Vmm['boot']>[1]
 
 /** Names in the jail. Drives of a clone must be named as when its snapshot was made. */
 const names = { api: 'api.sock', vsock: 'vsock.sock', ...writtenFiles } as const
+/** The jail's root in the run folder. */
+const jailLink = 'jail'
 /** Firecracker's own words for the kernel, since `boot_args` replaces them all. */
 const kernelWords = [
   'quiet',
@@ -158,6 +160,7 @@ export class FirecrackerVmm implements Vmm {
     const { vm, root } = adopted
     undo('vmm', async () => void (await vm.kill()))
     if (root === null) throw new AppError('driver_failed', `Instance "${vm.instanceId}" has no jail.`)
+    await vm.showJail(root, jailLink)
     return new RunningFirecracker(vm, { root, ...(await openVmmFiles(vm.folder)), saveTo: null })
   }
 
@@ -181,6 +184,7 @@ export class FirecrackerVmm implements Vmm {
     )
     const memoryMib = 'memoryMib' in spec ? spec.memoryMib : spec.snapshot.memoryMib + vmOverheadMib
     const root = await vm.jail({ jailer, program, files: [...files, ...own], apiSocket: names.api, memoryMib })
+    await vm.showJail(root, jailLink)
     await vm.share(names.api)
     const saveTo = 'saveTo' in spec ? spec.saveTo : null
     const machine = new RunningFirecracker(vm, { root, ...(await openVmmFiles(vm.folder)), saveTo })
@@ -232,7 +236,6 @@ class RunningFirecracker implements Machine {
   readonly state: Readonly<Record<string, unknown>>
   readonly exited: Promise<Exit>
   readonly #vm: VmProcess
-  readonly #root: string
   readonly #gone = new AbortController()
   readonly #log: FileHandle | null
   readonly #metrics: FileHandle | null
@@ -249,8 +252,7 @@ class RunningFirecracker implements Machine {
     this.#log = log
     this.#metrics = metrics
     this.#saveTo = saveTo
-    this.#root = root
-    this.api = new FirecrackerApi(join(root, names.api))
+    this.api = new FirecrackerApi(vm.socketPath(join(jailLink, names.api)))
     this.exited = vm.exited
     this.state = { instance: vm.instanceId, uid: vm.uid, root }
     this.#lastWords = this.#end()
@@ -267,7 +269,7 @@ class RunningFirecracker implements Machine {
 
   async connect(port: PortName): Promise<Duplex> {
     try {
-      return await connectVsock(join(this.#root, names.vsock), vsockPorts[port], {
+      return await connectVsock(this.#vm.socketPath(join(jailLink, names.vsock)), vsockPorts[port], {
         deadlineMs: Date.now() + connectMsMax,
         signal: this.#gone.signal,
       })

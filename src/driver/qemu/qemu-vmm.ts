@@ -80,7 +80,7 @@ export class QemuVmm implements Vmm {
     const { kernel, saveTo } = spec
     const vm = await this.#options.host.reserve(spec.instanceId)
     undo('vmm', async () => void (await vm.kill()))
-    const receiver = saveTo === null ? null : await StateReceiver.listen(join(vm.folder, saveSocket), saveTo.state)
+    const receiver = saveTo === null ? null : await StateReceiver.listen(vm.socketPath(saveSocket), saveTo.state)
     if (receiver !== null) undo('state', async () => receiver.close())
     const files = [
       { path: spec.rootImage, access: 'read' },

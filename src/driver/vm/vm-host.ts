@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { closeSync, constants, openSync } from 'node:fs'
+import { mkdir, readdir, rm, symlink } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
 import type { Exit } from '../../domain/driver.ts'
@@ -60,6 +61,8 @@ const connectMsMax = 2_000
 /** Machines' processes by way of the privileged launcher (docs/reference/launcher-protocol.md). */
 export class VmHost {
   readonly #options: VmHostOptions
+  /** The run folder, open: by it sockets have short names, however deep the folder lies. An address holds 107 bytes. */
+  readonly #folder: number
 
   /** Instances of this platform, by their run folder's name. */
   readonly #own = new Map<string, VmProcess>()
@@ -68,13 +71,12 @@ export class VmHost {
 
   constructor(options: VmHostOptions) {
     this.#options = options
+    this.#folder = openSync(options.runFolder, constants.O_RDONLY | constants.O_DIRECTORY)
   }
 
   /** A uid and a run folder for a VMM that `start` will start, or `abandon` give back. */
   async reserve(instanceId: string): Promise<VmProcess> {
-    const { uids, runFolder } = this.#options
-    const vm = new VmProcess({ ...this.#options, instanceId, uid: uids.take(), folder: join(runFolder, instanceId) })
-    this.#hold(vm)
+    const vm = this.#hold(instanceId, this.#options.uids.take())
     try {
       await mkdir(vm.folder, { mode: 0o700 })
       return vm
@@ -99,13 +101,12 @@ export class VmHost {
 
   /** Takes over a machine that `survey` found, held from before this first waits; null when it is gone. `root`: of its jail, if it has one. */
   async adopt(state: Readonly<Record<string, unknown>>): Promise<{ vm: VmProcess; root: string | null } | null> {
-    const { launcher, runFolder } = this.#options
+    const { launcher } = this.#options
     const instance = String(state['instance'])
     const uid = this.#survivors.get(instance)
     if (uid === undefined) return null
     this.#survivors.delete(instance)
-    const vm = new VmProcess({ ...this.#options, instanceId: instance, uid, folder: join(runFolder, instance) })
-    this.#hold(vm)
+    const vm = this.#hold(instance, uid)
     try {
       const { root } = await launcher.request('vm_adopt', { instance })
       return { vm, root: typeof root === 'string' ? root : null }
@@ -130,11 +131,16 @@ export class VmHost {
   async close(): Promise<void> {
     const ending = [...this.#own.values()].map((vm) => vm.kill())
     await Promise.allSettled(ending)
+    closeSync(this.#folder)
   }
 
-  #hold(vm: VmProcess): void {
-    this.#own.set(vm.instanceId, vm)
-    void vm.exited.then(() => this.#own.delete(vm.instanceId))
+  #hold(instanceId: string, uid: number): VmProcess {
+    const sockets = `/proc/self/fd/${this.#folder}/${instanceId}`
+    const folder = join(this.#options.runFolder, instanceId)
+    const vm = new VmProcess({ ...this.#options, instanceId, uid, folder, sockets })
+    this.#own.set(instanceId, vm)
+    void vm.exited.then(() => this.#own.delete(instanceId))
+    return vm
   }
 
   /** Memory of `snapshot` into the launcher, where clones share it. */
@@ -152,6 +158,8 @@ export class VmProcess {
   readonly instanceId: string
   readonly uid: number
   readonly folder: string
+  /** The same folder for this process, by a short name. */
+  readonly #sockets: string
   readonly exited: Promise<Exit>
   /** The last of what it wrote to its standard error, once it has ended. */
   stderr = ''
@@ -160,11 +168,12 @@ export class VmProcess {
   #killing: Promise<Exit> | null = null
   #hasEnded = false
 
-  constructor(options: VmHostOptions & { instanceId: string; uid: number; folder: string }) {
+  constructor(options: VmHostOptions & { instanceId: string; uid: number; folder: string; sockets: string }) {
     this.#options = options
     this.instanceId = options.instanceId
     this.uid = options.uid
     this.folder = options.folder
+    this.#sockets = options.sockets
     this.exited = new Promise((resolve) => (this.#end = resolve))
     options.launcher.onExited(this.instanceId, (exit, stderr) => {
       this.stderr = stderr
@@ -214,9 +223,21 @@ export class VmProcess {
     await this.#options.launcher.request('vm_share', { instance: this.instanceId, name })
   }
 
+  /** Of the socket `name` in its run folder, for this process to listen on or connect to. */
+  socketPath(name: string): string {
+    return join(this.#sockets, name)
+  }
+
+  /** Shows the root of its jail as `name` in its run folder, so that its sockets have short names too. */
+  async showJail(root: string, name: string): Promise<void> {
+    const link = join(this.folder, name)
+    await rm(link, { force: true })
+    await symlink(root, link)
+  }
+
   /** Connects to the socket `name` in its run folder. Throws driver_failed. */
   async connect(name: string): Promise<net.Socket> {
-    const socket = net.connect(join(this.folder, name))
+    const socket = net.connect(this.socketPath(name))
     // Also later: until a link holds the stream nobody else listens for errors, and its end is told by `close`.
     socket.on('error', () => {})
     try {
