@@ -39,5 +39,6 @@ export const buildRoutes = {
     scope: 'functions:write',
     summary:
       'Build an uploaded source for a Go or Rust runtime, or install the packages that one for Node or Python names; always a stream of `text/event-stream`: lines of the build, then its bundle or what failed.',
+    audit: ['artifact.build'],
   },
 } as const

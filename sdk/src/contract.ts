@@ -8,8 +8,19 @@ import { buildRoutes } from './build-contract.ts'
 import { storageRoutes } from './storage-contract.ts'
 
 /** One row of the API: what goes in, what comes out, who may. `scope` null = open to anybody; `invoke` = `invoke:NAME`. */
-export interface Route {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD'
+export type Route = RouteParts & (Reading | Changing)
+
+interface Reading {
+  readonly method: 'GET' | 'HEAD'
+}
+
+interface Changing {
+  readonly method: 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** Actions that the audit log has of a call that changed something, or why it has none. */
+  readonly audit: readonly [string, ...string[]] | { readonly none: string }
+}
+
+interface RouteParts {
   /** With `{name}` parameters; `{name...}` at the end takes the rest, slashes and all. */
   readonly path: string
   readonly params?: z.ZodObject
@@ -44,6 +55,7 @@ export const routes = {
     scope: 'functions:write',
     summary:
       'Create a function from an uploaded artifact; answers when it can be invoked, or at once with `wait=false`.',
+    audit: ['function.create'],
   },
   listFunctions: {
     method: 'GET',
@@ -74,6 +86,7 @@ export const routes = {
     acceptedStatus: 202,
     scope: 'functions:write',
     summary: 'Make a new version with other code or configuration.',
+    audit: ['function.update'],
   },
   deleteFunction: {
     method: 'DELETE',
@@ -83,6 +96,7 @@ export const routes = {
     status: 204,
     scope: 'functions:write',
     summary: 'Delete a function with its versions, aliases and logs.',
+    audit: ['function.delete'],
   },
   putFunctionCode: {
     method: 'PUT',
@@ -95,6 +109,7 @@ export const routes = {
     acceptedStatus: 202,
     scope: 'functions:write',
     summary: 'Make a new version from a zip (application/zip).',
+    audit: ['artifact.put', 'function.update'],
   },
   listVersions: {
     method: 'GET',
@@ -115,6 +130,7 @@ export const routes = {
     status: 200,
     scope: 'functions:write',
     summary: 'Repoint $LATEST to an earlier version (default: the one before).',
+    audit: ['function.rollback'],
   },
   listAliases: {
     method: 'GET',
@@ -134,6 +150,7 @@ export const routes = {
     status: 200,
     scope: 'functions:write',
     summary: 'Create or repoint an alias.',
+    audit: ['alias.set'],
   },
   deleteAlias: {
     method: 'DELETE',
@@ -143,6 +160,7 @@ export const routes = {
     status: 204,
     scope: 'functions:write',
     summary: 'Delete an alias.',
+    audit: ['alias.delete'],
   },
   invoke: {
     method: 'POST',
@@ -153,6 +171,7 @@ export const routes = {
     status: 200,
     scope: 'invoke',
     summary: 'Invoke `NAME` or `NAME:QUALIFIER` (version, alias, $LATEST).',
+    audit: { none: 'each invocation has a receipt.' },
   },
   getLogs: {
     method: 'GET',
@@ -195,6 +214,7 @@ export const routes = {
     status: 200,
     scope: 'functions:write',
     summary: 'Cancel a queued or running invocation.',
+    audit: ['invocation.cancel'],
   },
   putArtifact: {
     method: 'PUT',
@@ -206,6 +226,7 @@ export const routes = {
     status: 201,
     scope: 'functions:write',
     summary: 'Upload a code archive, or an image, under its SHA-256.',
+    audit: ['artifact.put'],
   },
   headArtifact: {
     method: 'HEAD',
@@ -254,6 +275,7 @@ export const routes = {
     status: 200,
     scope: 'secrets:write',
     summary: 'Create or rotate a secret; warm Instances that hold it are retired.',
+    audit: ['secret.set'],
   },
   deleteSecret: {
     method: 'DELETE',
@@ -263,6 +285,7 @@ export const routes = {
     status: 204,
     scope: 'secrets:write',
     summary: 'Delete a secret that no current function names.',
+    audit: ['secret.delete'],
   },
   ...keyRoutes,
   ...projectRoutes,
@@ -273,7 +296,7 @@ export const routes = {
     reply: s.pageOf(s.auditEntry),
     status: 200,
     scope: 'audit:read',
-    summary: 'Every mutation, newest first.',
+    summary: 'Every change, newest first: who, what, when. Each call below says what is written of it.',
   },
   healthz: {
     method: 'GET',

@@ -50,6 +50,7 @@ export const keyRoutes = {
     status: 201,
     scope: 'keys:write',
     summary: 'Make a key with scopes no wider than your own.',
+    audit: ['key.create'],
   },
   revokeKey: {
     method: 'DELETE',
@@ -59,5 +60,6 @@ export const keyRoutes = {
     status: 200,
     scope: 'keys:write',
     summary: 'Revoke a key at once.',
+    audit: ['key.revoke'],
   },
 } as const satisfies Record<string, Route>

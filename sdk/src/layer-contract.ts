@@ -50,6 +50,7 @@ export const layerRoutes = {
     scope: 'functions:write',
     summary:
       'Make a new version of a layer; the first makes the layer. A function takes it by `layers: ["NAME:NUMBER"]`.',
+    audit: ['layer.publish'],
   },
   listLayerVersions: {
     method: 'GET',
@@ -78,5 +79,6 @@ export const layerRoutes = {
     scope: 'functions:write',
     summary:
       'Delete a version of a layer; versions of functions that have it keep it. Its number is not given out again.',
+    audit: ['layer.delete'],
   },
 } as const satisfies Record<string, Route>

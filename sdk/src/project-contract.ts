@@ -51,6 +51,7 @@ export const projectRoutes = {
     status: 201,
     scope: 'admin',
     summary: 'Make a project: names, keys, secrets and quotas of its own.',
+    audit: ['project.create'],
   },
   getProject: {
     method: 'GET',
@@ -71,5 +72,6 @@ export const projectRoutes = {
     scope: 'admin',
     summary:
       'Set quotas of a project, at once: what runs beyond a lower one comes to its end, functions beyond it stay.',
+    audit: ['project.update'],
   },
 } as const satisfies Record<string, Route>

@@ -50,11 +50,20 @@ function section(id: string, row: Route): string {
     `\`${method} ${path}\`, ${scope === null ? 'open' : `scope ${scopeText(scope)}`}. ${summary}`,
     row.query === undefined ? '' : `Query:\n\n${fieldTable(shapeOf(row.query, 'input'))}`,
   ]
-  if (id === 'invoke') return [...parts, invokeParts()].filter(Boolean).join('\n\n')
+  if (id === 'invoke') return [...parts, invokeParts(), auditText(row)].filter(Boolean).join('\n\n')
   if (row.body === 'bytes') parts.push('Body: the bytes themselves.')
   else if (row.body !== undefined) parts.push(`Body: ${described(row.body, 'input')}`)
   parts.push(`Answers ${statuses}${replyText(row)}`)
+  parts.push(auditText(row))
   return parts.filter(Boolean).join('\n\n')
+}
+
+function auditText(row: Route): string {
+  if (!('audit' in row)) return ''
+  const { audit } = row
+  return 'none' in audit
+    ? `Not in the audit log: ${audit.none}`
+    : `In the audit log: ${audit.map((action) => `\`${action}\``).join(', ')}.`
 }
 
 function invokeParts(): string {

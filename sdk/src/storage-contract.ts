@@ -56,6 +56,7 @@ export const storageRoutes = {
     scope: 'storage:write',
     summary:
       'Store the body, at most 5 GiB, as the newest version of an object; built-in, the bucket is made when it is not there.',
+    audit: ['object.put'],
   },
   getObject: {
     method: 'GET',
@@ -78,6 +79,7 @@ export const storageRoutes = {
     scope: 'storage:write',
     summary:
       'Delete an object with all its versions, or one of them; an S3 server that keeps versions keeps them. Functions deployed from it keep their code.',
+    audit: ['object.delete'],
   },
   listObjectVersions: {
     method: 'GET',

@@ -48,6 +48,7 @@ export const urlRoutes = {
     status: 200,
     scope: 'functions:write',
     summary: 'Give a function a URL, or change it.',
+    audit: ['url.set'],
   },
   getFunctionUrl: {
     method: 'GET',
@@ -66,6 +67,7 @@ export const urlRoutes = {
     status: 204,
     scope: 'functions:write',
     summary: 'Take the URL of a function away.',
+    audit: ['url.delete'],
   },
   listFunctionUrls: {
     method: 'GET',

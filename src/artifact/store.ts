@@ -96,8 +96,9 @@ class FolderArtifactStore implements ArtifactStore {
         )
       }
       await this.#locks.run(artifact.digest, async () => {
-        options.onDigest?.(artifact.digest)
-        await this.#publish(draft, this.#layout.blob(artifact.digest))
+        const blob = this.#layout.blob(artifact.digest)
+        options.onDigest?.(artifact.digest, !(await exists(blob)))
+        await this.#publish(draft, blob)
       })
       return artifact
     } catch (error) {

@@ -50,15 +50,22 @@ export class Blobs {
     return this.#holds.during(digests, work)
   }
 
-  /** Stores the bytes and hands them to `use`, which makes a row that names them; they stay until it is through. */
-  async put<T>(source: Readable, options: PutOptions, use: (artifact: Artifact) => Promise<T>): Promise<T> {
+  /** Stores the bytes and hands them to `use`, which makes a row that names them; they stay until it is through. `isNew`: they were not there before. */
+  async put<T>(
+    source: Readable,
+    options: PutOptions,
+    use: (artifact: Artifact, isNew: boolean) => Promise<T>,
+  ): Promise<T> {
     let held: Digest | null = null
-    const onDigest = (digest: Digest): void => {
+    let wasNew = false
+    const onDigest = (digest: Digest, isNew: boolean): void => {
       held = digest
+      wasNew = isNew
       this.#holds.hold(digest)
     }
     try {
-      return await use(await this.#parts.artifacts.put(source, { ...options, onDigest }))
+      const artifact = await this.#parts.artifacts.put(source, { ...options, onDigest })
+      return await use(artifact, wasNew)
     } catch (error) {
       if (held !== null) this.#left.add(held)
       throw error

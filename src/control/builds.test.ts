@@ -13,7 +13,12 @@ const blobs = {
   uploaded: () => {},
   release: async () => {},
 }
-const parts = { blobs, arch: 'x86_64', logger: silentLogger } as const
+const entries: unknown[] = []
+const audit = {
+  add: async (project: string, entry: unknown) => void entries.push([project, entry]),
+  list: async () => ({ items: [], nextCursor: null }),
+}
+const parts = { store: { audit }, blobs, arch: 'x86_64', logger: silentLogger } as const
 
 test('builds.build says why where nothing is built', async () => {
   await assert.rejects(buildsApi(parts).build(caller, input, watch), /demands a microVM/)
@@ -62,6 +67,22 @@ test('builds.build refuses who comes when many of the same project wait', async 
   void api.build({ ...caller, project: 'other' }, input, { ...watch, report: (line) => void lines.push(line) })
   await new Promise(setImmediate)
   assert.deepEqual(lines, ['Waits for other builds, 8 before it.'])
+})
+
+test('builds.build: what was built is in the audit log, with what it came of; what failed is not', async () => {
+  const digest = `sha256:${'1'.repeat(64)}` as const
+  const provenance = {
+    source: input.source,
+    toolchain: 'go 1.26.8',
+    lock: null,
+    output: digest,
+    program: 'bootstrap',
+    arch: 'x86_64',
+  } as const
+  const build = async (): Promise<Built> => ({ artifact: { digest, bytes: 7 }, provenance })
+  await buildsApi({ ...parts, builder: { build } }).build(caller, input, watch)
+  const detail = { source: input.source, runtime: 'go', arch: 'x86_64', bytes: 7 }
+  assert.deepEqual(entries, [['default', { actor: 'k', action: 'artifact.build', target: digest, detail }]])
 })
 
 test('builds.build needs the scope to deploy', async () => {

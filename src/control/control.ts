@@ -5,7 +5,7 @@ import type { Clock } from '../domain/clock.ts'
 import type { Control } from '../domain/control.ts'
 import type { IsolationPolicy } from '../domain/driver.ts'
 import type { Arch } from '../domain/function.ts'
-import { limits, sourceBytesMax } from '../domain/limits.ts'
+import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import type { ObjectServer } from '../domain/object-server.ts'
 import type { RuntimeCatalog } from '../domain/runtime.ts'
@@ -13,6 +13,7 @@ import type { Store } from '../domain/store.ts'
 import { Admission } from './admission.ts'
 import type { Origins } from '../domain/code-source.ts'
 import { aliasesApi } from './aliases.ts'
+import { artifactsApi } from './artifacts.ts'
 import { Blobs } from './blobs.ts'
 import { buildsApi } from './builds.ts'
 import { CodeSources } from './code-sources.ts'
@@ -113,7 +114,8 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     layers: layersApi({ ...options, blobs, sources }),
     builds: buildsApi({ ...options, blobs }),
     storage: storageApi({ ...options, blobs, secrets }),
-    ...files({ ...options, blobs }),
+    artifacts: artifactsApi({ ...options, blobs }),
+    ...nodeViews(options),
     async audit(caller, page) {
       demand(caller, 'audit:read')
       return store.audit.list(caller.project, page)
@@ -123,35 +125,9 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   }
 }
 
-/** What artifacts, logs, runtimes and nodes have: other parts know it all, here is who may ask. */
-function files({
-  artifacts,
-  agent,
-  runtimes,
-  store,
-  blobs,
-}: ControlOptions & { readonly blobs: Blobs }): Pick<Control, 'artifacts' | 'logs' | 'runtimes' | 'nodes'> {
+/** What logs, runtimes and nodes have: other parts know it all, here is who may ask. */
+function nodeViews({ agent, runtimes, store }: ControlOptions): Pick<Control, 'logs' | 'runtimes' | 'nodes'> {
   return {
-    artifacts: {
-      async put(caller, source, { expect, kind, bytesExpected }) {
-        demand(caller, 'functions:write')
-        const options = {
-          isOwned: true,
-          bytesMax: sourceBytesMax(kind),
-          ...(expect !== null && { expect }),
-          ...(bytesExpected !== null && { bytesExpected }),
-        }
-        return blobs.put(source, options, async (artifact) => {
-          blobs.uploaded(artifact.digest)
-          return artifact
-        })
-      },
-      async stat(caller, digest) {
-        demand(caller, 'functions:write')
-        blobs.uploaded(digest)
-        return artifacts.stat(digest)
-      },
-    },
     logs: {
       async tail(caller, name, lines) {
         await demandFunction(store, { caller, scope: 'logs:read', name })

@@ -29,8 +29,13 @@ export function invocationsApi(options: Options): Pick<Control, 'invocation' | '
     },
     async cancel(caller, id) {
       const { run } = await find(options, { caller, id, scope: 'functions:write' })
-      run?.cancel('cancelled by request')
-      return run !== null
+      if (run === null) return false
+      if (run.cancel('cancelled by request')) {
+        const detail = { function: run.request.functionName }
+        const entry = { actor: caller.actor, action: 'invocation.cancel', target: id, detail }
+        await options.store.audit.add(caller.project, entry)
+      }
+      return true
     },
   }
 }

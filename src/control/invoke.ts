@@ -56,7 +56,7 @@ export class Invoker implements RunHost {
     const version = this.#options.versions.cached(caller.project, functionName, qualifier)
     if (version !== undefined) run.admit(version, this.#gateOf(version))
     else void this.#resolveThenAdmit(run)
-    return (reason) => run.cancel(reason)
+    return (reason) => void run.cancel(reason)
   }
 
   /** Why a new Instance would be needed, as far as only the control knows: this Version has not run since the platform started. */

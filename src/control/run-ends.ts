@@ -11,6 +11,28 @@ export interface Unanswered {
   readonly crashReason?: CrashReason | null
 }
 
+export const expired: Unanswered = {
+  outcome: 'expired',
+  errorType: 'Hearth.Expired',
+  message: 'The deadline passed before the invocation could start.',
+  rejection: null,
+}
+
+export function cancelled(reason: string): Unanswered {
+  return { outcome: 'cancelled', errorType: 'Hearth.Cancelled', message: `Cancelled: ${reason}.`, rejection: null }
+}
+
+/** Its Version can never run. */
+export function unprepared(version: number, reason: string): Unanswered {
+  return {
+    outcome: 'crashed',
+    errorType: 'Hearth.VersionFailed',
+    message: `Version ${version} cannot run: ${reason}`,
+    rejection: null,
+    crashReason: 'init_error',
+  }
+}
+
 /** The result of an attempt that answered more than anybody takes. */
 export function tooLarge(result: AttemptResult, bytesMax: number): AttemptResult {
   const errorMessage = `Response payload size exceeded ${bytesMax} bytes.`

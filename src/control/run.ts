@@ -8,7 +8,7 @@ import { emptyBody, ReplyIntake } from './reply-intake.ts'
 import type { Linked } from './active-runs.ts'
 import { gone, type Candidate, type FunctionGate } from './admission.ts'
 import { LateReceipt } from './late-receipt.ts'
-import { phasesBefore, tooLarge, waitText, type Unanswered } from './run-ends.ts'
+import { cancelled, expired, phasesBefore, tooLarge, unprepared, waitText, type Unanswered } from './run-ends.ts'
 import type { RunHost } from './run-host.ts'
 
 /*
@@ -100,9 +100,7 @@ export class Run implements Candidate, Linked<Run> {
   failUnprepared(version: Version, gate: FunctionGate, reason: string): void {
     if (this.#state === 'done') return
     this.hold(version, gate)
-    const message = `Version ${version.number} cannot run: ${reason}`
-    const crashReason = 'init_error'
-    this.#finish({ outcome: 'crashed', errorType: 'Hearth.VersionFailed', message, rejection: null, crashReason })
+    this.#finish(unprepared(version.number, reason))
   }
 
   onRun(hasWaited: boolean): void {
@@ -136,8 +134,7 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   onExpired(): void {
-    const message = 'The deadline passed before the invocation could start.'
-    this.#finish({ outcome: 'expired', errorType: 'Hearth.Expired', message, rejection: null })
+    this.#finish(expired)
   }
 
   onRejected(rejection: Rejection): void {
@@ -154,12 +151,16 @@ export class Run implements Candidate, Linked<Run> {
     this.#reject(message, { kind: 'capacity', resource: 'function', cause: 'unresolved', retryAfterMs: 1_000 })
   }
 
-  cancel(reason: string): void {
-    if (this.#state === 'done' || this.#cancelReason !== null) return
+  /** False when it has ended, or is being cancelled already. */
+  cancel(reason: string): boolean {
+    if (this.#state === 'done' || this.#cancelReason !== null) return false
     this.#cancelReason = reason
-    if (this.#call !== null) return this.#call.send({ type: 'cancel', reason })
-    this.#gate?.withdraw(this)
-    this.#finishCancelled(reason)
+    if (this.#call !== null) this.#call.send({ type: 'cancel', reason })
+    else {
+      this.#gate?.withdraw(this)
+      this.#finishCancelled(reason)
+    }
+    return true
   }
 
   /** What `GET /v1/invocations/{id}` shows before the end. */
@@ -195,7 +196,7 @@ export class Run implements Candidate, Linked<Run> {
 
   #receiveData(chunk: Uint8Array): void {
     // An agent stops at the same limit; one that does not must not fill our memory.
-    if (!this.#intake.hasRoom(chunk.length)) return this.cancel('response too large')
+    if (!this.#intake.hasRoom(chunk.length)) return void this.cancel('response too large')
     this.#begin()
     const credit = this.#intake.take(chunk)
     if (credit > 0) this.#call?.send({ type: 'credit', bytes: credit })
@@ -237,8 +238,7 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   #finishCancelled(reason: string): void {
-    const message = `Cancelled: ${reason}.`
-    this.#finish({ outcome: 'cancelled', errorType: 'Hearth.Cancelled', message, rejection: null })
+    this.#finish(cancelled(reason))
   }
 
   #isRunning(): boolean {

@@ -23,8 +23,9 @@ export interface PutOptions {
   readonly isOwned?: boolean
   /** How much is coming, where that is known: room for it is checked before the first byte is read. */
   readonly bytesExpected?: number
-  /** Called once, right before the bytes are visible under their digest: from then on `delete` asks whether they are needed. */
-  readonly onDigest?: (digest: Digest) => void
+  /** Called once, right before the bytes are visible under their digest: from then on `delete` asks whether they are needed.
+   *  `isNew`: nothing was there under it. */
+  readonly onDigest?: (digest: Digest, isNew: boolean) => void
 }
 
 /** What a folder of derived files is known by, and the artifacts that it was made from: it goes with the first of them. */

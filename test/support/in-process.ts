@@ -10,6 +10,7 @@ import { secretSource } from '../../src/control/secrets.ts'
 import { newKeyId, openVault, type Vault } from '../../src/control/vault.ts'
 import type { Agent, HostServices } from '../../src/domain/agent.ts'
 import type { ArtifactStore } from '../../src/domain/artifact.ts'
+import type { Builder } from '../../src/domain/build.ts'
 import { systemClock } from '../../src/domain/clock.ts'
 import type { Origins } from '../../src/domain/code-source.ts'
 import type { Control } from '../../src/domain/control.ts'
@@ -109,6 +110,7 @@ interface ScriptedOptions {
   readonly folder?: string
   readonly origins?: Origins
   readonly objects?: ObjectServer | null
+  readonly builder?: (artifacts: ArtifactStore) => Builder
   /** What requests and replies may hold together; half of it for URLs. */
   readonly heldBytes?: number
   readonly bodyTimes?: BodyWatchOptions
@@ -128,6 +130,7 @@ async function assemble<A extends Agent>(
     folder: kept,
     origins: played,
     objects = null,
+    builder,
     heldBytes = heldBytesMax,
     bodyTimes = apiBodyTimes,
   }: ScriptedOptions = {},
@@ -161,7 +164,8 @@ async function assemble<A extends Agent>(
     ...common,
   })
   const parts = { store, artifacts, agent, runtimes, vault, origins: played ?? real, objects, receipts }
-  const control = await createControl({ ...parts, ...about, ...common })
+  const building = builder === undefined ? {} : { builder: builder(artifacts) }
+  const control = await createControl({ ...parts, ...about, ...common, ...building })
   const id = newKeyId()
   const audit = { actor: 'test', action: 'key.create', target: id, detail: {} }
   await store.keys.create({ id, project: 'default', name: 'admin', scopes: ['admin'] }, audit)
