@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { missingVmms } from './vm-drivers.ts'
+import { missingVmms, refuseMissing } from './vm-drivers.ts'
 
 const programs = { qemu: '/bin/qemu', firecracker: '/bin/firecracker', jailer: '/bin/jailer' }
 
@@ -25,4 +25,17 @@ test('missingVmms: without KVM a machine is told so, not to install a Firecracke
     })
   assert.match(firecracker(true, '')?.fix ?? '', /sudo hearth doctor --fix/)
   assert.equal(firecracker(true, programs.firecracker), undefined)
+})
+
+test('refuseMissing: a driver that is named is refused for whatever it lacks, with what helps; auto goes without', () => {
+  const missing = missingVmms({ ...programs, jailer: '', qemu: '' }, { hasKvm: true, arch: 'x64' })
+  assert.throws(() => refuseMissing({ driver: 'firecracker' }, missing), {
+    code: 'invalid',
+    field: 'driver',
+    message: 'Cannot use driver "firecracker": its jailer is not on this machine.',
+    detail: /^What helps: sudo hearth doctor --fix/,
+  })
+  assert.throws(() => refuseMissing({ driver: 'qemu' }, missing), /"qemu": its program is not on this machine\.$/)
+  for (const driver of ['auto', 'process'] as const) refuseMissing({ driver }, missing)
+  refuseMissing({ driver: 'qemu' }, missingVmms(programs, { hasKvm: false, arch: 'x64' }))
 })

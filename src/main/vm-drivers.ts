@@ -14,6 +14,7 @@ import { VmHost } from '../driver/vm/vm-host.ts'
 import type { Vmm } from '../driver/vm/vmm.ts'
 import type { DriverContext } from './drivers.ts'
 import { platformImages } from './images.ts'
+import type { Config } from './config.ts'
 import { emulationRefusal } from './isolation.ts'
 import { qemuArchitectures, type VmmPrograms } from './vmm-programs.ts'
 
@@ -38,14 +39,11 @@ const openers = { firecracker: openFirecracker, qemu: openQemu }
 export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> {
   const { config, vmms } = context
   if (config.driver === 'process') return none(context, [])
-  if (config.driver !== 'auto' && vmms[config.driver] === '')
-    throw new AppError('invalid', `Cannot use driver "${config.driver}": its program is not on this machine.`, {
-      field: 'driver',
-      value: config.driver,
-      allowed: 'auto, process, or one whose program is installed: "hearth doctor" names the fix',
-    })
   const wanted = (['firecracker', 'qemu'] as const).filter((name) => config.driver === 'auto' || config.driver === name)
-  const missing = missingVmms(vmms).filter(({ name }) => wanted.includes(name))
+  // One that is named is tried whatever is to be seen of KVM: its own boot tells.
+  const hasKvm = config.driver === 'firecracker' || mayUseKvm()
+  const missing = missingVmms(vmms, { hasKvm }).filter(({ name }) => wanted.includes(name))
+  refuseMissing(config, missing)
   const lost = missing.map(({ name, detail }) => `${name}: ${detail}`)
   const names = wanted.filter((name) => !missing.some((each) => each.name === name))
   if (names.length === 0) return none(context, lost)
@@ -88,6 +86,20 @@ export async function openVmDrivers(context: DriverContext): Promise<OpenedVms> 
 async function none({ launcher }: DriverContext, lost: readonly string[]): Promise<OpenedVms> {
   await launcher.request('vm_sweep')
   return { drivers: [], images: null, lost, sweep: async () => [], close: async () => {} }
+}
+
+/** Who names a driver gets no other, whatever it is that this one lacks. Throws invalid, with what helps. */
+export function refuseMissing({ driver }: Pick<Config, 'driver'>, missing: ReturnType<typeof missingVmms>): void {
+  const found = missing.find(({ name }) => name === driver)
+  if (found === undefined) return
+  throw new AppError('invalid', `Cannot use driver "${driver}": ${lowerFirst(found.detail)}`, {
+    ...{ field: 'driver', value: driver, detail: `What helps: ${found.fix}.` },
+    allowed: 'auto, process, or one whose program is installed: "hearth doctor" names the fix',
+  })
+}
+
+function lowerFirst(text: string): string {
+  return `${text.slice(0, 1).toLowerCase()}${text.slice(1)}`
 }
 
 /** What cannot even be tried, and what helps. */
