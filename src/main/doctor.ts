@@ -9,7 +9,7 @@ import type { Context } from '../cli/context.ts'
 import { fieldList, table } from '../cli/output.ts'
 import { findServer } from '../cli/server.ts'
 import type { EnforcedFeature, VmmFacts } from '../domain/driver.ts'
-import { toAppError } from '../domain/error.ts'
+import { AppError, toAppError } from '../domain/error.ts'
 import type { RuntimeBuild } from '../domain/runtime.ts'
 import { appRoot, appVersion, guestProgram } from './app.ts'
 import { configKeys } from './config-keys.ts'
@@ -74,11 +74,11 @@ export async function doctor(context: Context, { fix, mirror }: { fix: boolean; 
   return findings.refusal === null && findings.drivers.some(({ works }) => works) ? 0 : 9
 }
 
-async function examine({ env, cwd }: Context): Promise<Findings> {
+async function examine({ env, cwd, interrupt }: Context): Promise<Findings> {
   const port = Number(env['HEARTH_PORT'] ?? configKeys.port.default)
   const runtimes = await findRuntimes(env)
   const [drivers, isFree, platform] = await Promise.all([
-    probeDrivers({ env, cwd, runtimes }),
+    probeDrivers({ env, cwd, runtimes, signal: interrupt() }),
     isPortFree(port),
     findServer({ env, cwd, root: appRoot, url: undefined, apiKey: undefined }).then(
       ({ url, data }) => ({ url, data }),
@@ -121,7 +121,7 @@ function refusalOf(config: Config, drivers: readonly DriverFinding[]): string | 
 
 /** Under a launcher of its own, in a folder of its own: a running platform is not touched. */
 async function probeDrivers(
-  of: Pick<Context, 'env' | 'cwd'> & { runtimes: readonly RuntimeBuild[] },
+  of: Pick<Context, 'env' | 'cwd'> & { runtimes: readonly RuntimeBuild[]; signal: AbortSignal },
 ): Promise<DriverFinding[]> {
   if (process.platform !== 'linux') {
     const detail = `No isolation on ${process.platform}: functions run as plain processes.`
@@ -135,6 +135,7 @@ async function probeDrivers(
   try {
     return [...(await probeIn(data, of)), ...absentDrivers(of)]
   } catch (error) {
+    if (of.signal.aborted) throw new AppError('driver_failed', 'The machine was not looked at: interrupted.')
     const text =
       error instanceof Error && 'stderr' in error && error.stderr !== '' ? String(error.stderr).trim() : String(error)
     const fix = 'the message names the step that failed'
@@ -146,7 +147,7 @@ async function probeDrivers(
 
 async function probeIn(
   data: string,
-  { env, cwd, runtimes }: Pick<Context, 'env' | 'cwd'> & { runtimes: readonly RuntimeBuild[] },
+  { env, cwd, runtimes, signal }: Parameters<typeof probeDrivers>[0],
 ): Promise<DriverFinding[]> {
   const given = readConfig({ flags: { data, driver: 'auto' }, env, cwd, file: env['HEARTH_CONFIG'] })
   // Everything that could be is tried; what the settings make of it is told apart.
@@ -160,7 +161,10 @@ async function probeIn(
   const script = path.join(appRoot, 'src/main/doctor-probe.ts')
   const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
   const args = launcherArguments(options, command)
-  const { stdout } = await promisify(execFile)(guestProgram, args, { cwd: appRoot, timeout: probeMsMax })
+  const running = promisify(execFile)(guestProgram, args, { cwd: appRoot, timeout: probeMsMax })
+  // It clears away what it made, and is waited for.
+  signal.addEventListener('abort', () => running.child.kill('SIGTERM'), { once: true })
+  const { stdout } = await running
   const findings: DriverFinding[] = JSON.parse(stdout)
   // It runs what asks for it, and is no boundary.
   const fix =

@@ -145,7 +145,9 @@ async function openDriver(
   const before = isNamed ? null : verdicts.failureOf(tested)
   const emulation = emulationRefusal(config)
   const refused = { ...(emulation !== null && { tcg: emulation }), ...(before !== null && { kvm: before }) }
-  const driver = new VmDriver({ vmm, images: parts.images, logger, enforced: vmFeatures, probeBuild, refused })
+  const instancesFolder = path.join(config.data, 'instances')
+  const own = { vmm, images: parts.images, instancesFolder }
+  const driver = new VmDriver({ ...own, logger, enforced: vmFeatures, probeBuild, refused })
   // It is tried when the agent registers, on everything it can.
   if (isNamed) return { driver, why: null }
   const emulated = emulation ?? 'no security boundary, and for functions that ask for isolation vm'

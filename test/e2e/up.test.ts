@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, test } from 'node:test'
 import { call, deployFiles, invoke, nodeFunction } from '../support/functions.ts'
 import { runCli, startPlatform } from '../support/platform.ts'
+import { until } from '../support/until.ts'
 
 /* hearth up: what it refuses, what it leaves in files, how it ends. */
 
@@ -189,6 +190,30 @@ test('up: a second Ctrl-C ends it at once, running work or not', async () => {
   process.kill(platform.pid, 'SIGINT')
   await platform.stop()
   assert.ok(performance.now() - startedAt < 3_000)
+})
+
+test('doctor: interrupted, it leaves no folder and no process', { skip: process.getuid?.() !== 0 }, async (t) => {
+  const scratch = mkdtempSync(path.join(os.tmpdir(), 'hearth-interrupt-'))
+  t.after(() => rmSync(scratch, { recursive: true }))
+  const doctor = spawn(program, ['doctor'], {
+    env: { ...process.env, TMPDIR: scratch },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let said = ''
+  doctor.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const isProbing = (): true | string =>
+    readdirSync(scratch).some((name) => existsSync(path.join(scratch, name, 'instances'))) || 'no folder yet'
+  await until(isProbing, { timeoutMs: 20_000, what: 'the launcher of doctor' })
+  doctor.kill('SIGINT')
+  const [code] = await once(doctor, 'exit')
+  assert.equal(code, 9)
+  assert.match(said, /The machine was not looked at: interrupted\./)
+  assert.deepEqual(
+    readdirSync(scratch).filter((name) => name.startsWith('hearth-doctor-')),
+    [],
+  )
+  const left = spawnSync('pgrep', ['-f', `--state ${scratch}/`], { encoding: 'utf8' }).stdout
+  assert.equal(left, '')
 })
 
 test('doctor: JSON with every feature and whether it is enforced', async () => {

@@ -79,12 +79,13 @@ async function openOn<V extends Vmm>(options: DriverRigOptions<V>, scratch: stri
   const vmm = await options.makeVmm(host)
   // The one machine with KVM that tests count on is emulated itself.
   const trialMsMax = { kvm: 120_000 }
-  const driver = new VmDriver({ vmm, images, logger, enforced: [], probeBuild: () => builds[0] ?? null, trialMsMax })
+  const own = { vmm, images, instancesFolder: path.join(scratch, 'probes') }
+  const driver = new VmDriver({ ...own, logger, enforced: [], probeBuild: () => builds[0] ?? null, trialMsMax })
   return {
     ...{ driver, vmm, images, launcher, builds, folder: scratch },
     async leftovers() {
-      const jails = path.join(launcher.folder, 'jails')
-      return [...(await readdir(runFolder)), ...(existsSync(jails) ? await readdir(jails) : [])]
+      const folders = [path.join(launcher.folder, 'jails'), path.join(scratch, 'probes')].filter(existsSync)
+      return (await Promise.all([runFolder, ...folders].map((folder) => readdir(folder)))).flat()
     },
     sweep: () => host.sweep(),
     async crash() {

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type {
   BootSpec,
@@ -37,6 +36,8 @@ export interface VmDriverOptions {
   readonly logger: Logger
   /** What is enforced beside the machine itself. */
   readonly enforced: readonly EnforcedFeature[]
+  /** Where a probe's machine has its folder: what is in there is cleared away after a crash. */
+  readonly instancesFolder: string
   /** The runtime whose image a probe boots; null when this node has none. */
   readonly probeBuild: () => RuntimeBuild | null
   /** Accelerators that are not to be tried, and why: the operator refuses them, or they failed a moment ago. */
@@ -296,7 +297,7 @@ export class VmDriver implements Driver {
     if (runtime === null) return { failure: 'there is no runtime to boot a guest with' }
     await this.#prepareFiles(runtime)
     const instanceId = `probe-${randomBytes(6).toString('hex')}`
-    const folder = await mkdtemp(join(tmpdir(), 'hearth-probe-'))
+    const folder = join(this.#options.instancesFolder, instanceId)
     const spec = { instanceId, epoch: randomBytes(16).toString('hex'), runtime, folder, isForSnapshot: false }
     const startedMs = performance.now()
     try {
@@ -306,6 +307,8 @@ export class VmDriver implements Driver {
       await sandbox.kill()
       return { bootMs }
     } catch (error) {
+      const isLate = error instanceof AppError && error.code === 'timeout'
+      if (isLate) return { failure: `no guest answered within ${Math.round(limitMs / 1000)} s` }
       return { failure: error instanceof Error ? error.message : String(error) }
     } finally {
       await rm(folder, { recursive: true, force: true })
