@@ -25,12 +25,14 @@ export function parseSnapshot(text: string, folder: string): Snapshot {
   }
 }
 
-/** What a snapshot was made for. Throws invalid, naming the field that is wrong. */
-export function parseSubject(text: string): SnapshotSubject {
+/** What a snapshot was made for, and how long its files were when it was. Throws invalid, naming the field that is wrong. */
+export function parseMark(text: string): SnapshotSubject & { readonly files: Readonly<Record<string, number>> } {
   const fields = fieldsOf(JSON.parse(text), 'all of it')
   const { build, owner } = fields
   if (!isDigest(build)) throw damaged('build', 'a digest (sha256:...)')
-  return { owner: owner === null ? null : textOf(fields, 'owner'), runtime: textOf(fields, 'runtime'), build }
+  const lengths = fieldsOf(fields['files'], 'files')
+  const files = Object.fromEntries(Object.keys(lengths).map((name) => [name, countOf(lengths, name)]))
+  return { owner: owner === null ? null : textOf(fields, 'owner'), runtime: textOf(fields, 'runtime'), build, files }
 }
 
 function isDigest(value: unknown): value is Digest {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { afterEach, test } from 'node:test'
 import {
@@ -271,6 +271,24 @@ test('Snapshots: one whose clones were not compared before a crash does not serv
   await second.agent.register()
   await deployed(second, vm)
   assert.equal(second.driver.boots, 1, 'made anew')
+})
+
+test('Snapshots: one that has lost a file since, or a part of it, does not serve', async () => {
+  for (const [damage, boots] of [
+    [() => {}, 0],
+    [(folder: string) => truncateSync(path.join(folder, 'memory'), 3), 1],
+    [(folder: string) => rmSync(path.join(folder, 'memory')), 1],
+  ] as const) {
+    const first = machines()
+    await first.agent.register()
+    await deployed(first, vm)
+    const [name = ''] = readdirSync(path.join(first.folder, 'snapshots'))
+    damage(path.join(first.folder, 'snapshots', name))
+    const second = machines({}, first.folder)
+    await second.agent.register()
+    await deployed(second, vm)
+    assert.equal(second.driver.boots, boots)
+  }
 })
 
 test('Snapshots: after a restart a function snapshot is given to its own Version alone', async () => {

@@ -253,7 +253,7 @@ export class Snapshots {
       undo.add('memory', async () => place.driver.forgetSnapshot?.(snapshot))
       await instance.kill()
       const savedMs = clock.monotonicMs()
-      await this.#check(place, recipe, snapshot)
+      await Promise.all([this.#check(place, recipe, snapshot), this.#shelf.sync(saveTo)])
       await this.#shelf.put(saveTo, { owner: recipe.owner, runtime: place.build.id, build: place.build.digest })
       undo.disarm()
       const [makeMs, checkMs] = [savedMs - fromMs, clock.monotonicMs() - savedMs]

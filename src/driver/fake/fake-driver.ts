@@ -124,6 +124,7 @@ export class FakeDriver implements Driver {
     const snapshot = { id: `s-${++this.#snapshots}`, ...about }
     mkdirSync(folder, { recursive: true })
     writeFileSync(join(folder, 'snapshot.json'), JSON.stringify(snapshot))
+    writeFileSync(join(folder, 'memory'), 'all of it')
     return snapshot
   }
 
