@@ -33,6 +33,7 @@ mod seccomp;
 mod supervisor;
 mod sys;
 mod tap;
+mod tsc;
 mod up;
 mod vm;
 mod wire;
@@ -54,6 +55,7 @@ fn main() {
         Some("up") => up::run(&words[1..]),
         // The runtime of a probe's sandbox.
         Some("selftest") => probe::selftest(),
+        Some("tsc") => tsc::run(),
         Some("version") => {
             println!("hearth-guest {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

@@ -28,5 +28,8 @@ for (const [field, value] of [
 test('parseMark refuses a build that is no digest, and what is no object', () => {
   assert.throws(() => parseMark(JSON.stringify({ ...mark, build: 'sha256:../x' })), /"build" must be a digest/)
   assert.throws(() => parseMark('null'), { code: 'invalid' })
-  assert.throws(() => parseMark(JSON.stringify({ ...mark, files: { memory: 'all' } })), /"memory" must be a whole number/)
+  assert.throws(
+    () => parseMark(JSON.stringify({ ...mark, files: { memory: 'all' } })),
+    /"memory" must be a whole number/,
+  )
 })

@@ -7,7 +7,7 @@ import { AppError, toAppError } from '../domain/error.ts'
 import { isMissing } from '../domain/is-missing.ts'
 import { runtimeFamilies, type RuntimeBuild } from '../domain/runtime.ts'
 import { firecrackerVersion } from '../driver/firecracker/version.ts'
-import { qemuFacts } from '../driver/qemu/find-qemu.ts'
+import { qemuVersion } from '../driver/qemu/find-qemu.ts'
 import { installFirecracker, pinnedRelease } from '../image/firecracker-release.ts'
 import { runtimeCatalog } from '../image/runtimes.ts'
 import { readConfig } from './config.ts'
@@ -59,7 +59,7 @@ export async function fixQemu(
 ): Promise<string> {
   if (!qemuArchitectures.includes(arch)) throw cannot(`QEMU makes microVMs on x86-64 alone, and this is ${arch}`)
   const before = programsOf(context).qemu
-  if (before !== '') return `It is there: ${before}, version ${await versionOf(before, askQemu)}.`
+  if (before !== '') return `It is there: ${before}, version ${await versionOf(before, qemuVersion)}.`
   if (process.getuid?.() !== 0) throw cannot(`only root installs packages: sudo apt-get install ${qemuPackage}`)
   const { output, env } = context
   const install = (): Promise<void> =>
@@ -77,7 +77,7 @@ export async function fixQemu(
   }
   const found = programsOf(context).qemu
   if (found === '') throw cannot(`apt-get installed ${qemuPackage}, and no QEMU is on the PATH`)
-  return `Installed Debian's ${qemuPackage}: ${found}, version ${await versionOf(found, askQemu)}.`
+  return `Installed Debian's ${qemuPackage}: ${found}, version ${await versionOf(found, qemuVersion)}.`
 }
 
 /** Throws driver_failed, retryable when apt-get itself said no: not when it was stopped, which may have been in the midst of a package. */
@@ -123,8 +123,6 @@ async function fixFirecracker(context: FixContext, mirror: string): Promise<stri
   )
   return `Installed release ${release.version} (SHA-256 ${release.sha256}): ${firecracker}.`
 }
-
-const askQemu = async (program: string): Promise<string> => (await qemuFacts(program)).version
 
 /** Throws driver_failed when `program` does not run or is too old: what would be installed comes after it. */
 async function versionOf(program: string, ask: (program: string) => Promise<string>): Promise<string> {

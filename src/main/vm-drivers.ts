@@ -7,13 +7,14 @@ import { AppError, toAppError } from '../domain/error.ts'
 import type { ImageStore } from '../domain/image.ts'
 import { FirecrackerVmm } from '../driver/firecracker/firecracker-vmm.ts'
 import { firecrackerVersion } from '../driver/firecracker/version.ts'
-import { qemuFacts } from '../driver/qemu/find-qemu.ts'
+import { qemuVersion, tscKhz } from '../driver/qemu/find-qemu.ts'
 import { QemuVmm } from '../driver/qemu/qemu-vmm.ts'
 import { VmDriver } from '../driver/vm/vm-driver.ts'
 import { VmHost } from '../driver/vm/vm-host.ts'
 import type { Vmm } from '../driver/vm/vmm.ts'
 import type { DriverContext } from './drivers.ts'
 import { platformImages } from './images.ts'
+import { guestProgram } from './app.ts'
 import type { Config } from './config.ts'
 import { emulationRefusal } from './isolation.ts'
 import { qemuArchitectures, type VmmPrograms } from './vmm-programs.ts'
@@ -162,9 +163,9 @@ async function openDriver(
 }
 
 async function openQemu({ vmms }: DriverContext, { host }: { host: VmHost }): Promise<{ vmm: Vmm }> {
-  const { version, tscKhz } = await qemuFacts(vmms.qemu)
+  const version = await qemuVersion(vmms.qemu)
   const accelerators = mayUseKvm() ? (['kvm', 'tcg'] as const) : (['tcg'] as const)
-  return { vmm: new QemuVmm({ host, program: vmms.qemu, version, tscKhz, accelerators }) }
+  return { vmm: new QemuVmm({ host, program: vmms.qemu, version, tscKhz: tscKhz(guestProgram), accelerators }) }
 }
 
 async function openFirecracker({ vmms }: DriverContext, { host }: { host: VmHost }): Promise<{ vmm: Vmm }> {

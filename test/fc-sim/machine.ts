@@ -9,6 +9,8 @@ import { Qmp } from '../../src/driver/qemu/qmp.ts'
 import { StateReceiver } from '../../src/driver/qemu/state-receiver.ts'
 import { copyMemory, type Hardware } from './snapshot-file.ts'
 
+const guestProgram = path.resolve(import.meta.dirname, '../../guest/target/release/hearth-guest')
+
 const qemuProgram = '/usr/bin/qemu-system-x86_64'
 /** Ends QEMU with its parent, however that ends. */
 const starter = ['/usr/bin/setpriv', '--pdeathsig', 'KILL', qemuProgram] as const
@@ -209,7 +211,7 @@ function machineArgv({ hardware, workFolder }: MachineOptions, boot: Boot | null
     release: '',
   } as const
   const argv = qemuArgv({
-    ...{ accelerator: 'tcg', tscKhz: tscKhz(), memoryMib, fds, memory: 'anonymous', needsAcpi },
+    ...{ accelerator: 'tcg', tscKhz: tscKhz(guestProgram), memoryMib, fds, memory: 'anonymous', needsAcpi },
     boot: boot === null ? null : { kernel: { ...kernel, needsAcpi }, epoch: '' },
   })
   const append = argv.indexOf('-append')
@@ -227,9 +229,12 @@ function machineArgv({ hardware, workFolder }: MachineOptions, boot: Boot | null
 /** `boot_args` with an emulated machine's words in place of KVM's; Firecracker itself adds the root drive at the end. */
 function guestWords(args: string, needsAcpi: boolean): string {
   const given = args.split(' ').filter((word) => !/^(reboot|panic|loglevel)=/.test(word))
-  return [...kernelWords({ accelerator: 'tcg', tscKhz: tscKhz(), needsAcpi }), ...given, 'root=/dev/vda', 'ro'].join(
-    ' ',
-  )
+  return [
+    ...kernelWords({ accelerator: 'tcg', tscKhz: tscKhz(guestProgram), needsAcpi }),
+    ...given,
+    'root=/dev/vda',
+    'ro',
+  ].join(' ')
 }
 
 /** QEMU's memory as a file of /proc. */

@@ -14,6 +14,7 @@ import { greet } from '../../src/driver/vm/handshake.ts'
 import { VmSandbox } from '../../src/driver/vm/vm-sandbox.ts'
 import { portNames, vmOverheadMib, type Machine, type PortName } from '../../src/driver/vm/vmm.ts'
 import type { Start } from '../contract/driver-contract-rig.ts'
+import { guestProgram } from '../support/launcher.ts'
 import { qemuProgram, type VmRig } from '../support/vm-rig.ts'
 
 const memoryMib = 256
@@ -31,7 +32,7 @@ export function bareBoot(rig: VmRig, codeImage: string): Start {
     const files = [image.path, codeImage, kernel.vmlinux, ...(kernel.initramfs === null ? [] : [kernel.initramfs])]
     const argv = qemuArgv({
       accelerator: 'tcg',
-      tscKhz: tscKhz(),
+      tscKhz: tscKhz(guestProgram),
       memoryMib: memoryMib + vmOverheadMib,
       memory: 'anonymous',
       needsAcpi: kernel.needsAcpi,

@@ -7,14 +7,14 @@ import os from 'node:os'
 import path from 'node:path'
 
 const root = path.resolve(import.meta.dirname, '../..')
-const guest = path.join(root, 'guest/target/release/hearth-guest')
+export const guestProgram = path.join(root, 'guest/target/release/hearth-guest')
 const relay = path.join(import.meta.dirname, 'launcher-relay.mjs')
 
 /** Why no launcher with all its features can be started here; null when one can. */
 export function launcherMissing(): string | null {
   if (process.platform !== 'linux') return 'the launcher runs on Linux alone'
   if (process.getuid?.() !== 0) return 'sandboxes need root'
-  if (!existsSync(guest)) return 'guest/target/release/hearth-guest is not built'
+  if (!existsSync(guestProgram)) return 'guest/target/release/hearth-guest is not built'
   return null
 }
 
@@ -24,9 +24,9 @@ export const limitsMissing = process.getuid?.() === 0 ? false : 'limits and free
 /** Why no launcher can be started without root, as `uid`; null when one can. */
 export function unprivilegedMissing(uid: number): string | null {
   if (process.platform !== 'linux') return 'the launcher runs on Linux alone'
-  if (!existsSync(guest)) return 'guest/target/release/hearth-guest is not built'
+  if (!existsSync(guestProgram)) return 'guest/target/release/hearth-guest is not built'
   const user = process.getuid?.() === 0 ? { uid, gid: uid } : {}
-  const unreadable = [guest, process.execPath, relay].filter(
+  const unreadable = [guestProgram, process.execPath, relay].filter(
     (file) => spawnSync('/usr/bin/test', ['-r', file], user).status !== 0,
   )
   if (unreadable.length > 0) return `uid ${uid} cannot read ${unreadable.join(', ')}`
@@ -55,7 +55,7 @@ export async function startLauncher(options: readonly string[] = [], state?: str
   server.listen(socketPath)
   await once(server, 'listening')
   const child = spawn(
-    guest,
+    guestProgram,
     ['up', '--uid', '0', '--gid', '0', '--state', folder, '--keep', root, '--keep', folder].concat([
       ...options,
       '--',

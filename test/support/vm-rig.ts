@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import type { Logger } from '../../src/domain/logger.ts'
-import { qemuFacts } from '../../src/driver/qemu/find-qemu.ts'
+import { qemuVersion, tscKhz } from '../../src/driver/qemu/find-qemu.ts'
 import { QemuVmm } from '../../src/driver/qemu/qemu-vmm.ts'
 import { openDriverRig, type DriverRig } from './driver-rig.ts'
-import { launcherMissing } from './launcher.ts'
+import { guestProgram, launcherMissing } from './launcher.ts'
 
 export const qemuProgram = '/usr/bin/qemu-system-x86_64'
 
@@ -21,7 +21,8 @@ export type VmRig = DriverRig<QemuVmm>
 
 /** A QEMU driver over a launcher of its own. */
 export async function openVmRig(options: { logger?: Logger } = {}): Promise<VmRig> {
-  const facts = await qemuFacts(qemuProgram)
+  const version = await qemuVersion(qemuProgram)
+  const facts = { version, tscKhz: tscKhz(guestProgram) }
   return openDriverRig({
     ...options,
     prefix: 'hv-',

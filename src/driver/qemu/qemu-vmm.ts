@@ -72,7 +72,7 @@ export class QemuVmm implements Vmm {
   async key(): Promise<Readonly<Record<string, string>>> {
     const { version, tscKhz } = this.#options
     const accelerator = this.accelerator
-    const cpu = accelerator === 'kvm' ? await processorDigest() : `tcg ${tscKhz} kHz`
+    const cpu = accelerator === 'kvm' ? await processorDigest() : `tcg ${Math.round(tscKhz / 1_000)} MHz`
     return { vmm: `qemu ${version}`, accelerator, cpu, devices: 'microvm-1' }
   }
 
