@@ -72,9 +72,7 @@ export function createOutput({ stdout, stderr, env, isJson }: OutputOptions): Ou
     },
     json: (value, options) => {
       clear()
-      const text = JSON.stringify(value, null, options?.line === true ? 0 : 2)
-      // JSON lets through what terminals take for controls.
-      stdout.write(`${text.replaceAll(/[\u007f-\u009f]/g, escaped)}\n`)
+      stdout.write(jsonText(value, options?.line === true ? 0 : 2))
     },
     line: (text = '') => {
       clear()
@@ -93,6 +91,11 @@ export function createOutput({ stdout, stderr, env, isJson }: OutputOptions): Ou
     paint: painter(stdout),
     paintNote: painter(stderr),
   }
+}
+
+/** JSON that ends its line. It lets through neither what terminals take for controls nor what some readers of lines take for their end. */
+export function jsonText(value: unknown, indent = 0): string {
+  return `${JSON.stringify(value, null, indent).replaceAll(/[\u007f-\u009f\u2028\u2029]/g, escaped)}\n`
 }
 
 /** A terminal that does not know its width says 0. */

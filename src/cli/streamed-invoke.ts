@@ -1,9 +1,12 @@
-import type { HearthClient, InvokeOptions, InvokeStream } from '@hearth/sdk'
+import type { HearthClient, InvokeOptions, InvokeResult, InvokeStream } from '@hearth/sdk'
+import { buffer } from 'node:stream/consumers'
 import { CliError } from './cli-error.ts'
 import type { Context } from './context.ts'
 import { exitCodeOf } from './exit-codes.ts'
-import { formatMs, type Output } from './output.ts'
+import { bodyValue, invokeJson } from './invoke-json.ts'
+import { formatMs, jsonText, type Output } from './output.ts'
 import { renderReceipt } from './receipt.ts'
+import { TextChunks, type TextChunk } from './text-chunks.ts'
 
 export interface InvokeFlags {
   readonly 'content-type'?: string | undefined
@@ -29,36 +32,78 @@ interface Asked {
 /** `hearth function invoke --stream`: what comes goes to stdout at once, and no further piece is asked for before it has taken the last. */
 export async function invokeStreamed(context: Context, { name, data, flags }: Asked): Promise<number> {
   const { output } = context
-  if (output.isJson || flags.log || flags.tail)
-    throw new CliError('--stream prints the result alone: leave --json, --log and --tail out.')
+  if (flags.log || flags.tail) throw new CliError('--stream has no log beside the result: leave --log and --tail out.')
   const client = await context.client()
   const startedAt = performance.now()
   const reply = await client.invokeStream(name, data, invokeOptions(flags))
-  const isWhole = await printAll(reply, output)
-  const outcome = reply.outcome ?? (isWhole ? 'succeeded' : await outcomeOf(client, reply))
+  const outcome = await (output.isJson ? printLines : printAll)({ client, reply, output, startedAt })
   if (flags.receipt) {
     const receipt = await client.getInvocation({ id: reply.invocationId })
     output.note(renderReceipt(receipt, { columns: output.columns, paint: output.paintNote }))
-  } else {
+  } else if (!output.isJson) {
     const told = output.paintNote(outcome === 'succeeded' ? 'green' : 'red', outcome)
     output.note([told, formatMs(performance.now() - startedAt), reply.invocationId].join('  '))
   }
   return exitCodeOf(outcome)
 }
 
+interface Coming {
+  readonly client: HearthClient
+  readonly reply: InvokeStream
+  readonly output: Output
+  /** `performance.now()`. */
+  readonly startedAt: number
+}
+
+/** The bytes as they are; returns the outcome. */
+async function printAll({ client, reply, output }: Coming): Promise<string> {
+  const isWhole = await eachPart(reply, async (part) => output.resultPart(part))
+  return reply.outcome ?? (isWhole ? 'succeeded' : (await brokenEnd(client, reply)).outcome)
+}
+
+/** A JSON object a line: each part as `chunk`, then what became of the invocation; returns the outcome. */
+async function printLines({ client, reply, output, startedAt }: Coming): Promise<string> {
+  const { outcome, headers } = reply
+  const whole = { ...reply, effect: headers.get('hearth-effect') ?? 'completed', logTail: null }
+  const last = (end: Ending): string => {
+    const { result, ...facts } = end
+    const told = invokeJson({ ...whole, ...facts }, performance.now() - startedAt)
+    output.json({ ...told, ...(result !== undefined && { result }) }, { line: true })
+    return end.outcome
+  }
+  // What comes then is not a result but what went wrong, whole.
+  if (outcome !== null && outcome !== 'succeeded')
+    return last({ outcome, result: bodyValue(await buffer(reply.body), headers) })
+  const chunks = new TextChunks()
+  const print = async (chunk: TextChunk | null): Promise<void> =>
+    chunk === null ? undefined : output.resultPart(Buffer.from(jsonText(chunk)))
+  const isWhole = await eachPart(reply, async (part) => print(chunks.next(part)))
+  await print(chunks.end())
+  return last(isWhole ? { outcome: 'succeeded' } : await brokenEnd(client, reply))
+}
+
+interface Ending extends Pick<InvokeResult, 'outcome'>, Partial<Pick<InvokeResult, 'effect' | 'functionError'>> {
+  readonly result?: unknown
+}
+
 /** False when the connection broke off before the end. */
-async function printAll({ body }: InvokeStream, output: Output): Promise<boolean> {
+async function eachPart({ body }: InvokeStream, take: (part: Uint8Array) => Promise<void>): Promise<boolean> {
   const parts = body[Symbol.asyncIterator]()
   for (;;) {
     const part = await parts.next().catch(() => null)
     if (part === null) return false
     if (part.done === true) return true
-    await output.resultPart(part.value)
+    await take(part.value)
   }
 }
 
 /** The connection broke off: the platform knows why, unless it is what broke. */
-async function outcomeOf(client: HearthClient, { invocationId }: InvokeStream): Promise<string> {
-  const { outcome } = await client.getInvocation({ id: invocationId })
-  return outcome ?? 'cancelled'
+async function brokenEnd(client: HearthClient, { invocationId }: InvokeStream): Promise<Ending> {
+  const { outcome, effect, error } = await client.getInvocation({ id: invocationId })
+  return { outcome: outcome ?? 'cancelled', effect, functionError: typeOfError(error), result: error }
+}
+
+function typeOfError(error: unknown): string | null {
+  if (typeof error !== 'object' || error === null || !('errorType' in error)) return null
+  return typeof error.errorType === 'string' ? error.errorType : null
 }

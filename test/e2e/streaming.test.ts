@@ -44,7 +44,19 @@ def handler(event, context):
         print("generator closed")
 `
 
+/** Parts that end in the middle of a character, and one that is none. */
+const cutter = `
+const { setTimeout: wait } = require('node:timers/promises')
+exports.handler = awslambda.streamifyResponse(async (event, out) => {
+  for (const part of [[0x61, 0xe2, 0x82], [0xac], [0xff], [0x7a]]) {
+    out.write(Buffer.from(part))
+    await wait(100)
+  }
+  out.end()
+})`
+
 const functions: readonly Deployment[] = [
+  nodeFunction('cutter', cutter),
   nodeFunction('streamify', streamify, { timeoutMs: 60_000 }),
   nodeFunction('generate', generators),
   nodeFunction(
@@ -280,4 +292,49 @@ test('CLI: --stream prints what comes, and its exit code says how it ended', asy
   ])
   assert.deepEqual([cut.code, cut.stdout], [1, 'part 0\n'])
   assert.match(cut.stderr, /failed/)
+})
+
+test('CLI: --stream --json prints a line of JSON for each part, characters whole, and the end on the last', async () => {
+  const linesOf = async (name: string, event: unknown): Promise<[number, Record<string, unknown>[]]> => {
+    const args = ['function', 'invoke', name, '--stream', '--json', '--data', JSON.stringify(event)]
+    const { code, stdout } = await platform.cli(args)
+    const lines = stdout.split('\n').slice(0, -1)
+    return [code, lines.map((line): Record<string, unknown> => JSON.parse(line))]
+  }
+  const [code, lines] = await linesOf('cutter', {})
+  const last = lines.at(-1)
+  assert.equal(code, 0)
+  // Parts may come together: what they say in order is one text, then no text, then text.
+  const texts = lines
+    .slice(0, -1)
+    .map(({ chunk, isBase64 }) => Buffer.from(String(chunk), isBase64 ? 'base64' : 'utf8'))
+  assert.deepEqual(Buffer.concat(texts), Buffer.from([...Buffer.from('a\u20ac'), 0xff, ...Buffer.from('z')]))
+  assert.ok(
+    lines.some(({ chunk }) => chunk === 'a\u20ac' || chunk === '\u20ac'),
+    JSON.stringify(lines),
+  )
+  assert.ok(lines.some(({ isBase64 }) => isBase64 === true))
+  assert.deepEqual(
+    [last?.['outcome'], last?.['effect'], last?.['version'], last?.['functionError'], last?.['status']],
+    ['succeeded', 'completed', 1, null, 200],
+  )
+  assert.match(String(last?.['invocationId']), /^[0-9a-f-]{36}$/)
+  assert.ok(last !== undefined && !('result' in last))
+
+  const [cutCode, cut] = await linesOf('py', { parts: 3, wait: 0.1, raise_at: 0 })
+  const cutEnd = cut.at(-1)
+  assert.deepEqual([cutCode, cut[0], cutEnd?.['outcome']], [1, { chunk: 'part 0\n' }, 'failed'])
+  assert.match(JSON.stringify(cutEnd?.['result']), new RegExp(`"errorType":"${String(cutEnd?.['functionError'])}"`))
+
+  const [failedCode, failed] = await linesOf('plain', { fail: true })
+  assert.deepEqual(
+    [failedCode, failed.length, failed[0]?.['outcome'], failed[0]?.['functionError']],
+    [1, 1, 'failed', 'RangeError'],
+  )
+  assert.match(JSON.stringify(failed[0]?.['result']), /"errorMessage":"no"/)
+
+  const [absentCode, absent] = await linesOf('absent', {})
+  assert.deepEqual([absentCode, absent], [4, []])
+  const refused = await platform.cli(['function', 'invoke', 'py', '--stream', '--json', '--log'])
+  assert.deepEqual([refused.code, refused.stdout], [2, ''])
 })

@@ -1,6 +1,7 @@
 import type { InvokeResult } from '@hearth/sdk'
 import { defineCommand } from '../command.ts'
 import { exitCodeOf } from '../exit-codes.ts'
+import { bodyValue, invokeJson } from '../invoke-json.ts'
 import { formatMs, type Output } from '../output.ts'
 import { readData } from '../read-input.ts'
 import { renderReceipt } from '../receipt.ts'
@@ -11,6 +12,7 @@ export default defineCommand({
   summary: 'Call a function and print its result',
   notes: [
     'The result alone goes to stdout; outcome, start, duration and invocation id go to stderr. The exit code says how it ended: 1 when the function threw, 6 refused, 7 timed out, 8 crashed.',
+    'With --stream and --json each part of the result is a line {"chunk": TEXT}, or {"chunk": BASE64, "isBase64": true} where it is no UTF-8; a character that was cut comes whole, with the next part. The last line, which has "outcome", is what --json prints without --stream, with "result" only where it failed: the error, in place of chunks or after those that had come.',
   ],
   args: { name: { about: 'NAME or NAME:QUALIFIER (a version number, an alias or $LATEST)', completes: 'function' } },
   flags: {
@@ -33,7 +35,8 @@ export default defineCommand({
     },
     stream: {
       type: 'boolean',
-      about: 'print the result as it comes, byte for byte as the function sends it: not with --json, --log or --tail',
+      about:
+        'print the result as it comes, byte for byte as the function sends it; with --json as lines of JSON; not with --log or --tail',
     },
     log: { type: 'boolean', about: 'print the last 4 KiB of its log to stderr' },
     tail: { type: 'boolean', about: 'the same' },
@@ -42,6 +45,7 @@ export default defineCommand({
   examples: [
     `hearth function invoke process-image --data '{"image": "photo.jpg", "width": 800}'`,
     'hearth function invoke process-image:3 --data @event.json > result.json',
+    'hearth function invoke chat --data @question.json --stream --json | jq --unbuffered .chunk',
     'cat photo.jpg | hearth function invoke resize --data - --content-type image/jpeg > small.jpg',
   ],
   async run(context, { args, flags }) {
@@ -58,7 +62,7 @@ export default defineCommand({
       })
       .finally(() => output.status(''))
     const roundTripMs = performance.now() - startedAt
-    if (output.isJson) output.json(asJson(reply, roundTripMs))
+    if (output.isJson) output.json({ ...invokeJson(reply, roundTripMs), result: bodyValue(reply.body, reply.headers) })
     else printResult(output, reply)
     if (reply.logTail !== null && !output.isJson) output.note(output.paintNote('gray', reply.logTail.trimEnd()))
     if (flags.receipt && reply.invocationId !== '') {
@@ -86,35 +90,4 @@ function summary({ paintNote }: Output, reply: InvokeResult, roundTripMs: number
     reply.invocationId,
   ]
   return parts.filter((part) => part !== undefined && part !== '').join('  ')
-}
-
-function asJson(reply: InvokeResult, roundTripMs: number): Record<string, unknown> {
-  const { status, outcome, effect, invocationId, version, start, functionError, logTail } = reply
-  const type = reply.headers.get('content-type') ?? ''
-  return {
-    invocationId,
-    outcome,
-    effect,
-    version,
-    start,
-    functionError,
-    status,
-    roundTripMs,
-    contentType: type,
-    logTail,
-    result: bodyValue(reply.body, type),
-  }
-}
-
-/** JSON as a value, text as a string, anything else as base64. */
-function bodyValue(body: Buffer, contentType: string): unknown {
-  const text = body.toString()
-  if (contentType.includes('json')) {
-    try {
-      return JSON.parse(text)
-    } catch {
-      return text
-    }
-  }
-  return Buffer.from(text).equals(body) ? text : { base64: body.toString('base64') }
 }
