@@ -28,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == '/chunks':
             raw(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n')
             for part in (b'data: 1\n\n', b'data: 2\n\n'):
-                raw(b'%x\r\n%s\r\n' % (len(part), part)); time.sleep(0.2)
+                raw(b'%x\r\n%s\r\n' % (len(part), part)); time.sleep(0.5)
             return raw(b'0\r\n\r\n')
         if self.path == '/close':
             raw(b'HTTP/1.1 200 OK\r\n\r\nuntil the end'); self.close_connection = True; return
@@ -102,23 +102,52 @@ fn a_request_arrives_as_it_was_sent_and_its_answer_comes_back() {
     assert_eq!(world.out("end"), "terminated");
 }
 
+/// The server's view of the connection that a request came on.
+fn port(outcome: crate::rig::Outcome) -> u64 {
+    outcome.json()["port"].as_u64().unwrap()
+}
+
+/// All of it within PROVEN_AFTER, or it says nothing: a busy machine gets other goes.
 #[test]
-fn a_connection_is_used_again_by_what_may_be_sent_twice_and_once_it_has_stayed_open_by_all() {
+fn a_young_connection_is_used_again_by_what_may_be_sent_twice_alone() {
     let Some(world) = World::new() else { return };
     let mut bridge = boot(&world);
-    let port = |outcome: crate::rig::Outcome| outcome.json()["port"].as_u64().unwrap();
-    let first = port(get(&mut bridge, "/"));
-    assert_eq!(port(get(&mut bridge, "/")), first, "what may be sent twice, at once");
-    let second = port(bridge.call("{}"));
-    assert_ne!(second, first, "the server may be about to close the first");
-    let long = bridge.open(request("PUT", "/", json!([["content-length", "65536"]])));
-    bridge.send(wire::DATA, wire::FIN, long, &[b' '; 65536]);
-    let third = port(bridge.outcome(long));
-    assert!(![first, second].contains(&third), "it has too much to be kept for a second time");
-    // The time itself is the rule: longer than PROVEN_AFTER, shorter than IDLE_AGE_MAX.
-    std::thread::sleep(std::time::Duration::from_millis(150));
-    let used = [port(bridge.call("{}")), port(bridge.call("{}"))];
-    assert!(used.iter().all(|port| [first, second, third].contains(port)), "{used:?} of {first}, {second} and {third}");
+    for _ in 0..50 {
+        let first = port(get(&mut bridge, "/"));
+        let began = std::time::Instant::now();
+        let same = port(get(&mut bridge, "/"));
+        let second = port(bridge.call("{}"));
+        let long = bridge.open(request("PUT", "/", json!([["content-length", "65536"]])));
+        bridge.send(wire::DATA, wire::FIN, long, &[b' '; 65536]);
+        let third = port(bridge.outcome(long));
+        if began.elapsed().as_millis() > 80 {
+            bridge = boot(&world);
+            continue;
+        }
+        assert_eq!(same, first, "what may be sent twice, at once");
+        assert_ne!(second, first, "the server may be about to close the first");
+        assert!(![first, second].contains(&third), "it has too much to be kept for a second time");
+        return;
+    }
+    panic!("Three requests took more than 80 ms, fifty times.");
+}
+
+#[test]
+fn a_connection_that_has_stayed_open_shows_that_all_may_use_one_again() {
+    let Some(world) = World::new() else { return };
+    let mut bridge = boot(&world);
+    let mut used = vec![port(bridge.call("{}"))];
+    // The time itself is the rule: longer than PROVEN_AFTER, shorter than IDLE_AGE_MAX. One that is late for it counts for nothing.
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let next = port(bridge.call("{}"));
+        if used.contains(&next) {
+            assert!(used.contains(&port(bridge.call("{}"))));
+            return;
+        }
+        used.push(next);
+    }
+    panic!("Each of {used:?} was used once.");
 }
 
 #[test]
@@ -167,7 +196,7 @@ fn bodies_of_every_kind_come_back_whole_and_broken_ones_are_told() {
     let began = std::time::Instant::now();
     assert_eq!(bridge.next_of(stream).kind, wire::HEAD);
     assert_eq!(bridge.next_of(stream).payload, b"data: 1\n\n");
-    assert!(began.elapsed().as_millis() < 190);
+    assert!(began.elapsed().as_millis() < 480);
     assert_eq!(bridge.outcome(stream).text(), "data: 2\n\n");
 }
 
