@@ -200,8 +200,10 @@ function defaultNote(key: ConfigKey): string {
     : ` (default: ${shown}${key.type === 'integer' ? ` ${key.unit}` : ''})`
 }
 
-/** The machine's own failures, with the exit codes of the API's. */
+/** The machine's own failures, with the exit codes of the API's. What these commands make is for the platform's user and VMMs of other users to read, whatever
+ *  the umask of who starts them; what is secret has a mode of its own. */
 async function asCliError(work: () => Promise<number>): Promise<number> {
+  process.umask(0o022)
   try {
     return await work()
   } catch (error) {
