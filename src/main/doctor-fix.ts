@@ -13,7 +13,7 @@ import { runtimeCatalog } from '../image/runtimes.ts'
 import { readConfig } from './config.ts'
 import { withStore } from './image-commands.ts'
 import { progressLine } from './progress-line.ts'
-import { findVmmPrograms, qemuArchitectures, vmmFolder, type VmmPrograms } from './vmm-programs.ts'
+import { findVmmPrograms, guestArchitectures, qemuArchitectures, vmmFolder, type VmmPrograms } from './vmm-programs.ts'
 
 type FixContext = Pick<Context, 'env' | 'cwd' | 'output'>
 
@@ -113,6 +113,7 @@ async function fixFirecracker(context: FixContext, mirror: string): Promise<stri
     throw cannot(`the settings name ${named || jailer}, and there is no ${named ? 'jailer' : 'firecracker'} to it`)
   const release = pinnedRelease()
   if (release === null) throw cannot(`Firecracker does not run on ${os.arch()}`)
+  if (!guestArchitectures.includes(os.arch())) throw cannot(`there is no kernel for guests on ${os.arch()} yet`)
   if (!existsSync('/dev/kvm')) throw cannot('this machine has no /dev/kvm, which Firecracker needs')
   if (process.getuid?.() !== 0) throw cannot('its jailer is started as root, so only root installs it: run with sudo')
   const folder = vmmFolder(settings(context), context.env)

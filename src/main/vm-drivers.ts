@@ -17,7 +17,7 @@ import { platformImages } from './images.ts'
 import { guestProgram } from './app.ts'
 import type { Config } from './config.ts'
 import { emulationRefusal } from './isolation.ts'
-import { qemuArchitectures, type VmmPrograms } from './vmm-programs.ts'
+import { guestArchitectures, qemuArchitectures, type VmmPrograms } from './vmm-programs.ts'
 
 export interface OpenedVms {
   readonly drivers: readonly { readonly driver: Driver; readonly isPreferred: boolean }[]
@@ -112,8 +112,13 @@ export function missingVmms(
   const install =
     'sudo hearth doctor --fix (a pinned release), or put Firecracker and its jailer on the PATH, or name them with --firecracker and --jailer'
   const kvm = 'a machine with KVM, or nested virtualisation'
-  // First of all: no program helps where it is not, and doctor --fix installs none there.
-  if (!hasKvm) missing.push({ name: 'firecracker', detail: 'This machine has no /dev/kvm.', fix: kvm })
+  const otherMachine = 'a machine with an x86-64 processor'
+  if (!guestArchitectures.includes(arch)) {
+    const detail = `There is no kernel for guests on ${arch} yet.`
+    missing.push({ name: 'firecracker', detail, fix: otherMachine })
+  }
+  // Before the programs: none helps where it is not, and doctor --fix installs none there.
+  else if (!hasKvm) missing.push({ name: 'firecracker', detail: 'This machine has no /dev/kvm.', fix: kvm })
   else if (vmms.firecracker === '')
     missing.push({ name: 'firecracker', detail: 'Its program is not on this machine.', fix: install })
   else if (vmms.jailer === '')
@@ -122,7 +127,7 @@ export function missingVmms(
     missing.push({
       name: 'qemu',
       detail: `Its "microvm" machine is there on x86-64 alone, and this is ${arch}.`,
-      fix: 'Firecracker, on a machine with KVM',
+      fix: otherMachine,
     })
   else if (vmms.qemu === '')
     missing.push({

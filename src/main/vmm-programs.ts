@@ -15,6 +15,9 @@ export interface VmmPrograms {
 
 type Name = keyof VmmPrograms
 
+/** Processors for which there is a kernel for guests: see ADR 0011. Without one no driver makes machines. */
+export const guestArchitectures: readonly string[] = ['x64']
+
 /** QEMU has its machine `microvm`, which the driver makes, for these processors alone. */
 export const qemuArchitectures: readonly string[] = ['x64']
 
