@@ -41,6 +41,8 @@ export interface RuntimeImage extends Image {
   readonly runtime: RuntimeBuild
   /** Digest of the guest program in it. */
   readonly guest: Digest
+  /** What it is without: a line for each package that could not be had, or file that could not be taken. */
+  readonly skipped: readonly string[]
 }
 
 /** The trees of a Version, as `BindSpec` names them. What lies in them never changes under the same path. */
@@ -60,9 +62,9 @@ export interface ImageStore {
   /** The configured file, else the one that `hearth kernel` built or was given last, else Debian's, fetched when first needed.
    *  Throws invalid (the configured file is no kernel that can be used), driver_failed (none can be had: the message says what to run). */
   kernel(report?: ReportProgress): Promise<KernelBuild>
-  /** The root of `build`'s VMs, built when first asked for: 1 to 5 s.
+  /** The root of `build`'s VMs, built when first asked for: 1 to 5 s. `isWhole`: one that lacks something is built anew, maybe with it.
    *  Throws driver_failed (the interpreter cannot be read or its libraries found: named), capacity (disk full, nothing kept). */
-  runtimeImage(build: RuntimeBuild, report?: ReportProgress): Promise<RuntimeImage>
+  runtimeImage(build: RuntimeBuild, report?: ReportProgress, wants?: { isWhole: boolean }): Promise<RuntimeImage>
   /** `task/`, `cache/` and `opt/` (later layers over earlier ones) of a Version; size is `codeImageBytes`. Known ones cost one look-up.
    *  Kept for `owner`, who has one at a time, until `forgetCode`; owners of the same content share the file.
    *  Throws invalid (larger than `codeImageBytes`), driver_failed (a device, socket or link that leads out of the tree: named), capacity. */

@@ -100,7 +100,7 @@ test('runtimeImage: an interpreter and its bridged form share an image, and each
     const folder = path.join(scratch, name, 'runtimes')
     files(`${name}/runtimes`, { [path.basename(imagePath(folder, digest))]: 'image' })
     const key = await imageKey(node, { guestProgram, shimFolder })
-    indexImage(folder, key, { digest, bytes: 'image'.length, runtime: node, builtAt: 1 })
+    indexImage(folder, key, { digest, bytes: 'image'.length, runtime: node, builtAt: 1, skipped: [] })
     for (const build of asked) {
       const image = await store.runtimeImage(build)
       assert.deepEqual([image.digest, image.runtime.isBridged], [digest, build.isBridged], name)
@@ -194,6 +194,22 @@ test('runtimeImage: one that cannot be built anew is served from before, and the
   const image = await open('runtime', { logger }).runtimeImage({ ...node, executable: '/absent/node' })
   assert.equal(image.runtime.executable, '/usr/local/bin/node')
   assert.match(String(warned), /image\.runtime\.old,Cannot make the image of node26: .*\/absent\/node/)
+})
+
+test('runtimeImage: what an image is without is told, and it is built anew for who wants it whole', async () => {
+  const folder = path.join(scratch, 'without', 'runtimes')
+  const digest: Digest = `sha256:${'6'.repeat(64)}`
+  files('without/runtimes', { [path.basename(imagePath(folder, digest))]: 'image' })
+  const key = await imageKey(node, { guestProgram, shimFolder })
+  const skipped = ['package curl: neither installed nor to be fetched']
+  indexImage(folder, key, { digest, bytes: 'image'.length, runtime: node, builtAt: 1, skipped })
+  const tried: string[] = []
+  const logger: Logger = { ...silentLogger, warn: (event) => void tried.push(event) }
+  const build = { ...node, executable: '/absent/node' }
+  assert.deepEqual((await open('without', { logger }).runtimeImage(build)).skipped, skipped)
+  assert.deepEqual(tried, [])
+  await open('without', { logger }).runtimeImage(build, () => {}, { isWhole: true })
+  assert.deepEqual(tried, ['image.runtime.old'], 'tried, and the one from before serves')
 })
 
 test('runtimeImage: an interpreter that cannot be read is named', async (t) => {
@@ -290,7 +306,13 @@ test('prune: what a store handed out stays while that is open, whatever was name
     [others, { ...key, build: others }],
   ] as const) {
     files('prune-open/runtimes', { [path.basename(imagePath('', digest))]: 'image' })
-    indexImage(path.join(folder, 'runtimes'), at, { digest, bytes: 'image'.length, runtime: node, builtAt: 1 })
+    indexImage(path.join(folder, 'runtimes'), at, {
+      digest,
+      bytes: 'image'.length,
+      runtime: node,
+      builtAt: 1,
+      skipped: [],
+    })
   }
   useKernel(folder, first)
   const platform = openImageStore({ ...storeOptions('data'), shared: [folder] })

@@ -87,21 +87,25 @@ class FolderImageStore implements ImageStore {
     return this.#kernel
   }
 
-  async runtimeImage(build: RuntimeBuild, report: ReportProgress = () => {}): Promise<RuntimeImage> {
-    const making = this.#images.get(build.image) ?? this.#keptImage(build, report)
+  async runtimeImage(
+    build: RuntimeBuild,
+    report: ReportProgress = () => {},
+    wants: { isWhole: boolean } = { isWhole: false },
+  ): Promise<RuntimeImage> {
+    const making = this.#images.get(build.image) ?? this.#keptImage(build, report, wants)
     let image = await making
     if (!this.#held.hold(image.path)) {
       if (this.#images.get(build.image) === making) this.#images.delete(build.image)
-      image = await (this.#images.get(build.image) ?? this.#keptImage(build, report))
+      image = await (this.#images.get(build.image) ?? this.#keptImage(build, report, wants))
     }
     // One image serves an interpreter's shim and its bridged form: which of them starts is the build's to say.
     return { ...image, runtime: { ...image.runtime, isBridged: build.isBridged } }
   }
 
-  #keptImage(build: RuntimeBuild, report: ReportProgress): Promise<RuntimeImage> {
+  #keptImage(build: RuntimeBuild, report: ReportProgress, wants: { isWhole: boolean }): Promise<RuntimeImage> {
     const isOwn = build.digest === build.image
     const made = { ...build, digest: build.image, isBridged: isOwn && build.isBridged }
-    const making = this.#runtimeImage(made, report).catch((error: unknown) => {
+    const making = this.#runtimeImage(made, report, wants).catch((error: unknown) => {
       this.#images.delete(build.image)
       throw error
     })
@@ -155,21 +159,25 @@ class FolderImageStore implements ImageStore {
     await Promise.all([this.#thread.close(), this.#code.close()])
   }
 
-  async #runtimeImage(build: RuntimeBuild, report: ReportProgress): Promise<RuntimeImage> {
+  async #runtimeImage(
+    build: RuntimeBuild,
+    report: ReportProgress,
+    { isWhole }: { isWhole: boolean },
+  ): Promise<RuntimeImage> {
     const { folder, shared, shimFolder, guestProgram, logger } = this.#options
     const folders = [folder, ...shared].map((each) => path.join(each, 'runtimes'))
     const key = await imageKey(build, { guestProgram, shimFolder })
     const found = findImage(folders, key)
-    if (found !== null) return toImage(found, key)
+    if (found !== null && (found.skipped.length === 0 || !isWhole)) return toImage(found, key)
     const startedMs = performance.now()
     const target = path.join(folder, 'runtimes')
     try {
       const made = await this.#thread.run('runtime', { build, shimFolder, guestProgram, folder: target }, report)
       const { digest, bytes, runtime, skipped } = made
-      indexImage(target, key, { digest, bytes, runtime, builtAt: Date.now() })
+      indexImage(target, key, { digest, bytes, runtime, builtAt: Date.now(), skipped })
       const buildMs = Math.round(performance.now() - startedMs)
       logger.info('image.runtime.done', { runtime: build.id, version: build.version, digest, bytes, buildMs, skipped })
-      return { digest, path: made.path, bytes, runtime, guest: key.guest }
+      return { digest, path: made.path, bytes, runtime, guest: key.guest, skipped }
     } catch (error) {
       const older = findOlderImage(folders, key)
       if (older === null) throw error
@@ -182,10 +190,10 @@ class FolderImageStore implements ImageStore {
 
 /** One found by recipe holds the same guest program. */
 function toImage(
-  { digest, path: file, bytes, runtime }: IndexedImage & { path: string },
+  { digest, path: file, bytes, runtime, skipped }: IndexedImage & { path: string },
   { guest }: ImageKey,
 ): RuntimeImage {
-  return { digest, path: file, bytes, runtime, guest }
+  return { digest, path: file, bytes, runtime, guest, skipped }
 }
 
 function kernelsOf(folder: string, inUse: KernelBuild | null): StoredImage[] {

@@ -16,6 +16,8 @@ export interface IndexedImage {
   readonly bytes: number
   readonly runtime: RuntimeBuild
   readonly builtAt: number
+  /** What it is without. */
+  readonly skipped: readonly string[]
 }
 
 export interface ImageKey {
@@ -115,7 +117,8 @@ function readEntry(folder: string, name: string): (IndexedImage & { path: string
     if (digest === undefined || build === undefined || runtime === null) return null
     const file = imagePath(folder, digest)
     if (typeof recipe !== 'string' || typeof builtAt !== 'number' || bytes !== statSync(file).size) return null
-    return { build, recipe, digest, bytes: statSync(file).size, runtime, builtAt, path: file }
+    const skipped = Array.isArray(entry['skipped']) ? entry['skipped'].map(String) : []
+    return { build, recipe, digest, bytes: statSync(file).size, runtime, builtAt, skipped, path: file }
   } catch {
     return null
   }

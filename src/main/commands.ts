@@ -141,7 +141,7 @@ const imageBuild = defineCommand({
   summary: "Build the root image of a runtime's microVMs",
   notes: [
     'A platform builds an image when it first needs it: build ahead to save that time. Only who can read the interpreter can build its image.',
-    "Made of the interpreter that this machine has, its libraries, and Debian's basic programs. The same input gives the same image.",
+    "Made of the interpreter that this machine has, its libraries, and Debian's basic programs. The same input gives the same image. What could not be had is named, and tried for again by the next build.",
     cacheNote,
   ],
   args: { runtime: { about: 'for example node24 or python3.12' } },

@@ -28,11 +28,12 @@ export async function buildImage(context: Context, runtime: string): Promise<num
   return withStore(context, async (store) => {
     const startedMs = performance.now()
     const report = progressLine(output, `image ${build.id}`)
-    const image = await store.runtimeImage(build, report).finally(() => output.status(''))
+    const image = await store.runtimeImage(build, report, { isWhole: true }).finally(() => output.status(''))
     const buildMs = Math.round(performance.now() - startedMs)
     if (output.isJson) return output.json({ ...image, buildMs })
     output.line(`${build.id} ${build.version}  ${formatBytes(image.bytes)}  ${image.digest}`)
     output.line(image.path)
+    for (const what of image.skipped) output.line(`without ${what}`)
   })
 }
 

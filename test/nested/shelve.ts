@@ -22,4 +22,4 @@ const digest = parseDigest(String(hex))
 assert.ok(digest !== undefined)
 const runtime = { ...build, executable: String(executable), prefix: String(prefix) }
 const key = await imageKey(build, { guestProgram, shimFolder })
-indexImage(path.join(shelf, 'runtimes'), key, { digest, bytes: Number(bytes), runtime, builtAt: 1 })
+indexImage(path.join(shelf, 'runtimes'), key, { digest, bytes: Number(bytes), runtime, builtAt: 1, skipped: [] })

@@ -42,7 +42,13 @@ export async function makeHostileCache(folder: string): Promise<void> {
     const target = imagePath(runtimes, image.digest)
     await link(image.path, target).catch(async () => copyFile(image.path, target))
     const { digest, bytes, runtime } = image
-    indexImage(runtimes, await imageKey(build, { guestProgram, shimFolder }), { digest, bytes, runtime, builtAt: 1 })
+    indexImage(runtimes, await imageKey(build, { guestProgram, shimFolder }), {
+      digest,
+      bytes,
+      runtime,
+      builtAt: 1,
+      skipped: [],
+    })
   }
 }
 

@@ -33,7 +33,7 @@ test('checkSnapshotImage refuses the image that was built anew in place of the o
     ...{ id: 'node26', family: 'node', version: '26.1.0', executable: '/bin/node', prefix: '', isBridged: false },
     ...{ digest: 'sha256:a', image: 'sha256:a' },
   }
-  const image: RuntimeImage = { digest: 'sha256:1', path: '/i', bytes: 1, guest: 'sha256:g', runtime }
+  const image: RuntimeImage = { digest: 'sha256:1', path: '/i', bytes: 1, guest: 'sha256:g', runtime, skipped: [] }
   checkSnapshotImage({ id: 's-1', key: { image: 'sha256:1' } }, image)
   assert.throws(() => checkSnapshotImage({ id: 's-1', key: { image: 'sha256:0' } }, image), {
     code: 'driver_failed',
