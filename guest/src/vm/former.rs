@@ -26,7 +26,7 @@ impl Former {
         }
         let records = Records::open(state)?;
         let had_reaper = reaper::end_former(&records);
-        let mut survivors = Vec::new();
+        let mut survivors: Vec<(Record, OwnedFd)> = Vec::new();
         let found = records.read();
         let is_unfinished = had_reaper || !found.is_empty();
         for record in found {
@@ -38,6 +38,8 @@ impl Former {
                 }
             }
         }
+        let has_jail = |name: &str| survivors.iter().any(|(record, _)| record.jail.as_deref() == Some(name));
+        jail::sweep(state, has_jail);
         Ok(Former { records: Some(records), survivors, is_unfinished })
     }
 

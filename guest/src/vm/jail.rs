@@ -175,6 +175,25 @@ pub fn remove(state: &str, name: &str) {
     }
 }
 
+/// Removes the jails that no VM has which is written down: a launcher that is killed between the two leaves one.
+pub fn sweep(state: &str, is_kept: impl Fn(&str) -> bool) {
+    let Ok(state) = sys::openat(libc::AT_FDCWD, state, libc::O_PATH | libc::O_DIRECTORY, 0) else { return };
+    for program in names_below(&state, JAILS) {
+        for instance in names_below(&state, &format!("{JAILS}/{program}")) {
+            let name = format!("{program}/{instance}");
+            if !is_kept(&name) {
+                remove_below(&state, &name);
+            }
+        }
+    }
+}
+
+fn names_below(state: &OwnedFd, path: &str) -> Vec<String> {
+    let Ok(folder) = open_below(state, path) else { return Vec::new() };
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", folder.as_raw_fd())).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 fn remove_below(state: &OwnedFd, name: &str) {
     let Some((program, instance)) = name.split_once('/') else { return };
     let Ok(above) = open_below(state, &format!("{JAILS}/{program}")) else { return };
@@ -201,5 +220,28 @@ fn own_folder(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     match sys::fstat(folder.as_raw_fd())?.st_uid == sys::geteuid() {
         true => Ok(folder),
         false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweep_removes_jails_that_nobody_has_and_empty_folders_above_them() {
+        let state = std::env::temp_dir().join(format!("hearth-jails-{}", std::process::id()));
+        let jail = |name: &str| state.join(JAILS).join(name).join("root");
+        for name in ["firecracker/i-1", "firecracker/i-2", "other/i-3"] {
+            fs::create_dir_all(jail(name)).unwrap();
+            fs::write(jail(name).join("state"), "bytes").unwrap();
+        }
+        // Nothing is followed out of a jail.
+        std::os::unix::fs::symlink(jail("firecracker/i-1"), jail("other/i-3").join("link")).unwrap();
+        sweep(state.to_str().unwrap(), |name| name == "firecracker/i-1");
+        assert!(jail("firecracker/i-1").join("state").exists());
+        assert!(!jail("firecracker/i-2").exists() && !state.join("jails/other").exists());
+        sweep(state.to_str().unwrap(), |_| false);
+        assert!(!state.join(JAILS).exists());
+        fs::remove_dir(&state).unwrap();
     }
 }
