@@ -251,7 +251,8 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.#settling++
     await instance.aliveBarrier()
     this.#settling--
-    if (instance.isReachable) this.#free(instance)
+    // Meanwhile it may have been asked to end.
+    if (instance.isReachable && this.live.has(instance)) this.#free(instance)
     else this.pump()
   }
 

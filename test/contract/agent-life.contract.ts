@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { AgentEvent } from '../../src/domain/agent.ts'
 import type { Digest } from '../../src/domain/artifact.ts'
+import { HostLink } from '../../src/wire/link.ts'
 import { foldersAsArtifacts, settle, versionOf } from '../support/agent-rig.ts'
 import { type OpenRig, rigsOf, sleeper } from './agent-contract-rig.ts'
 
@@ -344,6 +345,18 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       await rig.advance(2_000)
       await settle()
       assert.equal(rig.driver.alive.size, 0)
+    })
+
+    test('goodbye: one that is evicted while it shows that it is alive is asked to end once', async (t) => {
+      const shutdown = t.mock.method(HostLink.prototype, 'shutdown')
+      const fails = (): never => {
+        throw new Error('on purpose')
+      }
+      const rig = open({ handler: fails, faults: { hangOnShutdown: true } })
+      assert.equal((await rig.run(versionOf())).result.outcome, 'failed')
+      await rig.agent.evict({ project: 'default' })
+      await settle()
+      assert.equal(shutdown.mock.callCount(), 1)
     })
 
     test('goodbye: no time for it where another function needs the memory', async () => {
