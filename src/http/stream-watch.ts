@@ -25,6 +25,8 @@ export async function watchStream(response: ServerResponse, watchKey: WatchKey):
   const revocation = new AbortController()
   const leave = (): void => gone.abort()
   response.once('close', leave)
+  // It may have gone while the call was looked at: that is told once, and has been.
+  if (response.destroyed) leave()
   const forgetKey = await watchKey(() => revocation.abort())
   const heartbeat = setInterval(() => {
     if (response.headersSent && response.writableLength === 0) response.write(': still here\n\n')
