@@ -2,7 +2,7 @@ import type { HearthClient, InvokeOptions, InvokeResult, InvokeStream } from '@h
 import { buffer } from 'node:stream/consumers'
 import { CliError } from './cli-error.ts'
 import type { Context } from './context.ts'
-import { exitCodeOf } from './exit-codes.ts'
+import { exitCodeOf, exitCodes } from './exit-codes.ts'
 import { bodyValue, invokeJson } from './invoke-json.ts'
 import { formatMs, jsonText, type Output } from './output.ts'
 import { renderReceipt } from './receipt.ts'
@@ -30,7 +30,10 @@ interface Asked {
 }
 
 /** `hearth function invoke --stream`: what comes goes to stdout at once, and no further piece is asked for before it has taken the last. */
-export async function invokeStreamed(context: Context, { name, data, flags }: Asked): Promise<number> {
+export async function invokeStreamed(
+  context: Pick<Context, 'output' | 'client'>,
+  { name, data, flags }: Asked,
+): Promise<number> {
   const { output } = context
   if (flags.log || flags.tail) throw new CliError('--stream has no log beside the result: leave --log and --tail out.')
   const client = await context.client()
@@ -58,7 +61,9 @@ interface Coming {
 /** The bytes as they are; returns the outcome. */
 async function printAll({ client, reply, output }: Coming): Promise<string> {
   const isWhole = await eachPart(reply, async (part) => output.resultPart(part))
-  return reply.outcome ?? (isWhole ? 'succeeded' : (await brokenEnd(client, reply)).outcome)
+  const { outcome } = reply
+  if (isWhole || isFailure(outcome)) return outcome ?? 'succeeded'
+  return (await brokenEnd(client, reply)).outcome
 }
 
 /** A JSON object a line: each part as `chunk`, then what became of the invocation; returns the outcome. */
@@ -72,8 +77,7 @@ async function printLines({ client, reply, output, startedAt }: Coming): Promise
     return end.outcome
   }
   // What comes then is not a result but what went wrong, whole.
-  if (outcome !== null && outcome !== 'succeeded')
-    return last({ outcome, result: bodyValue(await buffer(reply.body), headers) })
+  if (isFailure(outcome)) return last({ outcome, result: bodyValue(await buffer(reply.body), headers) })
   const chunks = new TextChunks()
   const print = async (chunk: TextChunk | null): Promise<void> =>
     chunk === null ? undefined : output.resultPart(Buffer.from(jsonText(chunk)))
@@ -84,6 +88,11 @@ async function printLines({ client, reply, output, startedAt }: Coming): Promise
 
 interface Ending extends Pick<InvokeResult, 'outcome'>, Partial<Pick<InvokeResult, 'effect' | 'functionError'>> {
   readonly result?: unknown
+}
+
+/** It was known before the first byte. */
+function isFailure(outcome: string | null): outcome is string {
+  return outcome !== null && outcome !== 'succeeded'
 }
 
 /** False when the connection broke off before the end. */
@@ -97,9 +106,18 @@ async function eachPart({ body }: InvokeStream, take: (part: Uint8Array) => Prom
   }
 }
 
-/** The connection broke off: the platform knows why, unless it is what broke. */
+/** The connection broke off: the platform knows why, unless it is what broke. Throws CliError where the invocation was not why: what came is not the
+ *  whole of a result that was good. */
 async function brokenEnd(client: HearthClient, { invocationId }: InvokeStream): Promise<Ending> {
   const { outcome, effect, error } = await client.getInvocation({ id: invocationId })
+  if (outcome === 'succeeded')
+    throw new CliError(
+      `The connection broke off before the whole result had come, and invocation ${invocationId} succeeded.`,
+      {
+        exitCode: exitCodes.internal,
+        hint: 'Call it again, unless it must not run twice; without --stream a result comes whole or not at all.',
+      },
+    )
   return { outcome: outcome ?? 'cancelled', effect, functionError: typeOfError(error), result: error }
 }
 

@@ -13,6 +13,7 @@ export default defineCommand({
   notes: [
     'The result alone goes to stdout; outcome, start, duration and invocation id go to stderr. The exit code says how it ended: 1 when the function threw, 6 refused, 7 timed out, 8 crashed.',
     'With --stream and --json each part of the result is a line {"chunk": TEXT}, or {"chunk": BASE64, "isBase64": true} where it is no UTF-8; a character that was cut comes whole, with the next part. The last line, which has "outcome", is what --json prints without --stream, with "result" only where it failed: the error, in place of chunks or after those that had come.',
+    'A streamed result of which the end is missing, because the connection broke off, is exit code 9, with --json without a last line: what came is not the whole.',
   ],
   args: { name: { about: 'NAME or NAME:QUALIFIER (a version number, an alias or $LATEST)', completes: 'function' } },
   flags: {
