@@ -304,15 +304,11 @@ test('CLI: --stream --json prints a line of JSON for each part, characters whole
   const [code, lines] = await linesOf('cutter', {})
   const last = lines.at(-1)
   assert.equal(code, 0)
-  // Parts may come together: what they say in order is one text, then no text, then text.
+  // Parts may come together, on a busy machine all of them: what they say in order is the bytes that were sent.
   const texts = lines
     .slice(0, -1)
     .map(({ chunk, isBase64 }) => Buffer.from(String(chunk), isBase64 ? 'base64' : 'utf8'))
   assert.deepEqual(Buffer.concat(texts), Buffer.from([...Buffer.from('a\u20ac'), 0xff, ...Buffer.from('z')]))
-  assert.ok(
-    lines.some(({ chunk }) => chunk === 'a\u20ac' || chunk === '\u20ac'),
-    JSON.stringify(lines),
-  )
   assert.ok(lines.some(({ isBase64 }) => isBase64 === true))
   assert.deepEqual(
     [last?.['outcome'], last?.['effect'], last?.['version'], last?.['functionError'], last?.['status']],
