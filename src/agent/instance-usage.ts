@@ -23,6 +23,8 @@ export class InstanceUsage {
   /** When it was read last; 0 before. */
   memoryMib = 0
   ephemeralBytes = 0
+  /** What its machine took of the host; 0 where that is no other figure. */
+  hostMib = 0
   /** Something ran since it was read last. */
   isStale = false
   readonly #options: InstanceUsageOptions
@@ -58,6 +60,7 @@ export class InstanceUsage {
       const usage = await this.#options.stats()
       this.memoryMib = mibOf(usage.memoryBytes)
       this.ephemeralBytes = usage.ephemeralBytes
+      this.hostMib = mibOf(usage.hostBytes ?? 0)
       for (const consumer of consumers) consumer.noteUsage(usage)
       return usage
     } catch (error) {

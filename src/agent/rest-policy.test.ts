@@ -37,9 +37,18 @@ async function countedMib(rig: AgentRig): Promise<number> {
   return status.memoryMib - status.freeMib
 }
 
-async function ran({ isVm, snapshot }: { isVm: boolean; snapshot: SnapshotMode }): Promise<AgentRig> {
+async function ran({
+  isVm,
+  snapshot,
+  hostMib,
+}: {
+  isVm: boolean
+  snapshot: SnapshotMode
+  hostMib?: number
+}): Promise<AgentRig> {
   const clock = new ManualClock()
-  const rig = rigOf(new FakeDriver({ clock, isVm, faults: { memoryBytes: heldMib * 2 ** 20 } }), clock)
+  const held = { memoryBytes: heldMib * 2 ** 20, ...(hostMib !== undefined && { hostBytes: hostMib * 2 ** 20 }) }
+  const rig = rigOf(new FakeDriver({ clock, isVm, faults: held }), clock)
   await rig.agent.register()
   const version = versionFrom(snapshot)
   await rig.agent.deploy(version)
@@ -51,6 +60,14 @@ test('frozenMib: a process counts what it holds, a clone its VMM and kernel too,
   assert.equal(await countedMib(await ran({ isVm: false, snapshot: 'none' })), heldMib)
   assert.equal(await countedMib(await ran({ isVm: true, snapshot: 'runtime' })), heldMib + machineMib)
   assert.equal(await countedMib(await ran({ isVm: true, snapshot: 'none' })), memoryMib)
+})
+
+test('frozenMib: a guest that says less than the host counts of its machine counts that, at most all it has', async () => {
+  const counted = async (hostMib: number): Promise<number> =>
+    countedMib(await ran({ isVm: true, snapshot: 'runtime', hostMib }))
+  assert.equal(await counted(60), heldMib + machineMib)
+  assert.equal(await counted(150), 150)
+  assert.equal(await counted(600), memoryMib)
 })
 
 /** An Instance whose second invocation holds `grownMib` from then on. */

@@ -113,6 +113,8 @@ export interface Usage {
   readonly cpuMs: number
   readonly ephemeralBytes: number
   readonly ephemeralFull: boolean
+  /** Of a machine, what it takes of this host as the host counts it: its guest may say what it likes of itself, and frees what the host does not get back. */
+  readonly hostBytes?: number
 }
 
 /** What a driver's machines take of this host together. */

@@ -125,6 +125,8 @@ function lifeTests(harness: DriverHarness, boot: () => Promise<Booted>): void {
     const usage = await booted.sandbox.stats()
     assert.ok(usage.memoryBytes > 0 && usage.memoryPeakBytes >= usage.memoryBytes, JSON.stringify(usage))
     assert.equal(usage.ephemeralFull, false)
+    const { hostBytes = 0 } = usage
+    if (harness.driver.capabilities.isVm) assert.ok(hostBytes > 2 ** 20, JSON.stringify(usage))
     await booted.sandbox.kill()
   })
 }

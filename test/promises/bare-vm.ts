@@ -101,6 +101,7 @@ class BareMachine implements Machine {
   resume = cannot
   save = cannot
   usage = cannot
+  memoryBytes = cannot
   lastWords = async (): Promise<string> => ''
 }
 

@@ -130,13 +130,14 @@ export class FakeSandbox implements Sandbox {
 
   async stats({ resetPeak = false }: { resetPeak?: boolean } = {}): Promise<Usage> {
     this.calls.push('stats')
-    const { ephemeralFull = false, hangOnStats, exitOnStats } = this.#options.faults
+    const { ephemeralFull = false, hangOnStats, exitOnStats, hostBytes } = this.#options.faults
     if (hangOnStats === true) await new Promise(() => {})
     if (exitOnStats !== undefined) this.crash(exitOnStats)
     const memoryBytes = this.#memoryBytes
     const memoryPeakBytes = Math.max(this.#peakBytes, memoryBytes)
     if (resetPeak) this.#peakBytes = 0
-    return { memoryBytes, memoryPeakBytes, cpuMs: 1, ephemeralBytes: this.#ephemeralBytes, ephemeralFull }
+    const ephemeral = { ephemeralBytes: this.#ephemeralBytes, ephemeralFull }
+    return { memoryBytes, memoryPeakBytes, cpuMs: 1, ...ephemeral, ...(hostBytes !== undefined && { hostBytes }) }
   }
 
   get #memoryBytes(): number {

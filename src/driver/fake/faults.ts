@@ -30,6 +30,8 @@ export interface FakeFaults {
   protocolGarbage?: boolean
   /** What `stats` says. */
   memoryBytes?: number
+  /** What its machine takes of the host, where that is another figure. */
+  hostBytes?: number
   ephemeralFull?: boolean
   /** `stats` never answers / the machine ends when it is asked. */
   hangOnStats?: boolean

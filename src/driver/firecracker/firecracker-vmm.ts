@@ -315,9 +315,13 @@ class RunningFirecracker implements Machine {
     return this.#vm.kill()
   }
 
+  memoryBytes(): Promise<number> {
+    return this.#vm.memoryBytes()
+  }
+
   async usage(): ReturnType<Machine['usage']> {
     const [memoryBytes, guestAvailableBytes] = await Promise.all([
-      this.#vm.memoryBytes(),
+      this.memoryBytes(),
       // A guest that tells nothing, or a VMM that is busy, leaves what the launcher knows of it.
       this.api.guestAvailableBytes().catch(() => null),
     ])

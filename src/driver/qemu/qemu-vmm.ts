@@ -322,8 +322,12 @@ class RunningQemu implements Machine {
     return this.#vm.kill()
   }
 
+  memoryBytes(): Promise<number> {
+    return this.#vm.memoryBytes()
+  }
+
   async usage(): ReturnType<Machine['usage']> {
-    return { memoryBytes: await this.#vm.memoryBytes(), guestAvailableBytes: null }
+    return { memoryBytes: await this.memoryBytes(), guestAvailableBytes: null }
   }
 
   async lastWords(): Promise<string> {

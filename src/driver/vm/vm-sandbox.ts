@@ -102,8 +102,13 @@ export class VmSandbox implements Sandbox {
   }
 
   async stats({ resetPeak = false }: { resetPeak?: boolean } = {}): Promise<Usage> {
-    const stats = await this.#init.stats({ resetPeak })
+    const [stats, hostBytes] = await Promise.all([
+      this.#init.stats({ resetPeak }),
+      // Without it what the guest says counts, as where the launcher is about to go.
+      this.#machine.memoryBytes().catch(() => 0),
+    ])
     return {
+      hostBytes,
       memoryBytes: stats.memoryBytes,
       memoryPeakBytes: Math.max(stats.memoryBytes, stats.memoryPeakBytes),
       cpuMs: stats.cpuMs,

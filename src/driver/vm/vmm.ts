@@ -60,6 +60,8 @@ export interface Machine {
   /** Writes state and memory to the files named at boot, and ends the machine. */
   save(): Promise<void>
   kill(): Promise<Exit>
+  /** What it takes of the host. */
+  memoryBytes(): Promise<number>
   /** What it takes of the host, and what its guest says it could still use of its memory; null where the VMM cannot ask it. */
   usage(): Promise<Pick<MachinesUsage, 'memoryBytes' | 'guestAvailableBytes'>>
   /** What the VMM left to say of its end: its log, counters of trouble, standard error. Resolves after `exited`. */
