@@ -125,6 +125,21 @@ test('Snapshots: a restore that fails takes the next rung and says so', async ()
   assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), [], 'it is not tried again')
 })
 
+test('Snapshots: a node without room for one more machine loses no snapshot for it', async () => {
+  const rig = machines()
+  await rig.agent.register()
+  await deployed(rig, vm)
+  const saved = readdirSync(path.join(rig.folder, 'snapshots'))
+  const { boots } = rig.driver
+  rig.driver.faults.failRestore = { times: 1, code: 'capacity' }
+  const { result } = await settled(rig.begin(vm).done)
+  assert.notEqual(result.outcome, 'succeeded')
+  assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), saved)
+  await rig.advance(1_000)
+  assert.equal((await attemptOf(rig, vm)).snapshot, 'runtime')
+  assert.equal(rig.driver.boots, boots)
+})
+
 test('Snapshots: snapshot none boots cold', async () => {
   const rig = machines()
   await rig.agent.register()

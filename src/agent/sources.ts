@@ -197,8 +197,8 @@ export class Sources {
     try {
       return await this.#boot(place, origin)
     } catch (error) {
-      // An end of ours says nothing of the snapshot either.
-      if (this.#isClosing) throw error
+      // An end of ours says nothing of the snapshot either, nor does a node without room for one more machine, by whatever rung.
+      if (this.#isClosing || toAppError(error).code === 'capacity') throw error
       await this.#snapshots.failed(place, snapshot, error)
       const all = [...refused, ...refusals(snapshot.kind, error instanceof Error ? error.message : String(error))]
       return snapshot.kind === 'function'

@@ -141,7 +141,7 @@ export class FakeDriver implements Driver {
     await this.#delay(prespawned === undefined ? restoreMs : spareRestoreMs, options)
     if (failRestore !== undefined && failRestore.times > 0) {
       failRestore.times--
-      throw new AppError('driver_failed', `Cannot restore instance "${spec.instanceId}".`)
+      throw new AppError(failRestore.code ?? 'driver_failed', `Cannot restore instance "${spec.instanceId}".`)
     }
     const { instanceId, epoch, runtime, folder } = spec
     return this.#make({ instanceId, epoch, runtime, folder, memoryMib: snapshot.memoryMib, isForSnapshot: false })

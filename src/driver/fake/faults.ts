@@ -52,7 +52,7 @@ export interface FakeFaults {
   /** Saving a machine fails with this step's name. */
   failSnapshot?: string
   /** Restores that fail; a number of them, or all. */
-  failRestore?: { times: number }
+  failRestore?: { times: number; code?: 'driver_failed' | 'capacity' }
   /** A sandbox that an earlier agent left cannot be taken over, for this reason / does not answer. */
   failRecover?: string
   hangOnRecover?: boolean
