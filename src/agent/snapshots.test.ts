@@ -116,6 +116,18 @@ test('Snapshots: a machine that cannot be saved costs speed only', async () => {
   assert.match((await attemptOf(rig, vm)).snapshot ?? '', /^refused: Cannot save the machine/)
 })
 
+test('Snapshots: a machine that never comes to the end of saving itself is ended in time, and costs speed only', async () => {
+  const rig = machines({ faults: { hangOnSave: true } })
+  await rig.agent.register()
+  const deploying = deployed(rig, vm)
+  await settle(20)
+  await rig.advance(120_000)
+  const lines = await deploying
+  assert.match(lines.at(-1) ?? '', /Cannot take a snapshot: the machine did not save itself within 120000 ms/)
+  assert.equal(rig.driver.alive.size, 0)
+  assert.deepEqual(readdirSync(path.join(rig.folder, 'snapshots')), [])
+})
+
 test('Snapshots: a restore that fails takes the next rung and says so', async () => {
   const rig = machines()
   await rig.agent.register()

@@ -58,6 +58,9 @@ interface Entry {
 const retryMs = 60_000
 /** Warming up reads what most handlers import; hooks of a function may close connections. */
 const answerMsMax = 60_000
+/** Writing 2 GiB to a slow disk takes half of it. */
+const saveMsMax = 120_000
+const notSaved = `Cannot take a snapshot: the machine did not save itself within ${saveMsMax} ms.`
 
 /** The snapshots of this node: found again after a restart, made when asked for, checked with two clones before they serve.
  *
@@ -248,7 +251,10 @@ export class Snapshots {
       await this.#answered(instance, 'become quiet (does a beforeSnapshot hook not end?)', () =>
         instance.link.prepareSnapshot(),
       )
-      const snapshot = await place.driver.snapshot?.(instance.sandbox, { folder: saveTo, kind: recipe.kind, key })
+      const snapshot = await this.#inTime(
+        async () => place.driver.snapshot?.(instance.sandbox, { folder: saveTo, kind: recipe.kind, key }),
+        { instance, limitMs: saveMsMax, late: () => new AppError('driver_failed', notSaved) },
+      )
       if (snapshot === undefined) throw new AppError('driver_failed', `Driver ${place.driver.name} has no snapshots.`)
       undo.add('memory', async () => place.driver.forgetSnapshot?.(snapshot))
       await instance.kill()
@@ -267,17 +273,23 @@ export class Snapshots {
 
   /** Ends `instance`, and `work` with it, when the guest does not answer in time. */
   async #answered(instance: Instance, what: string, work: () => Promise<void>): Promise<void> {
-    let isLate = false
-    const timer = this.#options.clock.schedule(answerMsMax, () => {
-      isLate = true
+    const message = `Cannot take a snapshot: the runtime did not ${what} within ${answerMsMax} ms.`
+    const late = (): AppError => new AppError('guest_failed', message)
+    await this.#inTime(work, { instance, limitMs: answerMsMax, late })
+  }
+
+  /** Ends `instance` when `work` on it takes longer, and throws `late`, whatever becomes of the work. */
+  async #inTime<T>(
+    work: () => Promise<T>,
+    { instance, limitMs, late }: { instance: Instance; limitMs: number; late: () => AppError },
+  ): Promise<T> {
+    const tooLate = Promise.withResolvers<never>()
+    const timer = this.#options.clock.schedule(limitMs, () => {
+      tooLate.reject(late())
       void instance.kill()
     })
     try {
-      await work()
-    } catch (error) {
-      if (!isLate) throw error
-      const message = `Cannot take a snapshot: the runtime did not ${what} within ${answerMsMax} ms.`
-      throw new AppError('guest_failed', message)
+      return await Promise.race([work(), tooLate.promise])
     } finally {
       timer.cancel()
     }

@@ -115,8 +115,9 @@ export class FakeDriver implements Driver {
     sandbox: Sandbox,
     { folder, kind, key }: { folder: string; kind: SnapshotKind; key: SnapshotKey },
   ): Promise<Snapshot> {
+    const { failSnapshot, hangOnSave } = this.faults
+    if (hangOnSave === true) await new Promise(() => {})
     await sandbox.kill()
-    const { failSnapshot } = this.faults
     if (failSnapshot !== undefined)
       throw new AppError('driver_failed', `Cannot save the machine: step "${failSnapshot}" failed.`)
     const memoryMib = Number.parseInt(key['memory'] ?? '0', 10)

@@ -49,6 +49,8 @@ export interface FakeFaults {
   failPrespawn?: { times: number }
   /** The runtime is never quiet, as with a hook that does not end. */
   hangOnSnapshot?: boolean
+  /** Saving a machine never ends. */
+  hangOnSave?: boolean
   /** Saving a machine fails with this step's name. */
   failSnapshot?: string
   /** Restores that fail; a number of them, or all. */
