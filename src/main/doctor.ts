@@ -161,6 +161,7 @@ async function probeIn(
   const script = path.join(appRoot, 'src/main/doctor-probe.ts')
   const command = [process.execPath, '--disable-warning=ExperimentalWarning', script, JSON.stringify(options)]
   const args = launcherArguments(options, command)
+  signal.throwIfAborted()
   const running = promisify(execFile)(guestProgram, args, { cwd: appRoot, timeout: probeMsMax })
   // It clears away what it made, and is waited for.
   signal.addEventListener('abort', () => running.child.kill('SIGTERM'), { once: true })
