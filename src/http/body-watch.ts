@@ -27,8 +27,8 @@ const timedOut =
   'HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n' +
   `content-length: ${timedOutBody.length}\r\n\r\n${timedOutBody}`
 
-/** Ended at once while the client sends, the connection would be reset under the answer. */
-const lingerMs = 100
+/** Ended at once while the client sends, the connection would be reset under the answer, which takes its time to the other side of the earth. */
+const lingerMs = 1_000
 
 /** Cuts clients that take too long to send a request: node's own `requestTimeout` knows no difference between a body that stands still and one that is large.
  *  A request costs it one look-up and no timer. */
