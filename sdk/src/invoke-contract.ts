@@ -48,8 +48,8 @@ export const invokeReplyHeaders: readonly HeaderRow[] = [
   { name: 'Server-Timing', about: 'Phases known so far, in ms; the receipt has all.' },
   { name: 'Hearth-Function-Error', about: 'Only when the function failed: the type of its error.' },
   { name: 'Hearth-Log-Result', about: 'Only with `Hearth-Log: tail`: base64.' },
-  { name: 'Hearth-Overload', about: 'Only when rejected: `<resource>;<cause>`.' },
-  { name: 'Retry-After', about: 'Only when rejected: seconds.' },
+  { name: 'Hearth-Overload', about: 'Only when rejected by a limit or for lack of capacity: `<resource>;<cause>`.' },
+  { name: 'Retry-After', about: 'With `Hearth-Overload`: seconds.' },
 ]
 
 export const invokeStatuses: readonly { readonly status: number; readonly about: string }[] = [
@@ -57,6 +57,10 @@ export const invokeStatuses: readonly { readonly status: number; readonly about:
     status: 200,
     about:
       'The result (JSON unless the function set a type; its own status if it set one). With `Hearth-Function-Error`: the function threw, the body is `{errorType, errorMessage, stackTrace}`.',
+  },
+  {
+    status: 404,
+    about: 'There is no such function or qualifier, or the function was deleted while the call waited (rejected).',
   },
   { status: 413, about: 'The request is larger than 6 MiB.' },
   { status: 429, about: 'Rejected by a limit of the function or project.' },

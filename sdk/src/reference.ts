@@ -30,7 +30,7 @@ ${overview.join('\n')}
 ## Errors
 
 Every refusal has a body like this; \`code\` is one of \`invalid\` (400, 405, 413, 415), \`unauthorized\` (401), \`forbidden\` (403), \`not_found\` (404), \`conflict\` (409),
-\`capacity\` (503, with \`Retry-After\`), \`timeout\` (504), \`guest_failed\` and \`driver_failed\` (502), \`internal\` (500).
+\`capacity\` (503, with \`Retry-After\` where to come again may help), \`timeout\` (504), \`guest_failed\` and \`driver_failed\` (502), \`internal\` (500).
 
 ${fieldTable(shapeOf(schemas.errorBody.shape.error))}
 
