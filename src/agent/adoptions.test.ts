@@ -54,7 +54,7 @@ async function killed(options: { event?: unknown; of?: Version } = {}): Promise<
     snapshots: path.join(first.folder, 'snapshots'),
   }
   if (of.config.reuse !== 'never')
-    await until(() => handlesIn(first).length === 1 || 'no handle', { timeoutMs: 5_000, what: 'the handle' })
+    await until(() => handlesIn(first).length === 1 || 'no handle', { what: 'the handle' })
   if (options.event !== undefined) first.begin(of, options.event)
   const next = (
     found: Version | null = of,
@@ -81,7 +81,6 @@ async function registered(rig: Rig): Promise<void> {
   let isRegistered = false
   const registering = rig.agent.register().then(() => (isRegistered = true))
   await until(async () => (await rig.advance(1_000), isRegistered) || 'not yet', {
-    timeoutMs: 5_000,
     what: 'the start',
   })
   await registering
@@ -134,7 +133,7 @@ test('Adoptions: one that still ran an invocation is killed, and its handle goes
   await rig.agent.register()
   assert.deepEqual(refused, ['it still ran an invocation, which ended as crashed'])
   assert.equal(rig.driver.alive.size, 0)
-  await until(() => handlesIn(first).length === 0 || 'still there', { timeoutMs: 5_000, what: 'the handle to go' })
+  await until(() => handlesIn(first).length === 0 || 'still there', { what: 'the handle to go' })
   const [line] = await rig.agent.logs.tail(version.project, version.functionName, 1)
   assert.match(line?.text ?? '', /still ran an invocation of the platform before this one/)
   assert.equal((await rig.run(version, {})).result.start, 'boot')
@@ -157,7 +156,7 @@ for (const [what, found, why] of refusals)
     assert.deepEqual(refused, [
       why.replace('default/fn:1', `${version.project}/${version.functionName}:${version.number}`),
     ])
-    await until(() => handlesIn(first).length === 0 || 'still there', { timeoutMs: 5_000, what: 'the handle to go' })
+    await until(() => handlesIn(first).length === 0 || 'still there', { what: 'the handle to go' })
   })
 
 test('Adoptions: one whose secret was set again is refused', async () => {
@@ -232,7 +231,6 @@ test('Adoptions: a bundle that takes long holds up the start for 3 s, and its In
   assert.equal((await rig.agent.status()).instances.frozen, 0)
   fetched()
   await until(async () => (await rig.agent.status()).instances.frozen === 1 || 'not yet', {
-    timeoutMs: 5_000,
     what: 'the Instance to join',
   })
   assert.deepEqual(refused, [])
@@ -248,7 +246,7 @@ for (const [what, filter] of [
     assert.equal(await rig.agent.evict({ project: 'other', secret: 'token' }), 0)
     assert.equal(await rig.agent.evict(filter), 1)
     fetched()
-    await until(() => refused.length === 1 || 'not yet', { timeoutMs: 5_000, what: 'the refusal' })
+    await until(() => refused.length === 1 || 'not yet', { what: 'the refusal' })
     assert.match(refused[0] ?? '', /^it was evicted/)
     assert.equal(rig.driver.alive.size, 0)
     assert.equal((await rig.agent.status()).freeMib, 8_192)
@@ -258,7 +256,7 @@ test('Adoptions: what was changed without a word while one is taken over is seen
   const { rig, refused, fetched } = await beginning()
   rig.secrets.set('token', 'two')
   fetched()
-  await until(() => refused.length === 1 || 'not yet', { timeoutMs: 5_000, what: 'the refusal' })
+  await until(() => refused.length === 1 || 'not yet', { what: 'the refusal' })
   assert.deepEqual(refused, ['its secrets were set again'])
   assert.equal(rig.driver.alive.size, 0)
 })

@@ -114,7 +114,7 @@ test('frozenMib: a clone that another agent took over is still one', async () =>
   const instances = path.join(first.folder, 'instances')
   const handles = (): string[] =>
     readdirSync(first.folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('handle.json'))
-  await until(() => handles().length === 1 || 'no handle', { timeoutMs: 5_000, what: 'the handle' })
+  await until(() => handles().length === 1 || 'no handle', { what: 'the handle' })
   const version = versionFrom('runtime')
   const next = rigOf(first.driver, first.clock, {
     folders: { instances, logs: path.join(first.folder, 'logs'), snapshots: path.join(first.folder, 'snapshots') },

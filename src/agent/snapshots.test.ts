@@ -262,7 +262,7 @@ test('forget: the function snapshot of a Version goes, also one from before a re
     const { snapshot } = await attemptOf(first, version)
     return snapshot === 'function' || String(snapshot)
   }
-  await until(again, { timeoutMs: 10_000, what: 'a function snapshot' })
+  await until(again, { what: 'a function snapshot' })
 
   const second = machines({}, first.folder)
   await second.agent.register()
@@ -284,7 +284,7 @@ test('forget: a snapshot that is being made meanwhile goes when it is done', asy
   for (let n = 0; n < 5; n++) await rig.advance(1_000)
   await deploying
   const isGone = (): boolean => readdirSync(path.join(rig.folder, 'snapshots')).length === 1
-  await until(() => isGone() || 'it is there', { timeoutMs: 10_000, what: 'the snapshot to go' })
+  await until(() => isGone() || 'it is there', { what: 'the snapshot to go' })
   assert.deepEqual(await rig.agent.kept(), [])
 })
 

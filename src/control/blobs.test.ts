@@ -166,5 +166,5 @@ const age = async ({ layout }: Bench, digest: Digest, seconds: number): Promise<
 
 async function gone({ artifacts }: Bench, digest: Digest): Promise<void> {
   const check = async (): Promise<true | string> => (await artifacts.stat(digest)) === null || 'they are there'
-  await until(check, { timeoutMs: 5_000, what: `the bytes ${digest} to go` })
+  await until(check, { what: `the bytes ${digest} to go` })
 }

@@ -62,7 +62,7 @@ async function invoked({ api }: Bench, caller: Caller, functionName: string, eve
 async function gone({ api }: Bench, digest: Digest): Promise<void> {
   const check = async (): Promise<true | string> =>
     (await api.artifacts.list((each) => each === digest)).length === 0 || 'something is there'
-  await until(check, { timeoutMs: 10_000, what: `${digest} to leave the disk` })
+  await until(check, { what: `${digest} to leave the disk` })
 }
 
 test('functions.delete: code stays for a function of another project, and for the last invocation, and then leaves the disk', async (t) => {
@@ -87,11 +87,11 @@ test('functions.delete: code stays for a function of another project, and for th
   const waiting = invoked(bench, other, 'g', 'wait')
   const isBusy = async (): Promise<true | string> =>
     (await bench.api.agent.status()).instances.busy === 1 || 'nothing runs'
-  await until(isBusy, { timeoutMs: 5_000, what: 'the invocation to run' })
+  await until(isBusy, { what: 'the invocation to run' })
   const deleting = control.functions.delete(other, 'g')
   const isDeleted = async (): Promise<true | string> =>
     (await bench.api.store.functions.get(other.project, 'g')) === null || 'it is there'
-  await until(isDeleted, { timeoutMs: 5_000, what: 'the function to go' })
+  await until(isDeleted, { what: 'the function to go' })
   await new Promise((resolve) => setImmediate(resolve))
   assert.ok(existsSync(folder) && (await artifacts.stat(digest)) !== null, 'an Instance reads it')
   bench.open()

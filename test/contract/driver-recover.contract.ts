@@ -116,6 +116,6 @@ function refusalTest(of: Succession): void {
       const left = await of.harness.leftovers()
       return left.length === 0 || left.join(', ')
     }
-    await until(isClean, { timeoutMs: 30_000, what: 'what was swept to be gone' })
+    await until(isClean, { what: 'what was swept to be gone' })
   })
 }

@@ -116,7 +116,6 @@ for (const family of ['node', 'python'] as const)
       const written = async (): Promise<readonly LogLine[]> =>
         (await host.rig.agent.logs.tail('default', 'writer', 5 * count)).filter(({ text }) => text.startsWith('id='))
       await until(async () => (await written()).length === count || 'lines are missing', {
-        timeoutMs: 5_000,
         what: 'the output',
       })
       const wrong = (await written()).filter(({ invocation, text }) => text !== `id=${invocation}`)
@@ -143,7 +142,6 @@ for (const family of ['node', 'python'] as const)
       const used = async (event: Record<string, number>): Promise<UsagePeaks> => {
         const { frames } = await host.rig.run(user, event)
         await until(() => frames.some(({ type }) => type === 'usage') || event['warm'] === 1 || 'no usage', {
-          timeoutMs: 2_000,
           what: 'the usage',
         })
         const last = frames.at(-1)
@@ -153,7 +151,7 @@ for (const family of ['node', 'python'] as const)
       await host.rig.agent.evict({ project: 'default' })
       const areGone = async (): Promise<true | string> =>
         (await host.rig.agent.list()).every(({ version }) => version === null) || 'some are left'
-      await until(areGone, { timeoutMs: 5_000, what: 'the end of the others' })
+      await until(areGone, { what: 'the end of the others' })
       const { freeMib } = await host.rig.agent.status()
       const first = await used({})
       assert.ok(first.memoryPeakMib > 1 && first.memoryPeakMib < 120, `${first.memoryPeakMib} MiB`)
@@ -170,7 +168,7 @@ for (const family of ['node', 'python'] as const)
         (await host.rig.agent.list()).some(
           ({ version, state }) => version?.includes('/user:') === true && state === 'frozen',
         ) || 'not frozen'
-      await until(isFrozen, { timeoutMs: 2_000, what: 'the freezing' })
+      await until(isFrozen, { what: 'the freezing' })
       const chargedMib = freeMib - (await host.rig.agent.status()).freeMib
       // With the file, which is memory too.
       assert.ok(chargedMib > 250 && chargedMib < 1024, `${chargedMib} MiB`)

@@ -49,7 +49,7 @@ function left(data: string, digest: Digest): string[] {
 
 async function gone(data: string, digest: Digest): Promise<void> {
   const check = (): true | string => left(data, digest).length === 0 || `there is ${left(data, digest).join(', ')}`
-  await until(check, { timeoutMs: 15_000, what: 'the bytes to leave the disk' })
+  await until(check, { what: 'the bytes to leave the disk' })
 }
 
 async function folderOf(t: TestContext): Promise<string> {
@@ -91,7 +91,7 @@ test('code leaves the disk with the last function that names it, and at the next
   const second = await startPlatform({ data, keepData: true })
   try {
     const check = (): true | string => !existsSync(layout.blob(digestOf(nameless))) || 'it is there'
-    await until(check, { timeoutMs: 15_000, what: 'the nameless bytes to leave the disk' })
+    await until(check, { what: 'the nameless bytes to leave the disk' })
     await works(second, 'one')
     assert.deepEqual(left(data, digest), ['blob', 'tree', 'derived'])
     await remove(second, 'one')

@@ -146,7 +146,7 @@ test('a server whose time is over is asked to end, frozen or not, and what it sa
       const log = (await call(platform, 'GET', `/v1/functions/${name}/logs?tail=50`)).body.toString()
       return log.includes('SIGTERM came') || log
     }
-    await until(hasSaid, { timeoutMs: 20_000, what: 'its last words' })
+    await until(hasSaid, { what: 'its last words' })
   }
 })
 
@@ -283,7 +283,6 @@ test('azure: Data and Metadata go in; Outputs, Logs and ReturnValue come out', a
   const logs = async (): Promise<string> =>
     (await call(platform, 'GET', '/v1/functions/azure/logs?tail=50')).body.toString()
   await until(async () => /a line of POST[^]*a line of GET/.test(await logs()) || logs(), {
-    timeoutMs: 5_000,
     what: 'the Logs of the answers',
   })
 })

@@ -37,7 +37,7 @@ async function driverOf(platform: Platform, name: string): Promise<string | unde
 /** A machine with a KVM that works has nothing to refuse. The report comes after the ready file. */
 async function isEmulated(platform: Platform): Promise<boolean> {
   const said = (): true | string => /Hearth is ready .*\n(.*\n)+/.test(platform.output()) || platform.output()
-  await until(said, { timeoutMs: 10_000, what: 'the report of the start' })
+  await until(said, { what: 'the report of the start' })
   return /emulated: /.test(platform.output())
 }
 

@@ -254,7 +254,7 @@ test('delete: what runs comes to its end, what waits is 404, and one made anew h
     const text = (await call(platform, 'GET', '/v1/functions/passing')).body.toString()
     return text.includes('"queued":2') || text
   }
-  await until(isQueued, { timeoutMs: 10_000, what: 'two that wait' })
+  await until(isQueued, { what: 'two that wait' })
   assert.equal((await call(platform, 'DELETE', '/v1/functions/passing')).status, 204)
   for (const reply of await Promise.all(waiting)) {
     assert.equal(reply.status, 404, reply.body.toString())

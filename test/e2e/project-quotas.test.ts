@@ -43,7 +43,7 @@ const untilUsed = async (usage: ProjectStatus['usage']): Promise<void> =>
       const found = JSON.stringify((await status()).usage)
       return found === JSON.stringify(usage) ? true : found
     },
-    { timeoutMs: 5_000, what: JSON.stringify(usage) },
+    { what: JSON.stringify(usage) },
   )
 
 test('quotas.concurrencyMax: holds at once for what waits and what runs, and the refusal names it', async () => {
@@ -75,7 +75,7 @@ test('quotas.concurrencyMax: holds at once for what waits and what runs, and the
   await set({ concurrencyMax: 1_000 })
   let left = 101
   while (left > 0) {
-    await until(() => running.length > 0 || 'nothing runs', { timeoutMs: 5_000, what: 'an invocation' })
+    await until(() => running.length > 0 || 'nothing runs', { what: 'an invocation' })
     for (const end of running.splice(0)) {
       end()
       left--

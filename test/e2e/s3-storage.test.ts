@@ -205,11 +205,11 @@ test('storage at a server: a put that breaks off leaves no object and no file', 
     }
     const request = putting('/plain/half', { bytes, sent: randomBytes(3_000_000) })
     request.on('error', () => {})
-    if (bytes === null) await until(() => leftHere().length > 0 || 'no file', { timeoutMs: 5_000, what: 'the draft' })
+    if (bytes === null) await until(() => leftHere().length > 0 || 'no file', { what: 'the draft' })
     else await begun.promise
     request.destroy()
     if (bytes !== null) await ended.promise
-    await until(() => leftHere().length === 0 || leftHere().join(' '), { timeoutMs: 5_000, what: 'no file' })
+    await until(() => leftHere().length === 0 || leftHere().join(' '), { what: 'no file' })
     assert.ok(!(await atServer('half')))
   }
   assert.ok(!platform.output().includes('http.request.failed'), platform.output())

@@ -219,7 +219,7 @@ test('contract http: a body is checked as it streams, or before where its hash i
       .join()
     return outcomes === 'cancelled,succeeded,succeeded' || outcomes
   }
-  await until(ended, { timeoutMs: 10_000, what: 'two invocations to succeed and one to be cancelled' })
+  await until(ended, { what: 'two invocations to succeed and one to be cancelled' })
 })
 
 test('a WebSocket is presigned, as a browser must have it', async () => {

@@ -122,7 +122,7 @@ async function outcomeOf({ reply }: Opened): Promise<{ outcome: string | null; e
     const { state } = (await call(platform, 'GET', path)).json()
     return state === 'done' || String(state)
   }
-  await until(isDone, { timeoutMs: 10_000, what: 'the receipt' })
+  await until(isDone, { what: 'the receipt' })
   return (await call(platform, 'GET', path)).json()
 }
 
@@ -230,7 +230,7 @@ test('a slow reader slows the producer and costs the platform less than 1 MiB', 
     last = now
     return sameCount > 10 || `${now} parts`
   }
-  await until(isSteady, { timeoutMs: 20_000, what: 'the handler to stop at a full window' })
+  await until(isSteady, { what: 'the handler to stop at a full window' })
   assert.ok(last < 200, `the handler wrote ${last} of 500 parts to a client that takes nothing`)
   const perStreamMib = ((await rssMib()) - beforeMib) / streams
   assert.ok(perStreamMib < 1, `${perStreamMib.toFixed(2)} MiB for each stream`)

@@ -203,7 +203,7 @@ test('doctor: interrupted, it leaves no folder and no process', { skip: process.
   doctor.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
   const isProbing = (): true | string =>
     readdirSync(scratch).some((name) => existsSync(path.join(scratch, name, 'instances'))) || 'no folder yet'
-  await until(isProbing, { timeoutMs: 20_000, what: 'the launcher of doctor' })
+  await until(isProbing, { what: 'the launcher of doctor' })
   doctor.kill('SIGINT')
   const [code] = await once(doctor, 'exit')
   assert.equal(code, 9)

@@ -307,7 +307,7 @@ test('requests to URLs and to the API share what may be held; URLs leave half of
           const said = await askWith(10_000)
           return said === status || String(said)
         },
-        { timeoutMs: 5_000, what: `a URL to answer ${status}` },
+        { what: `a URL to answer ${status}` },
       )
     await becomes(503)
     assert.deepEqual([await invoke(60_000), await invoke(10_000)], [503, 200])

@@ -108,7 +108,7 @@ async function ask(ca: Buffer, options: https.RequestOptions = {}): Promise<Got>
 /** What the log says from here on. */
 async function said(since: number, pattern: RegExp): Promise<void> {
   const found = (): true | string => pattern.test(platform.output().slice(since)) || platform.output().slice(since)
-  await until(found, { timeoutMs: 10_000, what: String(pattern) })
+  await until(found, { what: String(pattern) })
 }
 
 function hangUp(): number {

@@ -70,7 +70,7 @@ async function upWithKeeper(config: Record<string, unknown> = {}): Promise<Platf
   const reply = await invoke(started, 'keeper', {})
   assert.equal(reply.status, 200, reply.body.toString())
   assert.equal(reply.json<unknown[]>()[0], 1)
-  await until(() => handles().length > 0 || 'no handle', { timeoutMs: 5_000, what: 'a handle on disk' })
+  await until(() => handles().length > 0 || 'no handle', { what: 'a handle on disk' })
   return started
 }
 
@@ -153,7 +153,7 @@ def handler(event, context):
     config,
   })
   assert.equal((await invoke(dead, 'snake', {})).body.toString(), '1')
-  await until(() => handles().length > 0 || 'no handle', { timeoutMs: 5_000, what: 'a handle on disk' })
+  await until(() => handles().length > 0 || 'no handle', { what: 'a handle on disk' })
   await dead.kill9()
   const next = await up()
   const reply = await invoke(next, 'snake', {})
@@ -186,13 +186,13 @@ test(
         }>().items[0] ?? { instances: { busy: 0 } }
         return instances.busy === 1 || `${instances.busy} busy`
       },
-      { timeoutMs: 10_000, what: 'the invocation to run' },
+      { what: 'the invocation to run' },
     )
     await dead.kill9()
     assert.ok((await hanging) instanceof Error)
 
     const next = await up()
-    await until(() => !isAlive(pid) || 'alive', { timeoutMs: 10_000, what: 'its machine to end' })
+    await until(() => !isAlive(pid) || 'alive', { what: 'its machine to end' })
     assert.deepEqual(
       events(next, 'instance.adopt.refused').map(({ why }) => why),
       ['it still ran an invocation, which ended as crashed'],
@@ -208,7 +208,6 @@ test(
 /** The log comes over a pipe, the ready file does not. */
 async function startMsOf(platform: Platform): Promise<unknown> {
   await until(() => events(platform, 'platform.start').length === 1 || platform.output(), {
-    timeoutMs: 5_000,
     what: 'the log of the start',
   })
   return events(platform, 'platform.start')[0]?.['startMs']
@@ -226,9 +225,8 @@ test('a machine that does not answer: the platform starts in time without it, an
   assert.ok(typeof startMs === 'number' && startMs < 10_000, `startMs: ${String(startMs)}`)
   const reply = await invoke(next, 'keeper', {})
   assert.equal(reply.json<unknown[]>()[0], 1)
-  await until(() => !isAlive(pid) || 'alive', { timeoutMs: 40_000, what: 'the stopped machine to end' })
+  await until(() => !isAlive(pid) || 'alive', { what: 'the stopped machine to end' })
   await until(() => events(next, 'instance.adopt.refused').length === 1 || next.output().slice(-500), {
-    timeoutMs: 5_000,
     what: 'the log to say why',
   })
   assert.match(

@@ -75,7 +75,7 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
       const bytes = await api.guestAvailableBytes()
       return (bytes !== null && bytes > 2 ** 20 && bytes < 200 * 2 ** 20) || `it says ${bytes}`
     }
-    await until(available, { timeoutMs: 20_000, what: "the guest's balloon driver" })
+    await until(available, { what: "the guest's balloon driver" })
     assert.ok(((await rig?.driver.usage())?.guestAvailableBytes ?? 0) > 0)
     await sandbox.kill()
     api.close()

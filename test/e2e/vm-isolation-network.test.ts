@@ -33,7 +33,7 @@ after(async () => {
   const links = (): string => world.inside('ip', '-o', 'link')
   // A VM's interface goes with its network, which the kernel takes down on its own time.
   const areGone = (): true | string => !/hth[0-9a-f]{6}x/.test(links()) || links()
-  await until(areGone, { timeoutMs: 10_000, what: 'the interfaces of ended VMs to go' })
+  await until(areGone, { what: 'the interfaces of ended VMs to go' })
   const tables = world.inside('nft', 'list', 'tables')
   world.close()
   assert.doesNotMatch(tables, /hearth-/)
@@ -204,7 +204,6 @@ while time.monotonic() < until:
 
 const heard = (text: string): Promise<void> =>
   until(() => (world.heard.includes(`heard ${text} `) ? true : world.heard.slice(-500)), {
-    timeoutMs: 5_000,
     what: text,
   })
 

@@ -41,7 +41,7 @@ const vmms = (): number[] =>
     (pid) => existsSync(`/proc/${pid}/comm`) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('qemu'),
   )
 const untilVmms = (count: number): Promise<void> =>
-  until(() => vmms().length === count || `${vmms().length} run`, { timeoutMs: 30_000, what: `${count} VMMs` })
+  until(() => vmms().length === count || `${vmms().length} run`, { what: `${count} VMMs` })
 
 interface Ending {
   readonly status: number
@@ -60,7 +60,7 @@ async function reported(name: string, reply: Reply, { status, outcome, says }: E
     const log = await rig.log(name)
     return log.split('\n').some((line) => line.includes(id) && says.test(line)) || log.slice(-500)
   }
-  await until(isLogged, { timeoutMs: 3_000, what: `a line about ${id}` })
+  await until(isLogged, { what: `a line about ${id}` })
 }
 
 /** One attack in a guest that has answered before; then nothing of that guest is left. */
@@ -266,7 +266,7 @@ test('a hostile guest that answers nothing after a pause times out and goes', { 
     await reported('sleeper', reply, timedOut)
     return true
   }
-  await until(isAsleep, { timeoutMs: 20_000, what: 'the pause' })
+  await until(isAsleep, { what: 'the pause' })
   await untilHeld(rig.platform, atRest)
 })
 

@@ -59,7 +59,7 @@ export async function heldAtRest(platform: Platform): Promise<Held> {
       last = now
       return performance.now() - sinceMs > 1_000 ? true : JSON.stringify(now)
     },
-    { timeoutMs: 30_000, what: 'the platform to come to rest' },
+    { what: 'the platform to come to rest' },
   )
   return last
 }

@@ -69,7 +69,6 @@ seededTest(
       await Promise.all(calls)
       platform = await startPlatform({ data, keepData: true })
       await until(() => vmmsOf(platform).length === 0 || `${vmmsOf(platform).length} VMMs`, {
-        timeoutMs: 20_000,
         what: `the end of the ${alive} VMMs that kill ${kill + 1} left`,
       })
       assert.deepEqual(await readdir(path.join(data, 'vm')), [])
