@@ -1,3 +1,4 @@
+import { allOver } from '../domain/all-over.ts'
 import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -259,7 +260,7 @@ export class Snapshots {
       undo.add('memory', async () => place.driver.forgetSnapshot?.(snapshot))
       await instance.kill()
       const savedMs = clock.monotonicMs()
-      await Promise.all([this.#check(place, recipe, snapshot), this.#shelf.sync(saveTo)])
+      await allOver([this.#check(place, recipe, snapshot), this.#shelf.sync(saveTo)])
       await this.#shelf.put(saveTo, { owner: recipe.owner, runtime: place.build.id, build: place.build.digest })
       undo.disarm()
       const [makeMs, checkMs] = [savedMs - fromMs, clock.monotonicMs() - savedMs]
@@ -309,7 +310,7 @@ export class Snapshots {
         await instance.kill()
       }
     }
-    const [one, two] = await Promise.all([clone(), clone()])
+    const [one, two] = await allOver([clone(), clone()])
     const fault = cloneFault([one, two], place.build)
     if (fault !== null)
       throw new AppError('guest_failed', `The ${snapshot.kind} snapshot must not serve: ${fault}.`, {

@@ -30,7 +30,6 @@ export class VersionGroup implements InstanceOwner, StartGroup {
   readonly starts: StartSet
   readonly resting = new Resting()
   #waiting: Execution[] = []
-  /** Those that end. */
   readonly goodbyes: Goodbyes
   /** Its function is deleted. */
   #isClosed = false
@@ -161,7 +160,7 @@ export class VersionGroup implements InstanceOwner, StartGroup {
 
   /** Freezes and reaps what was idle long enough; returns when to look again. */
   sweep(nowMs: number): number {
-    if (this.#waiting.length > 0) this.pump()
+    if (this.#waiting.length > 0 || this.resting.prepared(nowMs) > this.live.size) this.pump()
     const { config } = this.version
     return this.resting.sweep({ config, live: this.live, nowMs }, (instance, action) => {
       if (action === 'reap') this.#dismiss(instance, 'idle')
@@ -315,8 +314,9 @@ export class VersionGroup implements InstanceOwner, StartGroup {
     this.starts.failed(start)
     start.execution?.fail(failure)
     // With other Instances alive the rest can be served by them, and the event that it had may be why: others try for themselves.
-    if (this.live.size > 0 || (start.execution !== null && !isOfLoading(failure))) return this.pump()
-    for (const execution of this.#waiting.splice(0)) execution.fail(failure)
+    const mayOthers = this.live.size > 0 || (start.execution !== null && !isOfLoading(failure))
+    if (!mayOthers) for (const execution of this.#waiting.splice(0)) execution.fail(failure)
+    this.pump()
   }
 
   /** The execution that a loading Instance was started for is gone: timed out or cancelled. */

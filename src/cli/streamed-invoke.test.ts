@@ -11,15 +11,19 @@ interface Ran {
   readonly stdout: () => string
 }
 
-/** Streams from a platform whose connection breaks off behind "part", while the receipt says `ended`. `outcome`: told before the first byte. */
+/** Streams from a platform whose connection breaks off behind "part", while the receipt says `ended`, or may not be read (null). `outcome`: told before the first byte. */
 async function cutOff(
   t: TestContext,
-  { isJson, ended, outcome }: { isJson: boolean; ended: string; outcome?: string },
+  { isJson, ended, outcome }: { isJson: boolean; ended: string | null; outcome?: string },
 ): Promise<Ran> {
   const server = http.createServer((request, response) => {
     const told = outcome === undefined ? {} : { 'hearth-outcome': outcome }
     // What is not read of a request would reset the connection under the part.
     request.resume().once('end', () => {
+      if (request.method === 'GET' && ended === null) {
+        response.writeHead(403).end('{"error":{"code":"forbidden","message":"No.","retryable":false}}')
+        return
+      }
       if (request.method === 'GET') {
         response.end(JSON.stringify({ outcome: ended, effect: 'completed', error: null }))
         return
@@ -61,6 +65,15 @@ for (const isJson of [false, true]) {
       })
       assert.equal(stdout(), part)
     }
+  })
+
+  test(`invokeStreamed, ${how}: what broke off for a key that may not read the receipt says both`, async (t) => {
+    const { code, stdout } = await cutOff(t, { isJson, ended: null })
+    await assert.rejects(code, {
+      exitCode: 9,
+      message: /broke off before .*what became of invocation i cannot be asked: No\.$/,
+    })
+    assert.equal(stdout(), part)
   })
 
   test(`invokeStreamed, ${how}: what broke off because the invocation failed ends as that`, async (t) => {

@@ -109,15 +109,17 @@ async function eachPart({ body }: InvokeStream, take: (part: Uint8Array) => Prom
 /** The connection broke off: the platform knows why, unless it is what broke. Throws CliError where the invocation was not why: what came is not the
  *  whole of a result that was good. */
 async function brokenEnd(client: HearthClient, { invocationId }: InvokeStream): Promise<Ending> {
-  const { outcome, effect, error } = await client.getInvocation({ id: invocationId })
+  const broke = 'The connection broke off before the whole result had come'
+  const { outcome, effect, error } = await client.getInvocation({ id: invocationId }).catch((cause: Error) => {
+    // The key may invoke and not read, or there is no platform any more.
+    const message = `${broke}, and what became of invocation ${invocationId} cannot be asked: ${cause.message}`
+    throw new CliError(message, { exitCode: exitCodes.internal })
+  })
   if (outcome === 'succeeded')
-    throw new CliError(
-      `The connection broke off before the whole result had come, and invocation ${invocationId} succeeded.`,
-      {
-        exitCode: exitCodes.internal,
-        hint: 'Call it again, unless it must not run twice; without --stream a result comes whole or not at all.',
-      },
-    )
+    throw new CliError(`${broke}, and invocation ${invocationId} succeeded.`, {
+      exitCode: exitCodes.internal,
+      hint: 'Call it again, unless it must not run twice; without --stream a result comes whole or not at all.',
+    })
   return { outcome: outcome ?? 'cancelled', effect, functionError: typeOfError(error), result: error }
 }
 

@@ -333,6 +333,17 @@ export function agentLifeContract(name: string, openRig: OpenRig): void {
       assert.equal((await busy.done).result.outcome, 'succeeded')
     })
 
+    test('prepare: what could not be started is tried again when the backoff is over, though nobody waits', async () => {
+      const rig = open({ handler: sleeper, faults: { initError: 'no' } })
+      const version = versionOf()
+      await rig.agent.prepare(version, { min: 1, until: rig.clock.nowMs() + 60_000 })
+      await settle()
+      delete rig.driver.faults.initError
+      await rig.advance(1_000)
+      await settle()
+      assert.equal((await rig.agent.list()).filter(({ version }) => version !== null).length, 1)
+    })
+
     test('goodbye: one that was busy when it was evicted is asked to end after what it ran', async () => {
       const rig = open({ handler: sleeper, faults: { hangOnShutdown: true } })
       const busy = rig.begin(versionOf(), { ms: 100 })
