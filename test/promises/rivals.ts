@@ -9,6 +9,8 @@ import { load } from './wrk.ts'
 
 const rounds = 3
 const seconds = 3
+/** As P1's: compilers of either side are done then. */
+const warmUpSeconds = 6
 
 /** A system that is up, with a function that has not been called. */
 interface Target {
@@ -45,7 +47,8 @@ const hearth: System = {
     }),
 }
 
-/** Warm figures and the first cold answer of each rival beside Hearth: every round starts every system anew, in a new order. */
+/** Warm figures and the first cold answer of each rival beside Hearth: every round starts every system anew, in a new order, and warms it up
+ *  after its first answer. */
 export default async function rivalsBench(folder: string): Promise<Row[]> {
   const systems: System[] = [hearth, ...rivals.map((rival) => ({ ...rival, run: startRival(rival) }))]
   for (const rival of rivals) await installed(rival)
@@ -57,6 +60,7 @@ export default async function rivalsBench(folder: string): Promise<Row[]> {
         const of = figures.get(system.name)
         of?.firstMs.push(await firstAnswer(target))
         const common = { ...target, method: 'POST', folder: own, seconds } as const
+        await load({ ...common, clients: 32, seconds: warmUpSeconds })
         of?.p50Ms.push((await load({ ...common, clients: 1 })).p50Ms)
         of?.rate.push((await load({ ...common, clients: 32 })).requestsPerSecond)
       })
