@@ -106,7 +106,9 @@ export const deployQuery = z.strictObject({
   mustLoad: z
     .enum(['true', 'false'])
     .optional()
-    .describe('`true`: start the code once before the version goes live; code that does not load is refused.'),
+    .describe(
+      '`true`: start the code once before the version goes live; code that does not load is refused. `false`: do not. Left out: where an update brings another program (bootstrap, server, image, Go, Rust), which would take the place of one that works.',
+    ),
 })
 
 export const uploadQuery = z.strictObject({

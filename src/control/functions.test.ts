@@ -384,3 +384,23 @@ test('createControl: what an earlier platform left of Versions that are gone is 
     await rm(folder, { recursive: true, force: true })
   }
 })
+
+test('functions.update: another program is started once before it goes live, unless told otherwise; nothing else is', async () => {
+  const code = { artifact: await uploaded('// first') }
+  const functions = api.control.functions
+  for (const [name, config, isProgram] of [
+    ['a-bootstrap', { runtime: 'provided' }, true],
+    ['a-server', { runtime: 'node', contract: 'http' }, true],
+    ['a-handler', { runtime: 'node', handler: 'index.handler' }, false],
+  ] as const) {
+    api.agent.deployed.length = 0
+    await functions.create(admin, { name, code, config })
+    await functions.update(admin, name, { code: { artifact: await uploaded(`// second of ${name}`) } })
+    await functions.update(admin, name, { config: { env: { A: '1' } } })
+    await functions.update(admin, name, { config: { runtime: config.runtime } })
+    await functions.update(admin, name, { code }, { wait: true, mustLoad: false })
+    await functions.update(admin, name, { config: { env: {} } }, { wait: true, mustLoad: true })
+    const started = api.agent.deployed.map(({ mustLoad }) => mustLoad)
+    assert.deepEqual(started, [false, isProgram, false, isProgram, false, true], name)
+  }
+})

@@ -42,7 +42,17 @@ export interface FunctionsOptions {
   readonly isolation?: IsolationPolicy
 }
 
-const waiting: DeployOptions = { wait: true, mustLoad: false }
+const waiting: DeployOptions = { wait: true, mustLoad: null }
+
+/** What of a configuration says which program runs, and how. */
+const programFields = ['runtime', 'contract', 'handler', 'command', 'port', 'layers'] as const
+
+interface UpdatePinned {
+  readonly name: string
+  readonly input: Partial<FunctionConfig>
+  /** Null: that of the Version before. */
+  readonly code: PinnedCode | null
+}
 
 /** Deploying: what a user declared becomes an immutable Version that this node can run, or nothing changes. */
 export class Functions {
@@ -106,9 +116,10 @@ export class Functions {
   async #createPinned(
     caller: Caller,
     { name, config, code }: { name: string; config: FunctionConfig; code: PinnedCode },
-    { wait, mustLoad }: DeployOptions,
+    { wait, mustLoad: wanted }: DeployOptions,
   ): Promise<FunctionView> {
     const { store, agent } = this.#options
+    const mustLoad = wanted === true
     await this.#refuseTaken(caller.project, name)
     const work = async (draft: NewVersion): Promise<FunctionView> => {
       const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summaryOf(draft) }
@@ -153,8 +164,8 @@ export class Functions {
 
   async #updatePinned(
     caller: Caller,
-    { name, input, code }: { name: string; input: Partial<FunctionConfig>; code: PinnedCode | null },
-    { wait, mustLoad }: DeployOptions,
+    { name, input, code }: UpdatePinned,
+    { wait, mustLoad: wanted }: DeployOptions,
   ): Promise<FunctionView> {
     const { store } = this.#options
     const current = await this.#current(caller.project, name)
@@ -162,6 +173,7 @@ export class Functions {
     const config = await this.#merged(caller, input, base)
     const kept = { digest: base.codeDigest, origin: base.codeOrigin }
     const declared = { name, config, code: code ?? kept, baseLayers: base.layers }
+    const mustLoad = wanted ?? this.#isOtherProgram(config, { input, code })
     const work = async (draft: NewVersion): Promise<FunctionView> => {
       const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summaryOf(draft) }
       if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
@@ -173,6 +185,12 @@ export class Functions {
       return this.#view(record, version)
     }
     return withDraft(this.#options, caller, { input: declared, work })
+  }
+
+  #isOtherProgram({ runtime, contract }: FunctionConfig, { input, code }: Omit<UpdatePinned, 'name'>): boolean {
+    const { family, isBridged } = this.#options.runtimes.resolve(runtime, contract)
+    const isProgram = family === 'provided' || isBridged
+    return isProgram && (code !== null || programFields.some((field) => input[field] !== undefined))
   }
 
   async #merged(caller: Caller, input: Partial<FunctionConfig>, { config }: Version): Promise<FunctionConfig> {

@@ -188,7 +188,8 @@ function name(call: Call): string {
 function deployOptions({ query, raw }: Call): DeployOptions {
   const wait = query['wait'] !== 'false'
   if (!wait) raw.response.statusCode = 202
-  return { wait, mustLoad: query['mustLoad'] === 'true' }
+  const { mustLoad } = query
+  return { wait, mustLoad: mustLoad === undefined ? null : mustLoad === 'true' }
 }
 
 function secretJson({ project: _project, ...rest }: SecretInfo): Omit<SecretInfo, 'project'> {

@@ -187,7 +187,7 @@ test('a program that ends before it listens: the start fails and says so', async
   )
 })
 
-test('an update that is started once before it goes live: what does not start is refused by its file, the version before serves on', async () => {
+test('an update to another program is started once before it goes live: what does not start is refused by its file, the version before serves on', async () => {
   const { version: before } = (await call(platform, 'GET', '/v1/functions/server')).json<{ version: number }>()
   const elf = Buffer.alloc(64)
   elf.write('\x7fELF', 'latin1')
@@ -206,7 +206,7 @@ test('an update that is started once before it goes live: what does not start is
       /Cannot start "\.\/bin\/serve": it is built for (aarch64|x86_64), this machine is/,
     ],
   ] as const) {
-    const refused = await call(platform, 'PATCH', '/v1/functions/server?mustLoad=true', body)
+    const refused = await call(platform, 'PATCH', '/v1/functions/server', body)
     const { error } = refused.json<{ error: { message: string } }>()
     assert.equal(refused.status, 400, error.message)
     assert.match(error.message, why)

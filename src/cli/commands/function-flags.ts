@@ -69,8 +69,10 @@ export const deployFlags = {
   'no-build': { type: 'boolean', about: 'deploy the folder as it is' },
   check: {
     type: 'boolean',
-    about: 'start the code once before it goes live; refuse it, with its error, when it does not load',
+    about:
+      'start the code once before it goes live; refuse it, with its error, when it does not load; by itself: an update to another bootstrap, server, image, Go or Rust program',
   },
+  'no-check': { type: 'boolean', about: 'let it go live without that' },
   'no-wait': {
     type: 'boolean',
     about: 'return once the version is accepted; it is prepared afterwards, the one before serves until then',
@@ -83,8 +85,16 @@ export function buildChoice(flags: { readonly build: boolean; readonly 'no-build
 }
 
 /** The same as query parameters of the API. */
-export function deployQuery(flags: { readonly check: boolean; readonly 'no-wait': boolean }) {
-  return { ...(flags['no-wait'] && { wait: 'false' as const }), ...(flags.check && { mustLoad: 'true' as const }) }
+export function deployQuery(flags: {
+  readonly check: boolean
+  readonly 'no-check': boolean
+  readonly 'no-wait': boolean
+}) {
+  return {
+    ...(flags['no-wait'] && { wait: 'false' as const }),
+    ...(flags.check && { mustLoad: 'true' as const }),
+    ...(flags['no-check'] && { mustLoad: 'false' as const }),
+  }
 }
 
 type FunctionFlagValues = Input<Arguments, typeof functionFlags>['flags']
