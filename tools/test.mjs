@@ -2,7 +2,7 @@
  * Ends with one summary over all node:test runs, in node:test's form, and "N passed, N failed" over everything.
  * Arguments, if any, are the test files to run instead. */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,14 +24,7 @@ const stages = {
 /** Driver suites on real guests: they need the kernel and the images that are made meanwhile. */
 const vmFiles = /^test\/e2e\/vm-/
 /** What a function can do in a process it does in a VM, unchanged: the same files on another driver. */
-const suitesOnVms = [
-  'test/e2e/behaviour.test.ts',
-  'test/e2e/lifecycle.test.ts',
-  'test/e2e/platform-api.test.ts',
-  'test/e2e/http-contract.test.ts',
-  'test/e2e/container-images.test.ts',
-  'test/e2e/runtime-api.test.ts',
-]
+const suitesOnVms = JSON.parse(readFileSync(path.join(root, 'test/suites-on-vms.json'), 'utf8'))
 const oneAtOnce = '--test-concurrency=1'
 /** What waits for timeouts, downloads or one emulated core leaves the other free: two files at a time take two thirds of the time. */
 const twoAtOnce = '--test-concurrency=2'

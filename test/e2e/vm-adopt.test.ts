@@ -21,7 +21,10 @@ const skip = missing === null ? false : missing
 const code = `
 let calls = 0
 exports.handler = async (event) => {
-  if (event.hang) await new Promise((resolve) => setTimeout(resolve, 600_000))
+  if (event.hang) {
+    console.log('it hangs')
+    await new Promise((resolve) => setTimeout(resolve, 600_000))
+  }
   calls++
   if (event.lookUp) {
     const resolver = new (require('dns').promises.Resolver)({ timeout: 10_000, tries: 1 })
@@ -179,15 +182,12 @@ test(
     const [instance = ''] = handles()
     const pid = vmmOf(instance)
     const hanging = invoke(dead, 'keeper', { hang: true }).catch((error: unknown) => error)
-    await until(
-      async () => {
-        const { instances } = (await call(dead, 'GET', '/v1/nodes')).json<{
-          items: { instances: { busy: number } }[]
-        }>().items[0] ?? { instances: { busy: 0 } }
-        return instances.busy === 1 || `${instances.busy} busy`
-      },
-      { what: 'the invocation to run' },
-    )
+    // Not that its Instance is busy: that it is before its machine has gone on.
+    const isThere = async (): Promise<true | string> => {
+      const log = (await call(dead, 'GET', '/v1/functions/keeper/logs?tail=5')).body.toString()
+      return log.includes('it hangs') || log
+    }
+    await until(isThere, { what: 'the invocation to run' })
     await dead.kill9()
     assert.ok((await hanging) instanceof Error)
 
