@@ -165,10 +165,7 @@ async function main() {
     const compiled = isLinux ? compileGuestTests() : null
     passed.push(await houseChecks())
     await compiled
-    for (const [title, flags] of [
-      ['unit, in one process', ['--test-isolation=none']],
-      ['contracts', [oneAtOnce]],
-    ])
+    for (const [title, flags] of [['unit, in one process', ['--test-isolation=none']], ['contracts']])
       passed.push(await nodeTests(title, filesOf(stages[title]), { flags }))
     passed.push(!isLinux || (await guestTests()))
     await vmParts.finish()

@@ -57,8 +57,8 @@ function codeOf(status: number): string {
   return codeOfStatus[status] ?? 'internal'
 }
 
-/** The status with which the platform replies to each of its error codes. Twin: `statusOfCode` of src/http/errors.ts. */
-export const statusOfCode: Readonly<Record<string, number>> = {
+/** The status with which the platform replies to each of its error codes: it takes it from here. */
+export const statusOfCode = {
   invalid: 400,
   unauthorized: 401,
   forbidden: 403,
@@ -69,9 +69,9 @@ export const statusOfCode: Readonly<Record<string, number>> = {
   guest_failed: 502,
   driver_failed: 502,
   internal: 500,
-}
+} as const
 
 /** The HTTP status that an error with `code` would have had as a reply; 500 for one that a newer platform knows. */
 export function statusOf(code: string): number {
-  return statusOfCode[code] ?? 500
+  return Object.entries(statusOfCode).find(([known]) => known === code)?.[1] ?? 500
 }

@@ -1,7 +1,7 @@
 export * from './client.ts'
 export * from './contract.ts'
 export type { FollowOptions } from './follow-logs.ts'
-export { HearthError } from './hearth-error.ts'
+export { HearthError, statusOfCode } from './hearth-error.ts'
 export * from './invoke-contract.ts'
 export { openapi } from './openapi.ts'
 export * from './types.ts'

@@ -1,3 +1,4 @@
+import { agentEndsContract } from '../../test/contract/agent-ends.contract.ts'
 import { agentLifeContract } from '../../test/contract/agent-life.contract.ts'
 import { agentLogsContract } from '../../test/contract/agent-logs.contract.ts'
 import { agentSeatsContract } from '../../test/contract/agent-seats.contract.ts'
@@ -8,6 +9,7 @@ import { AgentRig } from '../../test/support/agent-rig.ts'
 
 for (const contract of [
   agentContract,
+  agentEndsContract,
   agentLifeContract,
   agentLogsContract,
   agentSeatsContract,

@@ -32,8 +32,9 @@ const frozenMibMin = 16
  *  answered once and were paused: Python 59 MiB, of which its cgroup counted 14, Node 87 and 60. */
 export const machineMib = 48
 
-/** What it counts while frozen: what it holds, once that was measured; a clone no less than the host counts of its machine, whatever its guest says. A machine that booted cold has written all over its memory (156 MiB of Python's, 250 of Node's
- *  were private, where the cgroups counted 12 and 59) and gives nothing of it back: it counts as before. */
+/** What it counts while frozen: what it holds, once that was measured; a clone no less than the host counts of its machine, whatever its guest says. A
+ *  machine that booted cold has written all over its memory (156 MiB of Python's, 250 of Node's were private, where the cgroups counted 12 and 59)
+ *  and gives nothing of it back: it counts as before. */
 export function frozenMib(instance: Instance): number {
   const { usage, chargedMib, from } = instance
   const { memoryMib, hostMib } = usage

@@ -22,8 +22,9 @@ export class Resting {
     return instance ?? null
   }
 
-  /** Used least recently; null when none may go. */
-  get oldest(): Instance | null {
+  /** Used least recently; null when none may go, of `live` in all: those that are to be there would come again at once. */
+  oldest(live: number, nowMs: number): Instance | null {
+    if (live <= this.prepared(nowMs)) return null
     return this.#idle.find((instance) => instance.openWork === 0) ?? null
   }
 

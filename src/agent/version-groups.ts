@@ -83,9 +83,10 @@ export class VersionGroups {
 
   /** Evicts the idle Instance that rested longest, of any Version but `but`; false when there is none. O(groups), on shortage alone. */
   evictOldest(but: Version): boolean {
+    const nowMs = this.#host.clock.monotonicMs()
     let oldest: { group: VersionGroup; instance: Instance } | null = null
     for (const group of this.all()) {
-      const instance = group.version === but ? null : group.resting.oldest
+      const instance = group.version === but ? null : group.resting.oldest(group.live.size, nowMs)
       if (instance === null || (oldest !== null && oldest.instance.idleSinceMs <= instance.idleSinceMs)) continue
       oldest = { group, instance }
     }

@@ -165,8 +165,12 @@ test("FunctionGate: a queue that is full because the project's quota is used up 
   const { gate, candidate, rejections } = world(2)
   const f = gate('f', 10)
   for (let n = 0; n < 203; n++) f.enter(candidate(`${n}`))
-  const { kind, resource, limit, cause } = rejections[0] ?? {}
-  assert.deepEqual([kind, resource, limit, cause], ['own_limit', 'project-concurrency', 2, 'queue_full'])
+  assert.partialDeepStrictEqual(rejections[0], {
+    kind: 'own_limit',
+    resource: 'project-concurrency',
+    limit: 2,
+    cause: 'queue_full',
+  })
 })
 
 test('Admission: of a deleted function nobody waits any more, and who comes late is told; a new one of its name begins anew', () => {

@@ -31,7 +31,7 @@ const queueMin = 100
 /** Bodies of waiting invocations of one function; beyond this memory, not count, is the limit. */
 const queueBytesMax = 64 * 1024 * 1024
 /** The function was deleted after the call had come. */
-export const gone: Rejection = { kind: 'gone', resource: 'function', cause: 'deleted', retryAfterMs: null }
+export const gone: Rejection = { kind: 'gone' }
 /** A node that refused is asked again after this long even if it said nothing. */
 const capacityRetryMs = 500
 /** Service time assumed before anything was measured. */

@@ -1,6 +1,6 @@
 import type { AttemptResult } from '../domain/agent.ts'
 import type { CrashReason, Phase } from '../domain/invocation.ts'
-import type { InvokeRequest, Rejection } from '../domain/control.ts'
+import type { InvokeRequest, Overload, Rejection } from '../domain/control.ts'
 
 /** How an Invocation ends that no Instance answered. */
 export interface Unanswered {
@@ -60,10 +60,10 @@ export function phasesBefore(
 
 /** What a client is told that may come again, naming the limit that it met and what raises it. */
 export function waitText(
-  { resource, limit, retryAfterMs }: Rejection,
+  { resource, limit, retryAfterMs }: Overload,
   { caller: { project }, functionName }: Pick<InvokeRequest, 'caller' | 'functionName'>,
 ): string {
-  const again = `try again in ${Math.ceil((retryAfterMs ?? 0) / 1000)} s`
+  const again = `try again in ${Math.ceil(retryAfterMs / 1000)} s`
   const full = `the queue of function "${functionName}" is full`
   switch (resource) {
     case 'project-concurrency':

@@ -42,14 +42,16 @@ export interface SignatureProof {
 }
 
 /** Why an invocation was not let in: its own limit (429), the node's (503), or its function was deleted since it came (404). */
-export interface Rejection {
-  readonly kind: 'own_limit' | 'capacity' | 'gone'
+export type Rejection = Overload | { readonly kind: 'gone' }
+
+/** Who comes again later may be let in. */
+export interface Overload {
+  readonly kind: 'own_limit' | 'capacity'
   readonly resource: string
   readonly cause: string
   /** How much that resource is, of its own limits: invocations at a time. */
   readonly limit?: number
-  /** Null = to come again changes nothing. */
-  readonly retryAfterMs: number | null
+  readonly retryAfterMs: number
 }
 
 export interface CreateFunction {

@@ -1,20 +1,9 @@
-import type { ErrorBody } from '@hearth/sdk'
+import { statusOfCode, type ErrorBody } from '@hearth/sdk'
 import type { IncomingMessage } from 'node:http'
 import { AppError, type AppErrorOptions, type ErrorCode } from '../domain/error.ts'
 
-/** The one table from error codes to HTTP status. A `capacity` of the caller's own limit is told apart by invoke itself (429). */
-export const statusOfCode: Readonly<Record<ErrorCode, number>> = {
-  invalid: 400,
-  unauthorized: 401,
-  forbidden: 403,
-  not_found: 404,
-  conflict: 409,
-  capacity: 503,
-  timeout: 504,
-  guest_failed: 502,
-  driver_failed: 502,
-  internal: 500,
-}
+/** A `capacity` of the caller's own limit is told apart by invoke itself (429). */
+const statuses: Readonly<Record<ErrorCode, number>> = statusOfCode
 
 /** An `invalid` request for which HTTP has a narrower status: 405, 413, 415. */
 export class HttpRefusal extends AppError {
@@ -27,7 +16,7 @@ export class HttpRefusal extends AppError {
 }
 
 export function statusOf(error: AppError): number {
-  return error instanceof HttpRefusal ? error.status : statusOfCode[error.code]
+  return error instanceof HttpRefusal ? error.status : statuses[error.code]
 }
 
 /** What a caller is told of an error; `detail` and `cause` stay with the operator. */

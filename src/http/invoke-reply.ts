@@ -95,7 +95,7 @@ export function replyHeaders(reply: InvokeReply, { status, bytes }: { status: nu
   if (reply.outcome === 'failed' && reply.error !== null)
     headers.push('Hearth-Function-Error', headerText(reply.error.errorType))
   const { rejection } = reply
-  if (rejection !== null && rejection.retryAfterMs !== null)
+  if (rejection !== null && rejection.kind !== 'gone')
     headers.push(
       'Retry-After',
       String(Math.max(1, Math.ceil(rejection.retryAfterMs / 1000))),
@@ -141,8 +141,9 @@ export function failureBody(reply: InvokeReply): unknown {
     stackTrace: error?.stackTrace ?? [],
   }
   if (outcome === 'succeeded' || outcome === 'failed') return own
-  const code = rejection?.kind === 'gone' ? 'not_found' : codeOfOutcome[outcome]
-  const retryable = effect === 'never_started' && rejection?.retryAfterMs !== null && !isOfCode(reply)
+  const isGone = rejection?.kind === 'gone'
+  const code = isGone ? 'not_found' : codeOfOutcome[outcome]
+  const retryable = effect === 'never_started' && !isGone && !isOfCode(reply)
   return {
     error: { code, message: own.errorMessage, retryable, invocationId },
     ...own,

@@ -37,7 +37,7 @@ export function failureOf({ outcome, rejection }: InvokeReply, contract: Contrac
   if (outcome === 'rejected' || outcome === 'expired') {
     if (rejection?.kind === 'gone') return refusals.forbidden
     const retry: HeaderList =
-      rejection === null ? [] : [['retry-after', String(Math.max(1, Math.ceil((rejection.retryAfterMs ?? 0) / 1000)))]]
+      rejection === null ? [] : [['retry-after', String(Math.max(1, Math.ceil(rejection.retryAfterMs / 1000)))]]
     if (rejection?.kind === 'own_limit') return say(429, { Message: 'Too Many Requests' }, retry)
     return say(503, { Message: 'Service Unavailable' }, retry)
   }

@@ -184,5 +184,33 @@ export function agentStartsContract(name: string, openRig: OpenRig): void {
       const { body } = await rig.run(versionOf({ env: { A: 'a' }, secrets: { DB: 'db' } }))
       assert.deepEqual(JSON.parse(body.toString()), { A: 'a', DB: 'hush' })
     })
+
+    test('starts that fail while an Instance is busy: one more is tried when the backoff is over, for who waits', async () => {
+      const rig = open({ handler: sleeper })
+      const version = versionOf()
+      const busy = rig.begin(version, { ms: 20_000 })
+      await settle()
+      rig.driver.faults.initError = 'no'
+      const waiting = rig.begin(version, { ms: 1 })
+      await settle()
+      delete rig.driver.faults.initError
+      await rig.advance(1_000)
+      await settle()
+      await rig.advance(1)
+      assert.equal((await waiting.done).result.outcome, 'succeeded')
+      await rig.advance(20_000)
+      assert.equal((await busy.done).result.outcome, 'succeeded')
+    })
+
+    test('prepare: what could not be started is tried again when the backoff is over, though nobody waits', async () => {
+      const rig = open({ handler: sleeper, faults: { initError: 'no' } })
+      const version = versionOf()
+      await rig.agent.prepare(version, { min: 1, until: rig.clock.nowMs() + 60_000 })
+      await settle()
+      delete rig.driver.faults.initError
+      await rig.advance(1_000)
+      await settle()
+      assert.equal((await rig.agent.list()).filter(({ version }) => version !== null).length, 1)
+    })
   })
 }
