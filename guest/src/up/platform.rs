@@ -4,6 +4,10 @@ use crate::error::{Context, Error};
 use crate::sys::{self, Pid};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+/// Before functions and the platform's own background threads (src/domain/background.ts), behind the launcher: on a busy machine every
+/// invocation waits for its event loop twice.
+const PLATFORM_NICE: i32 = -5;
+
 pub fn start(command: &[String], control: &OwnedFd, (uid, gid): (u32, u32)) -> Result<Pid, Error> {
     let launcher = std::process::id() as Pid;
     let pid = sys::fork().at("start", || "fork the platform".to_string())?;
@@ -28,6 +32,8 @@ fn become_platform(
     sys::close_all_but(&mut vec![0, 1, 2, 3])?;
     sys::reset_signals();
     sys::set_signal_mask(&[])?;
+    // Without root it stays where it is.
+    let _ = sys::set_priority(sys::priority().min(PLATFORM_NICE));
     if sys::geteuid() == 0 && uid != 0 {
         sys::drop_bounding_set()?;
         sys::become_user(uid, gid)?;
