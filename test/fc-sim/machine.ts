@@ -95,7 +95,7 @@ export class Machine {
     const monitor = child.stdio[3]
     if (!(monitor instanceof net.Socket)) throw new Error(`${qemuProgram} was not started`)
     try {
-      const qmp = await Qmp.open(monitor)
+      const qmp = await Qmp.open(monitor, () => child.kill('SIGKILL'))
       await qmp.run('qom-set', { path: balloonPath, property: 'guest-stats-polling-interval', value: 1 })
       return new Machine(child, exited, qmp, options)
     } catch (error) {

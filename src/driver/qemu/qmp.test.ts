@@ -4,14 +4,16 @@ import { test } from 'node:test'
 import { Qmp } from './qmp.ts'
 
 /** A monitor after its greeting; `qemu` is QEMU's side, `sent` what came over it. */
-async function opened(): Promise<{ qmp: Qmp; qemu: Duplex; sent: Record<string, unknown>[] }> {
+async function opened(
+  onSilent = (): void => assert.fail('not silent'),
+): Promise<{ qmp: Qmp; qemu: Duplex; sent: Record<string, unknown>[] }> {
   const [here, qemu] = duplexPair()
   const sent: Record<string, unknown>[] = []
   qemu.setEncoding('utf8')
   qemu.on('data', (text: string) => {
     for (const line of text.split('\n').filter((each) => each !== '')) sent.push(JSON.parse(line))
   })
-  const opening = Qmp.open(here)
+  const opening = Qmp.open(here, onSilent)
   qemu.write('{"QMP": {"version": {}}}\r\n{"return": {}, "id": 1}\r\n')
   return { qmp: await opening, qemu, sent }
 }
@@ -24,7 +26,7 @@ test('open: the greeting is passed over, and capabilities are negotiated', async
 
 test('open: a refusal is driver_failed', async () => {
   const [here, qemu] = duplexPair()
-  const opening = Qmp.open(here)
+  const opening = Qmp.open(here, () => assert.fail('not silent'))
   qemu.write('{"error": {"class": "GenericError", "desc": "no"}, "id": 1}\n')
   await assert.rejects(opening, { code: 'driver_failed', message: 'QEMU refused qmp_capabilities: no' })
 })
@@ -99,4 +101,24 @@ test('close: what waits fails, and QEMU sees the end', async () => {
   reply.catch(() => {})
   qmp.close()
   await assert.rejects(reply, { message: 'QEMU did not do stop: closed here.' })
+})
+
+test('run: a QEMU that does not answer is told of, once, and everything that waits for it fails', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  let silences = 0
+  const { qmp, qemu } = await opened(() => silences++)
+  qemu.on('error', () => {})
+  const answered = qmp.run('query-status')
+  qemu.write('{"return": 1, "id": 2}\n')
+  await answered
+  const [first, event] = [qmp.run('stop'), qmp.event('STOP')]
+  t.mock.timers.tick(29_999)
+  const second = qmp.run('cont')
+  for (const waiting of [first, second]) waiting.catch(() => {})
+  assert.equal(silences, 0)
+  t.mock.timers.tick(1)
+  const late = { code: 'driver_failed', retryable: true, message: /it did not answer stop within 30000 ms\.$/ }
+  for (const waiting of [first, second, event]) await assert.rejects(waiting, late)
+  t.mock.timers.tick(60_000)
+  assert.deepEqual([silences, qmp.isClosed], [1, true])
 })

@@ -5,10 +5,14 @@ import { readJsonLines } from '../json-lines.ts'
 /** A reply or event of QEMU's; far above what the commands used here answer. */
 const lineBytesMax = 256 * 1024
 
+/** For one command. All that are used here are answered at once, and what takes longer tells its end by an event; a busy host may need seconds. */
+const replyMsMax = 30_000
+
 type Json = Readonly<Record<string, unknown>>
 
 interface Waiting {
   readonly command: string
+  readonly timer: NodeJS.Timeout
   readonly resolve: (value: unknown) => void
   readonly reject: (error: AppError) => void
 }
@@ -19,11 +23,13 @@ export class Qmp {
   readonly #channel: Duplex
   readonly #waiting = new Map<number, Waiting>()
   readonly #listeners = new Map<string, (() => void)[]>()
+  readonly #onSilent: () => void
   #nextId = 1
   #why: string | null = null
 
-  private constructor(channel: Duplex) {
+  private constructor(channel: Duplex, onSilent: () => void) {
     this.#channel = channel
+    this.#onSilent = onSilent
     readJsonLines(channel, {
       lineBytesMax,
       onMessage: (message) => this.#receive(message),
@@ -33,9 +39,10 @@ export class Qmp {
     })
   }
 
-  /** Ready for commands. Throws driver_failed when QEMU refuses or goes. */
-  static async open(channel: Duplex): Promise<Qmp> {
-    const qmp = new Qmp(channel)
+  /** Ready for commands. Throws driver_failed when QEMU refuses or goes. `onSilent`: it left a command without a reply for 30 s; the connection is
+   *  closed then, and its machine cannot be managed any more. */
+  static async open(channel: Duplex, onSilent: () => void): Promise<Qmp> {
+    const qmp = new Qmp(channel, onSilent)
     await qmp.run('qmp_capabilities')
     return qmp
   }
@@ -49,7 +56,8 @@ export class Qmp {
     return new Promise((resolve, reject) => {
       if (this.#why !== null) return reject(gone(command, this.#why))
       const id = this.#nextId++
-      this.#waiting.set(id, { command, resolve, reject })
+      const timer = setTimeout(() => this.#silent(command), replyMsMax)
+      this.#waiting.set(id, { command, timer, resolve, reject })
       this.#channel.write(`${JSON.stringify({ execute: command, ...(args && { arguments: args }), id })}\n`)
     })
   }
@@ -77,11 +85,18 @@ export class Qmp {
     const waiting = this.#waiting.get(message['id'])
     if (waiting === undefined) return
     this.#waiting.delete(message['id'])
+    clearTimeout(waiting.timer)
     const { error } = message
     if (error === undefined) return waiting.resolve(message['return'])
     const sentence =
       typeof error === 'object' && error !== null && 'desc' in error ? String(error.desc) : 'no reason given'
     waiting.reject(new AppError('driver_failed', `QEMU refused ${waiting.command}: ${sentence.slice(0, 400)}`))
+  }
+
+  #silent(command: string): void {
+    this.#channel.destroy()
+    this.#close(`it did not answer ${command} within ${replyMsMax} ms`)
+    this.#onSilent()
   }
 
   #emit(name: string): void {
@@ -93,7 +108,10 @@ export class Qmp {
   #close(why: string): void {
     if (this.#why !== null) return
     this.#why = why
-    for (const { command, reject } of this.#waiting.values()) reject(gone(command, why))
+    for (const { command, timer, reject } of this.#waiting.values()) {
+      clearTimeout(timer)
+      reject(gone(command, why))
+    }
     this.#waiting.clear()
     for (const name of [...this.#listeners.keys()]) this.#emit(name)
   }
