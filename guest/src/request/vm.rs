@@ -10,6 +10,8 @@ pub enum Access {
     Write,
     /// A UNIX socket of the platform's.
     Connect,
+    /// A named pipe of the platform's, made when it is not there: what is written to it takes no disk and ends at no file's limit.
+    Pipe,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -138,7 +140,7 @@ fn jail(fields: &Fields) -> Result<VmJail, Error> {
     let jailed = |item: &Map<String, Value>| {
         let found = file(item)?;
         if found.access == Access::Connect {
-            return Err(rule("files.access", "\"read\" or \"write\" in a jail"));
+            return Err(rule("files.access", "\"read\", \"write\" or \"pipe\" in a jail"));
         }
         Ok(JailFile { file: found, name: jail_name("files.name", item.get("name"))? })
     };
@@ -190,7 +192,8 @@ fn file(item: &Map<String, Value>) -> Result<VmFile, Error> {
         Some("read") => Access::Read,
         Some("write") => Access::Write,
         Some("connect") => Access::Connect,
-        _ => return Err(rule("files.access", "\"read\", \"write\" or \"connect\"")),
+        Some("pipe") => Access::Pipe,
+        _ => return Err(rule("files.access", "\"read\", \"write\", \"connect\" or \"pipe\"")),
     };
     Ok(VmFile { path, access })
 }

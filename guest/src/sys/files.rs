@@ -58,6 +58,13 @@ pub fn mknod_char(dir: RawFd, path: &str, major: u32, minor: u32) -> io::Result<
         .map(drop)
 }
 
+/// A named pipe that only its maker may use.
+pub fn mkfifoat(dir: RawFd, path: &str) -> io::Result<()> {
+    let path = c(path)?;
+    // SAFETY: `path` is NUL-terminated and lives over the call.
+    check_int(unsafe { libc::mkfifoat(dir, path.as_ptr(), 0o600) }).map(drop)
+}
+
 pub fn fchown(fd: RawFd, uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: takes plain numbers.
     check_int(unsafe { libc::fchown(fd, uid, gid) }).map(drop)

@@ -83,18 +83,26 @@ pub fn listen(host: &Host, path: &str) -> Result<(OwnedFd, Made), Error> {
 pub fn open(host: &Host, file: &VmFile, uid: u32) -> Result<OwnedFd, Error> {
     let path = &file.path;
     let at = |action: &str| format!("{action} \"{path}\"");
+    // Never through a link; NONBLOCK, so that a pipe without a reader does not hold us up.
+    let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     if file.access == Access::Write {
         let (folder, name) = parent(host, "files.path", "files", path)?;
-        // Never through a link; NONBLOCK, so that a pipe in its place does not hold us up.
-        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let opened = as_platform(host, || sys::openat(folder.as_raw_fd(), &name, flags, 0o600));
-        return regular(opened.at("files", || at("open for writing"))?, path);
+        let opened = as_platform(host, || sys::openat(folder.as_raw_fd(), &name, flags | libc::O_CREAT, 0o600));
+        return of_kind(libc::S_IFREG, opened.at("files", || at("open for writing"))?, path);
+    }
+    if file.access == Access::Pipe {
+        let (folder, name) = parent(host, "files.path", "files", path)?;
+        let opened = as_platform(host, || match sys::mkfifoat(folder.as_raw_fd(), &name) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => sys::openat(folder.as_raw_fd(), &name, flags, 0),
+        });
+        return of_kind(libc::S_IFIFO, opened.at("files", || at("make the pipe"))?, path);
     }
     let found = host.open_source("files.path", path).map_err(|error| error.with_step("files"))?;
     if file.access == Access::Connect {
         return share_socket(host, found, path, uid);
     }
-    regular(reopen(host, &found, libc::O_RDONLY).at("files", || at("open"))?, path)
+    of_kind(libc::S_IFREG, reopen(host, &found, libc::O_RDONLY).at("files", || at("open"))?, path)
 }
 
 pub fn reopen(host: &Host, found: &OwnedFd, flags: i32) -> io::Result<OwnedFd> {
@@ -102,11 +110,12 @@ pub fn reopen(host: &Host, found: &OwnedFd, flags: i32) -> io::Result<OwnedFd> {
     as_platform(host, || sys::openat(libc::AT_FDCWD, &path, flags | libc::O_NONBLOCK, 0))
 }
 
-fn regular(opened: OwnedFd, path: &str) -> Result<OwnedFd, Error> {
-    kind_of(&opened, path).and_then(|kind| match kind {
-        libc::S_IFREG => Ok(opened),
-        _ => Err(Error::Path { field: "files.path", path: path.to_string(), rule: "a plain file" }),
-    })
+fn of_kind(wanted: u32, opened: OwnedFd, path: &str) -> Result<OwnedFd, Error> {
+    let rule = if wanted == libc::S_IFIFO { "a named pipe" } else { "a plain file" };
+    match kind_of(&opened, path)? == wanted {
+        true => Ok(opened),
+        false => Err(Error::Path { field: "files.path", path: path.to_string(), rule }),
+    }
 }
 
 fn kind_of(opened: &OwnedFd, path: &str) -> Result<u32, Error> {

@@ -61,7 +61,7 @@ impl Jail {
             let opened = inputs::open(host, &file.file, request.base.uid)?;
             let bind = || -> io::Result<Tree> {
                 let mut attributes = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV;
-                if file.file.access == Access::Write {
+                if matches!(file.file.access, Access::Write | Access::Pipe) {
                     sys::fchown(opened.as_raw_fd(), host.platform_uid, request.base.uid)?;
                     sys::fchmod(opened.as_raw_fd(), 0o660)?;
                 } else {

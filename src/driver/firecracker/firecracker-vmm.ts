@@ -1,29 +1,24 @@
-import { chmod, open, type FileHandle } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Duplex } from 'node:stream'
-import type { Exit } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { Snapshot } from '../../domain/snapshot.ts'
 import { guestCommandLine } from '../vm/guest-command-line.ts'
 import { processorDigest } from '../vm/processor.ts'
-import type { JailFile, VmHost, VmProcess } from '../vm/vm-host.ts'
+import type { JailFile, VmHost } from '../vm/vm-host.ts'
 import {
   driveLimits,
   vmOverheadMib,
   type Accelerator,
   type CloneSpec,
-  type GuestNetwork,
   type Machine,
   type MachineSpec,
-  type PortName,
   type SnapshotFiles,
   type SpareVmm,
   type Vmm,
 } from '../vm/vmm.ts'
-import { FirecrackerApi } from './api.ts'
 import type { RateLimiter } from './api-types.ts'
-import { openVmmFiles, readTail, readTroubles, writtenFiles, type VmmFiles } from './vmm-files.ts'
-import { connectVsock, vsockPorts } from './vsock.ts'
+import { FirecrackerSpare, jailLink, names, RunningFirecracker } from './running-firecracker.ts'
+import { openVmmPipes } from './vmm-pipes.ts'
 
 export interface FirecrackerOptions {
   readonly host: VmHost
@@ -36,10 +31,6 @@ export interface FirecrackerOptions {
 
 type Undo = Parameters<Vmm['boot']>[1]
 
-/** Names in the jail. Drives of a clone must be named as when its snapshot was made. */
-const names = { api: 'api.sock', vsock: 'vsock.sock', ...writtenFiles } as const
-/** The jail's root in the run folder. */
-const jailLink = 'jail'
 /** Firecracker's own words for the kernel, since `boot_args` replaces them all. */
 const kernelWords = [
   'quiet',
@@ -57,7 +48,6 @@ const rateLimiter: RateLimiter = {
   ops: { size: driveLimits.operationsPerSecond, refill_time: 1_000 },
 }
 const guestMac = '02:48:54:48:00:01'
-const connectMsMax = 60_000
 
 /** Machines by Firecracker in its jailer. Order of calls: Firecracker docs/getting-started and docs/snapshotting; only logger and metrics may
  *  precede a load, and what is not in a snapshot (rate limits, metrics) is set again. Memory comes from the File backend; `mem_backend` leaves room for Uffd. */
@@ -161,7 +151,7 @@ export class FirecrackerVmm implements Vmm {
     undo('vmm', async () => void (await vm.kill()))
     if (root === null) throw new AppError('driver_failed', `Instance "${vm.instanceId}" has no jail.`)
     await vm.showJail(root, jailLink)
-    return new RunningFirecracker(vm, { root, ...(await openVmmFiles(vm.folder)), saveTo: null })
+    return new RunningFirecracker(vm, { root, ...openVmmPipes(vm.folder), saveTo: null })
   }
 
   async #prepare(spec: CloneSpec, undo: Undo): Promise<RunningFirecracker> {
@@ -180,14 +170,14 @@ export class FirecrackerVmm implements Vmm {
     const vm = await host.reserve(spec.instanceId)
     undo('vmm', async () => void (await vm.kill()))
     const own = [names.log, names.metrics].map(
-      (name) => ({ path: join(vm.folder, name), name, access: 'write' }) as const,
+      (name) => ({ path: join(vm.folder, name), name, access: 'pipe' }) as const,
     )
     const memoryMib = 'memoryMib' in spec ? spec.memoryMib : spec.snapshot.memoryMib + vmOverheadMib
     const root = await vm.jail({ jailer, program, files: [...files, ...own], apiSocket: names.api, memoryMib })
     await vm.showJail(root, jailLink)
     await vm.share(names.api)
     const saveTo = 'saveTo' in spec ? spec.saveTo : null
-    const machine = new RunningFirecracker(vm, { root, ...(await openVmmFiles(vm.folder)), saveTo })
+    const machine = new RunningFirecracker(vm, { root, ...openVmmPipes(vm.folder), saveTo })
     await machine.api.send('PUT /logger', {
       log_path: names.log,
       level: 'Warning',
@@ -209,142 +199,4 @@ function saveFiles(saveTo: SnapshotFiles): readonly JailFile[] {
     { path: saveTo.state, name: 'state', access: 'write' },
     { path: saveTo.memory, name: 'memory', access: 'write' },
   ]
-}
-
-class FirecrackerSpare implements SpareVmm {
-  readonly machine: RunningFirecracker
-  readonly ended: Promise<unknown>
-
-  constructor(machine: RunningFirecracker) {
-    this.machine = machine
-    this.ended = machine.exited
-  }
-
-  get isAlive(): boolean {
-    return this.machine.isAlive
-  }
-
-  async kill(): Promise<void> {
-    await this.machine.kill()
-  }
-}
-
-class RunningFirecracker implements Machine {
-  /** The guest itself accepts a connection. */
-  readonly connectsPaused = false
-  readonly api: FirecrackerApi
-  readonly state: Readonly<Record<string, unknown>>
-  readonly exited: Promise<Exit>
-  readonly #vm: VmProcess
-  readonly #gone = new AbortController()
-  readonly #log: FileHandle | null
-  readonly #metrics: FileHandle | null
-  readonly #saveTo: SnapshotFiles | null
-  /** Of log, metrics and standard error, once the VMM has ended. */
-  readonly #lastWords: Promise<string>
-  #codeCount = 0
-
-  constructor(
-    vm: VmProcess,
-    { root, log, metrics, saveTo }: VmmFiles & { root: string; saveTo: SnapshotFiles | null },
-  ) {
-    this.#vm = vm
-    this.#log = log
-    this.#metrics = metrics
-    this.#saveTo = saveTo
-    this.api = new FirecrackerApi(vm.socketPath(join(jailLink, names.api)))
-    this.exited = vm.exited
-    this.state = { instance: vm.instanceId, uid: vm.uid, root }
-    this.#lastWords = this.#end()
-  }
-
-  get isAlive(): boolean {
-    return this.#vm.isAlive
-  }
-
-  /** Firecracker makes its vsock socket as its own uid: the platform may connect once the launcher gave it over. */
-  async share(): Promise<void> {
-    await this.#vm.share(names.vsock)
-  }
-
-  async connect(port: PortName): Promise<Duplex> {
-    try {
-      return await connectVsock(this.#vm.socketPath(join(jailLink, names.vsock)), vsockPorts[port], {
-        deadlineMs: Date.now() + connectMsMax,
-        signal: this.#gone.signal,
-      })
-    } catch (error) {
-      throw await this.#withLog(error)
-    }
-  }
-
-  async setCode(image: string): Promise<void> {
-    const path = await this.#vm.place(`code-${++this.#codeCount}`, image)
-    await this.api.send('PATCH /drives/code', { drive_id: 'code', path_on_host: path })
-  }
-
-  connectNetwork(): Promise<GuestNetwork> {
-    return this.#vm.connectNetwork()
-  }
-
-  async pause(): Promise<void> {
-    await this.api.send('PATCH /vm', { state: 'Paused' })
-  }
-
-  async resume(): Promise<void> {
-    await this.api.send('PATCH /vm', { state: 'Resumed' })
-  }
-
-  async save(): Promise<void> {
-    const saveTo = this.#saveTo
-    if (saveTo === null)
-      throw new AppError('driver_failed', `Instance "${this.#vm.instanceId}" was not booted to be saved.`)
-    await this.pause()
-    await this.api.send('PUT /snapshot/create', {
-      snapshot_type: 'Full',
-      snapshot_path: 'state',
-      mem_file_path: 'memory',
-    })
-    await this.kill()
-    // VMMs of clones have uids of their own and open both by name, to read; the folder around them keeps everybody else out.
-    await Promise.all([chmod(saveTo.state, 0o644), chmod(saveTo.memory, 0o644)])
-  }
-
-  async kill(): Promise<Exit> {
-    this.api.close()
-    return this.#vm.kill()
-  }
-
-  memoryBytes(): Promise<number> {
-    return this.#vm.memoryBytes()
-  }
-
-  async usage(): ReturnType<Machine['usage']> {
-    const [memoryBytes, guestAvailableBytes] = await Promise.all([
-      this.memoryBytes(),
-      // A guest that tells nothing, or a VMM that is busy, leaves what the launcher knows of it.
-      this.api.guestAvailableBytes().catch(() => null),
-    ])
-    return { memoryBytes, guestAvailableBytes }
-  }
-
-  lastWords(): Promise<string> {
-    return this.#lastWords
-  }
-
-  async #end(): Promise<string> {
-    await this.exited
-    this.#gone.abort()
-    this.api.close()
-    const [log, troubles] = [await readTail(this.#log), await readTroubles(this.#metrics)]
-    await Promise.all([this.#log?.close(), this.#metrics?.close()])
-    return [log.trim(), ...troubles, this.#vm.stderr.trim()].filter((text) => text !== '').join('\n')
-  }
-
-  /** The same error with the end of Firecracker's log, where its own reason stands. */
-  async #withLog(error: unknown): Promise<unknown> {
-    if (!(error instanceof AppError)) return error
-    const detail = await (this.isAlive ? readTail(this.#log) : this.#lastWords)
-    return new AppError(error.code, error.message, { cause: error, retryable: error.retryable, detail })
-  }
 }

@@ -28,7 +28,7 @@ export interface VmSpawn {
 export interface JailFile {
   readonly path: string
   readonly name: string
-  readonly access: 'read' | 'write'
+  readonly access: 'read' | 'write' | 'pipe'
 }
 
 export interface VmJail {
