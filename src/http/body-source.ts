@@ -17,6 +17,7 @@ export class BodySource implements RequestSource {
   readonly #bounds: BodyBounds
   #aheadBytes = 0
   #bytes = 0
+  #isDropped = false
 
   constructor(readable: Readable, bounds: BodyBounds) {
     this.#readable = readable
@@ -29,6 +30,7 @@ export class BodySource implements RequestSource {
     const hash = wanted === null ? null : createHash('sha256')
     readable.on('data', (chunk: Buffer) => {
       this.#bytes += chunk.length
+      if (this.#isDropped) return void (this.#bytes > bytesMax && readable.destroy())
       if (this.#bytes > bytesMax) {
         readable.pause()
         return onTooLong()
@@ -39,10 +41,17 @@ export class BodySource implements RequestSource {
       write(chunk, false)
     })
     readable.on('end', () => {
+      if (this.#isDropped) return
       if (hash === null || hash.digest('hex') === wanted) write(new Uint8Array(0), true)
       else onWrongHash?.()
     })
     readable.resume()
+  }
+
+  /** Nobody wants the rest: it is read and left, since a client reads no answer, or sends no other request, before it has sent all of this one. */
+  drop(): void {
+    this.#isDropped = true
+    this.#readable.resume()
   }
 
   taken(bytes: number): void {

@@ -7,6 +7,7 @@ import { limits } from '../domain/limits.ts'
 import type { Logger } from '../domain/logger.ts'
 import { isServer } from '../domain/runtime.ts'
 import type { Authentication } from './auth.ts'
+import type { BodySource } from './body-source.ts'
 import { corsHeaders, isPreflight, preflightHeaders } from './cors.ts'
 import { HttpRefusal, leaveBody } from './errors.ts'
 import type { HeldBytes } from './held-bytes.ts'
@@ -65,6 +66,8 @@ export class UrlExchange implements ReplySink {
   #cancel: ((reason: string) => void) | null = null
   #isAnswered = false
   #stream: StreamReply | null = null
+  /** What comes from the client on the way to a function that is a server. */
+  #source: BodySource | null = null
   #credit: (bytes: number) => void = () => {}
   /** A reply without head is an event's result: it can be told only once it is whole. */
   #kept: Uint8Array[] = []
@@ -149,6 +152,7 @@ export class UrlExchange implements ReplySink {
       onTooLong: () => this.#refuse(refusals.tooLarge, 'request too large'),
       onWrongHash: () => this.#refuse(refusalOf(mismatch()), 'the body is not the one that was signed'),
     })
+    this.#source = source
     if (source === null) request.resume()
     this.#invoke(caller, {
       payload: nothing,
@@ -261,9 +265,9 @@ export class UrlExchange implements ReplySink {
     this.#isAnswered = true
     if (this.#isSwitched) return void this.#upgrade?.end()
     if (this.#stream !== null) {
-      if (reply.outcome === 'succeeded' && (this.#leftBytes ?? 0) === 0) this.#stream.end()
-      else this.#stream.cut()
-      return
+      if (reply.outcome !== 'succeeded' || (this.#leftBytes ?? 0) !== 0) return this.#stream.cut()
+      this.#stream.end()
+      return this.#source?.drop()
     }
     this.#invocationId = reply.invocationId
     if (reply.outcome !== 'succeeded') return this.#write(failureOf(reply, this.#found?.contract ?? 'handler'))

@@ -232,6 +232,38 @@ test('a large body is handed on a window at a time, as it is taken', async () =>
   assert.ok(aheadBytesMax < 2 * requestWindowBytes, `${aheadBytesMax} bytes ahead`)
 })
 
+test('a server that answers without the body: its client gets to the end of what it sends, and asks again over the same connection', async () => {
+  let asked = 0
+  serve = (_request, receive) => {
+    const isFirst = asked++ === 0
+    const answer = (): void => {
+      receive({ type: 'head', status: isFirst ? 401 : 200, headers: [] })
+      receive(done)
+    }
+    queueMicrotask(() => {
+      receive(started)
+      if (!isFirst) answer()
+    })
+    // Credit for what came is never given.
+    return (frame) => {
+      if (isFirst && frame.type === 'data') answer()
+    }
+  }
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  const request = http.request({ host: '127.0.0.1', port: api.urlsPort, agent, method: 'PUT', path: '/fn/web/' })
+  request.end(Buffer.alloc(24 * 2 ** 20))
+  const sent = once(request, 'finish')
+  const [reply] = (await once(request, 'response')) as [http.IncomingMessage]
+  reply.resume()
+  await Promise.all([sent, once(reply, 'end')])
+  const { socket } = request
+  const next = http.get({ host: '127.0.0.1', port: api.urlsPort, agent, path: '/fn/web/' })
+  const [second] = (await once(next, 'response')) as [http.IncomingMessage]
+  second.resume()
+  assert.deepEqual([reply.statusCode, second.statusCode, next.socket === socket], [401, 200, true])
+  agent.destroy()
+})
+
 test('101: raw bytes both ways until a side ends; a function that does not switch answers as usual', async () => {
   serve = (request, receive) => {
     assert.deepEqual(
