@@ -275,7 +275,10 @@ export class Execution implements ExecuteCall, InvokeHandlers {
     const measured = this.use.measure(instance, { isFirst: this.start !== null, durationMs })
     if (instance !== null) {
       instance.flushOutput()
-      this.#lines.end(endedAt, end.outcome === 'crashed' || end.outcome === 'timed_out' ? end.error : null)
+      const isOwn = end.outcome === 'failed'
+      this.#lines.end(endedAt, isOwn || end.outcome === 'crashed' || end.outcome === 'timed_out' ? end.error : null, {
+        isOwn,
+      })
       if (measured === null || this.#lines.tail !== null) this.#report(endedAt, end)
       instance.settle(this, end.openWork === true)
     }

@@ -75,12 +75,13 @@ export async function createControl(options: ControlOptions): Promise<Control> {
   const sources = new CodeSources({ ...options, blobs, secrets })
   const deploying = { versions, admission, stats, preparations, sources, blobs, projects, secrets: source }
   const functions = new Functions({ ...options, ...deploying })
-  const urls = new Urls({ store, versions })
+  const urls = new Urls({ store, versions, agent })
   await functions.resume()
+  const newId = idSource()
   const invoker = new Invoker({
     ...options,
     ...{ versions, admission, placement, stats, preparations },
-    newId: idSource(),
+    newId,
     startedAt: clock.nowMs(),
     streamBytesMax: (options.streamReplyMib ?? limits.streamMib.default) * 2 ** 20,
   })
@@ -97,6 +98,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
       if (versions.cached(caller.project, name, qualifier) !== undefined) return null
       return versions.resolve(caller.project, name, qualifier).then(() => undefined)
     },
+    newInvocationId: () => newId(clock.nowMs()),
     invoke: (request, done) => invoker.invoke(request, done),
     ...invocationsApi({ store, invoker, receipts }),
     functions: {

@@ -55,7 +55,7 @@ export class Run implements Candidate, Linked<Run> {
     this.#done = done
     this.#acceptedAt = host.clock.nowMs()
     this.#acceptedMs = host.clock.monotonicMs()
-    this.id = host.newId(this.#acceptedAt)
+    this.id = request.id ?? host.newId(this.#acceptedAt)
     this.deadline = request.deadline ?? Infinity
     const bytesMax = request.sink === undefined ? limits.payloadBytesMax : host.streamBytesMax
     this.#intake = new ReplyIntake(bytesMax, request.sink)

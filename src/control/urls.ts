@@ -1,3 +1,4 @@
+import type { Agent } from '../domain/agent.ts'
 import type { Control, FoundUrl } from '../domain/control.ts'
 import { invalid, AppError } from '../domain/error.ts'
 import { checkCors, type FunctionUrl, type UrlName } from '../domain/function-url.ts'
@@ -13,13 +14,15 @@ const foundMax = 10_000
 export class Urls {
   readonly #store: Store
   readonly #versions: VersionCache
+  readonly #logs: Agent['logs']
   readonly #found = new Map<string, FunctionUrl | null>()
   /** Raised at each change: a look-up that began before it must not fill the cache with what it read. */
   #epoch = 0
 
-  constructor({ store, versions }: { store: Store; versions: VersionCache }) {
+  constructor({ store, versions, agent }: { store: Store; versions: VersionCache; agent: Pick<Agent, 'logs'> }) {
     this.#store = store
     this.#versions = versions
+    this.#logs = agent.logs
   }
 
   /** Functions come and go with their URLs. */
@@ -61,6 +64,8 @@ export class Urls {
         this.forget()
       },
       find: async (name) => this.#find(name),
+      note: ({ project, functionName }, invocation, text) =>
+        this.#logs.note(project, functionName, { invocation, text }),
     }
   }
 

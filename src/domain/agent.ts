@@ -214,6 +214,8 @@ export interface Agent {
       functionName: string,
       options: { fromOffset?: number; signal: AbortSignal },
     ): AsyncIterable<LogLine>
+    /** Adds a line of the platform's own about an invocation. */
+    note(project: string, functionName: string, line: { invocation: string; text: string }): void
     delete(project: string, functionName: string): Promise<void>
   }
   /** Waits for probes of drivers that are under way. */

@@ -94,6 +94,8 @@ export interface FunctionStats {
 }
 
 export interface InvokeRequest {
+  /** From `newInvocationId`, for an event that holds it; left out: one is made. */
+  readonly id?: string
   readonly caller: Caller
   readonly functionName: string
   /** Version number, alias name or `$LATEST`; null = `$LATEST`. */
@@ -199,6 +201,7 @@ export interface Control {
   /** Throws forbidden, not_found, invalid (qualifier). Resolves synchronously from cache where it can: null = go on. */
   authorizeInvoke(caller: Caller, functionName: string, qualifier: string | null): Promise<void> | null
   readonly invoke: Invoke
+  readonly newInvocationId: () => string
   functions: {
     create(caller: Caller, input: CreateFunction, options?: DeployOptions): Promise<FunctionView>
     /** A failed update leaves the function as it was. */
@@ -219,6 +222,8 @@ export interface Control {
     delete(caller: Caller, functionName: string): Promise<void>
     /** What the name in a host or path means; null = nothing. No scope: whoever serves the request checks who may. Throws not_found (version). */
     find(name: UrlName): Promise<FoundUrl | null>
+    /** A line in the function's log about an answer that its URL could not give. */
+    note(url: FunctionUrl, invocationId: string, text: string): void
   }
   aliases: {
     set(caller: Caller, functionName: string, name: string, version: number): Promise<Alias>

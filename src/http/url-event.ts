@@ -1,11 +1,11 @@
 import { isUtf8 } from 'node:buffer'
-import { randomBytes, randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import type { FunctionUrl } from '../domain/function-url.ts'
 import type { Signer } from './url-signature.ts'
 import { forwardedHeaders, sourceIp } from './url-headers.ts'
 import type { UrlTarget } from './url-place.ts'
+import { amznRoot } from './url-trace.ts'
 
 export interface EventParts {
   readonly request: IncomingMessage
@@ -14,6 +14,9 @@ export interface EventParts {
   readonly body: Buffer
   /** Of a URL with auth `aws_iam`. */
   readonly signer: Signer | null
+  /** Of the invocation that it becomes. */
+  readonly requestId: string
+  readonly traceparent: string
   readonly nowMs: number
 }
 
@@ -45,7 +48,9 @@ export function urlEvent(parts: EventParts): unknown {
 
 const accountId = '000000000000'
 
-function requestContext({ request, url, target: { label }, signer, nowMs }: EventParts, path: string): unknown {
+function requestContext(parts: EventParts, path: string): unknown {
+  const { request, url, signer, requestId, nowMs } = parts
+  const { label } = parts.target
   const { method, headers, httpVersion } = request
   return {
     accountId: url.auth === 'none' ? 'anonymous' : accountId,
@@ -60,7 +65,7 @@ function requestContext({ request, url, target: { label }, signer, nowMs }: Even
       sourceIp: sourceIp(request),
       userAgent: headers['user-agent'] ?? '',
     },
-    requestId: randomUUID(),
+    requestId,
     routeKey: '$default',
     stage: '$default',
     time: timeText(nowMs),
@@ -81,7 +86,7 @@ function identityOf({ caller: { actor, project }, accessKeyId }: Signer): unknow
   }
 }
 
-function eventHeaders({ request, url, target, nowMs }: EventParts): {
+function eventHeaders({ request, url, target, traceparent }: EventParts): {
   headers: Record<string, string>
   cookies: string[]
 } {
@@ -92,9 +97,7 @@ function eventHeaders({ request, url, target, nowMs }: EventParts): {
     if (lower === 'cookie') cookies.push(...value.split(';').map((cookie) => cookie.trim()))
     else headers[lower] = lower in headers ? `${headers[lower] ?? ''},${value}` : value
   }
-  const trace = /^[0-9a-f]{2}-([0-9a-f]{8})([0-9a-f]{24})-/.exec(headers['traceparent'] ?? '')
-  const [, time = Math.floor(nowMs / 1000).toString(16), rest = randomBytes(12).toString('hex')] = trace ?? []
-  headers['x-amzn-trace-id'] = `Root=1-${time}-${rest}`
+  headers['x-amzn-trace-id'] = amznRoot(traceparent)
   if (request.socket instanceof TLSSocket) {
     headers['x-amzn-tls-version'] = request.socket.getProtocol() ?? ''
     headers['x-amzn-tls-cipher-suite'] = request.socket.getCipher().standardName

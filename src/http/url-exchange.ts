@@ -9,19 +9,20 @@ import { isServer } from '../domain/runtime.ts'
 import type { Authentication } from './auth.ts'
 import type { BodySource } from './body-source.ts'
 import { corsHeaders, isPreflight, preflightHeaders } from './cors.ts'
-import { HttpRefusal, leaveBody } from './errors.ts'
+import { leaveBody } from './errors.ts'
 import type { HeldBytes } from './held-bytes.ts'
-import { mismatch, SignatureError } from './sigv4-claim.ts'
+import { mismatch } from './sigv4-claim.ts'
 import { cutIfStalled } from './stalled.ts'
 import { StreamReply } from './stream-reply.ts'
 import { takeOriginForm } from './origin-form.ts'
 import { proxiedBody } from './url-body.ts'
 import { urlEvent } from './url-event.ts'
-import { endToEnd, forwardedHeaders, lengthIn, type HeaderList } from './url-headers.ts'
+import { endToEnd, forwardedHeaders, isBodiless, lengthIn, type HeaderList } from './url-headers.ts'
 import { urlTarget, type UrlPlace, type UrlTarget } from './url-place.ts'
-import { failureOf, refusalOf, refusals, type Refusal } from './url-refusals.ts'
+import { failureOf, refusalFor, refusalOf, refusals, type Refusal } from './url-refusals.ts'
 import { urlResponse } from './url-response.ts'
 import { hashOf, signerOf, type Signer } from './url-signature.ts'
+import { freshTrace, traceOf } from './url-trace.ts'
 import { wholeBody } from './whole-body.ts'
 
 export interface UrlExchangeHost {
@@ -43,7 +44,6 @@ export interface UrlConnection {
   readonly upgrade: Duplex | null
 }
 
-const traceparentPattern = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 const priority = 3
 const nothing = Buffer.alloc(0)
 
@@ -89,19 +89,12 @@ export class UrlExchange implements ReplySink {
     try {
       await this.#route()
     } catch (thrown) {
-      this.#refuse(this.#refusalFor(thrown))
+      this.#refuse(
+        refusalFor(thrown, ({ code, message, detail }) =>
+          this.#host.logger.error('http.url.failed', { url: this.#request.url, code, message, detail }),
+        ),
+      )
     }
-  }
-
-  #refusalFor(thrown: unknown): Refusal {
-    if (thrown instanceof SignatureError) return refusalOf(thrown)
-    if (thrown instanceof HttpRefusal && thrown.status === 413) return refusals.tooLarge
-    const { code, message, detail } = toAppError(thrown)
-    if (code === 'not_found' || code === 'forbidden') return refusals.forbidden
-    if (code === 'unauthorized') return refusals.unauthorized
-    if (code === 'capacity') return refusals.busy
-    this.#host.logger.error('http.url.failed', { url: this.#request.url, code, message, detail })
-    return refusals.internal
   }
 
   async #route(): Promise<void> {
@@ -171,13 +164,16 @@ export class UrlExchange implements ReplySink {
     const hash = signer?.bodyHash ?? null
     if (hash !== null && hash !== hashOf(body)) throw mismatch()
     const { url } = this.#found
-    const event = urlEvent({ request: this.#request, url, target, body, signer, nowMs: this.#host.nowMs() })
+    const nowMs = this.#host.nowMs()
+    const traceparent = traceOf(this.#request.headers) ?? freshTrace(nowMs)
+    const id = this.#host.control.newInvocationId()
+    const event = urlEvent({ request: this.#request, url, target, body, signer, requestId: id, traceparent, nowMs })
     const payload = Buffer.from(JSON.stringify(event))
     if (payload.length > limits.payloadBytesMax) return this.#refuse(refusals.tooLarge)
     this.#hold(payload.length - body.length)
     this.#body = null
     const sink = url.mode === 'stream' ? { sink: this } : {}
-    this.#invoke(caller, { payload, contentType: 'application/json', ...sink })
+    this.#invoke(caller, { id, traceparent, payload, contentType: 'application/json', ...sink })
   }
 
   /** Throws HttpRefusal 413, capacity. */
@@ -201,10 +197,9 @@ export class UrlExchange implements ReplySink {
   ): void {
     if (this.#found === null || this.#isAnswered) return
     const { functionName, qualifier } = this.#found.url
-    const { traceparent } = this.#request.headers
-    const trace = typeof traceparent === 'string' && traceparentPattern.test(traceparent) ? traceparent : null
-    const common = { caller, functionName, qualifier, deadline: null, priority, wantLogTail: false }
-    const cancel = this.#host.control.invoke({ ...common, traceparent: trace, ...what }, (reply) => this.#answer(reply))
+    const traceparent = traceOf(this.#request.headers)
+    const common = { caller, functionName, qualifier, traceparent, deadline: null, priority, wantLogTail: false }
+    const cancel = this.#host.control.invoke({ ...common, ...what }, (reply) => this.#answer(reply))
     if (!this.#isOver()) this.#cancel = cancel
   }
 
@@ -274,9 +269,18 @@ export class UrlExchange implements ReplySink {
     const body = this.#kept.length > 0 ? Buffer.concat(this.#kept, this.#keptBytes) : reply.body
     const { head } = reply
     const own = head === null ? urlResponse(body) : { status: head.status, headers: [...head.headers], body }
-    if (own === null || own.status < 200 || own.status > 599) return this.#write(refusals.badGateway)
+    if (typeof own === 'string') return this.#refuseResult(reply.invocationId, own)
+    if (own.status < 200 || own.status > 599)
+      return this.#refuseResult(reply.invocationId, `its status is ${own.status}`)
     const headers = this.#ownHeaders(own.headers).filter(([name]) => name.toLowerCase() !== 'content-length')
     this.#write({ ...own, headers })
+  }
+
+  /** AWS's answer to what is no response; the function's log says why. */
+  #refuseResult(invocationId: string, why: string): void {
+    const text = `The result is no response of payload format 2.0, and its client got a 502: ${why}.`
+    if (this.#found !== null) this.#host.control.urls.note(this.#found.url, invocationId, text)
+    this.#write(refusals.badGateway)
   }
 
   /** What the function says, without what belongs to one connection or is the platform's to say. */
@@ -335,11 +339,6 @@ export class UrlExchange implements ReplySink {
     this.#isAnswered = true
     this.#cancel?.('the client closed the connection')
   }
-}
-
-/** Whatever their headers say: a 304's Content-Length is that of the answer which it stands for (RFC 9110, 8.6). */
-function isBodiless(status: number): boolean {
-  return status === 204 || status === 304
 }
 
 /** Versions and functions that are gone. */

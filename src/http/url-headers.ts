@@ -75,6 +75,11 @@ export function lengthIn(headers: HeaderList): number | null {
   return values.length === 1 && /^\d{1,15}$/.test(value) ? Number(value) : null
 }
 
+/** Whatever their headers say: a 304's Content-Length is that of the answer which it stands for (RFC 9110, 8.6). */
+export function isBodiless(status: number): boolean {
+  return status === 204 || status === 304
+}
+
 /** Headers that `Connection` names go no further than it. */
 function connectionNames(connection: string | undefined): ReadonlySet<string> {
   const names = (connection ?? '').split(',').map((name) => name.trim().toLowerCase())

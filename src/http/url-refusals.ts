@@ -1,6 +1,8 @@
 import type { InvokeReply } from '../domain/control.ts'
+import { toAppError, type AppError } from '../domain/error.ts'
 import { isServer, type Contract } from '../domain/runtime.ts'
-import type { SignatureError } from './sigv4-claim.ts'
+import { HttpRefusal } from './errors.ts'
+import { SignatureError } from './sigv4-claim.ts'
 import type { HeaderList } from './url-headers.ts'
 
 export interface Refusal {
@@ -25,6 +27,18 @@ export const refusals = {
     ['connection', 'close'],
   ]),
 } as const
+
+/** What a client is told where no invocation was made. `onInternal`: it is no fault of the client's. */
+export function refusalFor(thrown: unknown, onInternal: (error: AppError) => void): Refusal {
+  if (thrown instanceof SignatureError) return refusalOf(thrown)
+  if (thrown instanceof HttpRefusal && thrown.status === 413) return refusals.tooLarge
+  const error = toAppError(thrown)
+  if (error.code === 'not_found' || error.code === 'forbidden') return refusals.forbidden
+  if (error.code === 'unauthorized') return refusals.unauthorized
+  if (error.code === 'capacity') return refusals.busy
+  onInternal(error)
+  return refusals.internal
+}
 
 /** What a client is told that has not proved who it is: AWS writes `message` small here. */
 export function refusalOf({ type, message }: SignatureError): Refusal {

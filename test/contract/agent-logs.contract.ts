@@ -27,6 +27,22 @@ export function agentLogsContract(name: string, openRig: OpenRig): void {
       )
     })
 
+    test('a failure: its type, words and stack before END', async () => {
+      const rig = open({
+        handler: () => {
+          throw Object.assign(new TypeError('no\nsuch thing'), {
+            stack: 'TypeError: no\n    at own (/var/task/index.js:1:1)',
+          })
+        },
+      })
+      await rig.run(versionOf())
+      const texts = (await lines(rig)).filter(({ stream }) => stream === 'platform').map(({ text }) => text)
+      const id = idOf(1)
+      assert.equal(texts[1], `RequestId: ${id} Error: TypeError: no such thing`)
+      assert.match(texts[2] ?? '', /^ {4}at /)
+      assert.equal(texts.at(-2), `END RequestId: ${id}`)
+    })
+
     test('wantLogTail: the last 4 KiB of this invocation come with the result', async () => {
       const rig = open({ handler: (event, meta) => meta.log(`${'x'.repeat(3_000)}\n${JSON.stringify(event)}\n`) })
       const version = versionOf()

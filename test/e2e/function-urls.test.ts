@@ -11,6 +11,7 @@ import { startPlatform, type Platform } from '../support/platform.ts'
 /* Functions behind URLs of their own, on the real platform: hosts and paths, payload format 2.0, keys, CORS, streams, hostile requests. */
 
 const echo = `exports.handler = async (event) => event`
+const traced = `exports.handler = async (event, context) => [event.headers['x-amzn-trace-id'], context.traceparent]`
 const shapes = `exports.handler = async (event) => JSON.parse(event.body)`
 const binary = `exports.handler = async (event) => ({
   statusCode: '201', isBase64Encoded: true, body: Buffer.from(event.body, 'base64').reverse().toString('base64'),
@@ -30,10 +31,11 @@ before(async () => {
   port = Number(new URL(platform.urlsUrl).port)
   await deployFiles(platform, nodeFunction('Echo_1', echo))
   await deployFiles(platform, nodeFunction('shapes', shapes))
+  await deployFiles(platform, nodeFunction('traced', traced))
   await deployFiles(platform, nodeFunction('binary', binary))
   await deployFiles(platform, nodeFunction('streaming', streaming))
   await deployFiles(platform, nodeFunction('secret', echo))
-  for (const name of ['Echo_1', 'shapes']) await put(name, { auth: 'none' })
+  for (const name of ['Echo_1', 'shapes', 'traced']) await put(name, { auth: 'none' })
   await put('binary', {
     auth: 'none',
     cors: { allowOrigins: ['https://app.example'], allowMethods: ['POST'], maxAgeSeconds: 60, exposeHeaders: ['x-a'] },
@@ -125,6 +127,15 @@ test('by host: the event of payload format 2.0; names have no case in hosts', as
     userAgent: 'test',
   })
   assert.match(String(reply.headers['x-amzn-requestid']), /^[0-9a-f-]{36}$/)
+  assert.equal(context['requestId'], reply.headers['x-amzn-requestid'])
+})
+
+test('a trace that a client names is that of the function, in the event and in what its runtime is told', async () => {
+  const sent = 'Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1'
+  const { json } = await ask({ path: '/fn/traced/', headers: { 'x-amzn-trace-id': sent } })
+  const [header, context] = json() as unknown as string[]
+  assert.equal(header, 'Root=1-5759e988-bd862e3fe1be46a994272793')
+  assert.equal(context, '00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01')
 })
 
 test('by path and by the configured domain: the same function; the prefix is not in its path', async () => {
@@ -173,6 +184,19 @@ for (const [title, sent, status, type, body] of [
       [status, type, body],
     )
   })
+
+test('why a result is no response, and what a handler threw, is in the log of the function', async () => {
+  const log = await call(platform, 'GET', '/v1/functions/shapes/logs?tail=200')
+  const text = log.body.toString()
+  for (const why of [
+    'statusCode "abc" is no whole number from 200 to 599.',
+    'body is an object and must be a text: JSON.stringify it.',
+    'headers["x"] cannot be a header of HTTP',
+    'Error: SyntaxError: ',
+    '    at JSON.parse',
+  ])
+    assert.ok(text.includes(JSON.stringify(why).slice(1, -1)), `${why} in\n${text}`)
+})
 
 test('a timeout of a handler is a 502: AWS does not tell it from an error', async () => {
   const forever = 'exports.handler = () => new Promise((resolve) => setTimeout(resolve, 60_000))'

@@ -25,6 +25,8 @@ export interface ScriptedAgent extends Agent {
   /** Versions it says it keeps files of; `forget` takes away from it. */
   files: VersionRef[]
   readonly forgotten: string[]
+  /** Lines of the platform's own: `FUNCTION: TEXT`. */
+  readonly notes: string[]
   /** Digests it says it uses. */
   readonly used: Set<string>
   readonly deployed: { version: Version; mustLoad: boolean }[]
@@ -91,6 +93,7 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     removed: [],
     files: [],
     forgotten: [],
+    notes: [],
     used: new Set(),
     deployed: [],
     onDeploy: async () => {},
@@ -129,6 +132,7 @@ export function scriptedAgent(script: Script = echo): ScriptedAgent {
     logs: {
       tail: async () => [],
       async *follow() {},
+      note: (_project, functionName, { text }) => void agent.notes.push(`${functionName}: ${text}`),
       delete: async () => {},
     },
     machines: async () => [

@@ -5,6 +5,7 @@ import { invalid } from '../../domain/error.ts'
 import { namePattern } from '../../domain/limits.ts'
 import type { Logger } from '../../domain/logger.ts'
 import { FunctionLog } from './function-log.ts'
+import { oneLine } from './report-line.ts'
 import type { SegmentLimits } from './segments.ts'
 
 /** 32 MiB a function: about 100,000 lines of ordinary length. */
@@ -39,6 +40,12 @@ export class FunctionLogs {
       this.of(project, functionName).tail(Math.min(lines, tailLinesMax)),
     follow: (project, functionName, { fromOffset, signal }): AsyncIterable<LogLine> =>
       this.of(project, functionName).follow(fromOffset, signal),
+    note: (project, functionName, { invocation, text }): void =>
+      this.of(project, functionName).append(this.#options.clock.nowMs(), 'p', {
+        invocation,
+        instance: '-',
+        text: oneLine(`RequestId: ${invocation} Error: ${text}`),
+      }),
     delete: async (project, functionName): Promise<void> => {
       const log = this.of(project, functionName)
       // Whoever still holds it says what he says to nobody.

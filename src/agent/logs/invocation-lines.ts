@@ -5,6 +5,10 @@ import type { FunctionLog } from './function-log.ts'
 import { lastBytes } from './last-bytes.ts'
 import { oneLine, reportLine } from './report-line.ts'
 
+const messageCharsMax = 4_096
+const stackLinesMax = 20
+const stackCharsMax = 512
+
 /** The platform's own lines of one invocation in the function's log, and the tail of all its lines for a caller who wants that. */
 export class InvocationLines {
   readonly #log: FunctionLog
@@ -30,10 +34,18 @@ export class InvocationLines {
     this.#write(time, `START RequestId: ${invocationId} Version: ${version.number}`)
   }
 
-  /** `problem`: why it has no result of its own. */
-  end(time: number, problem: FunctionError | null): void {
+  /** `problem`: why it has no result. One that is the code's own (`isOwn`) has its type and its stack beside its words: nothing else need have printed them. */
+  end(time: number, problem: FunctionError | null, { isOwn = false } = {}): void {
     const { invocationId } = this.#request
-    if (problem !== null) this.#write(time, `RequestId: ${invocationId} Error: ${oneLine(problem.errorMessage)}`)
+    if (problem !== null) {
+      const { errorType, errorMessage, stackTrace } = problem
+      const text = oneLine(isOwn ? `${errorType}: ${errorMessage}` : errorMessage).slice(0, messageCharsMax)
+      this.#write(time, `RequestId: ${invocationId} Error: ${text}`)
+      const stack = isOwn
+        ? stackTrace.flatMap((line) => line.split(/[\r\n]+/)).filter((line) => line.trim() !== '')
+        : []
+      for (const line of stack.slice(0, stackLinesMax)) this.#write(time, `    ${line.trim().slice(0, stackCharsMax)}`)
+    }
     this.#write(time, `END RequestId: ${invocationId}`)
   }
 
