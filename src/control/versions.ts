@@ -8,7 +8,7 @@ import { demand } from './scopes.ts'
 
 interface Entry {
   readonly record: FunctionRecord
-  /** Active ones by qualifier: `''` = `$LATEST`, a number, or an alias. The same Version is always the same object. */
+  /** Active ones by qualifier: `$LATEST`, a number, or an alias. The same Version is always the same object. */
   readonly byQualifier: Map<string, DeployedVersion>
   readonly byNumber: Map<number, DeployedVersion>
 }
@@ -38,7 +38,7 @@ export class VersionCache {
     if (cached !== undefined) return cached
     const entry = await this.#entry(project, name)
     const number =
-      qualifierKey(qualifier) === '' ? entry.record.latest : await this.#numberOf(project, name, qualifier ?? '')
+      qualifierKey(qualifier) === latest ? entry.record.latest : await this.#numberOf(project, name, qualifier ?? '')
     const version = entry.byNumber.get(number) ?? (await this.#store.functions.version(project, name, number))
     if (version === null) throw noVersion(name, qualifier ?? '')
     if (version.state !== 'active') return version
@@ -102,8 +102,10 @@ export function activeVersions(store: Store): VersionSource {
   }
 }
 
+const latest = '$LATEST'
+
 function qualifierKey(qualifier: string | null): string {
-  return qualifier === null || qualifier === '$LATEST' ? '' : qualifier
+  return qualifier ?? latest
 }
 
 export function notFound(name: string): AppError {

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Caller, InvokeRequest, ReplySink } from '../domain/control.ts'
 import { AppError, invalid } from '../domain/error.ts'
 import { limits } from '../domain/limits.ts'
+import { HttpRefusal } from './errors.ts'
 
 /** A JSON body up to this size is checked here (about 1 ms); a larger one is left to the runtime, so that it cannot stall everybody else's calls. */
 const jsonCheckBytesMax = 256 * 1024
@@ -23,6 +24,7 @@ export interface InvokeParts {
 /** What the caller asks for. Throws invalid, naming the header or the body. Headers: docs/reference/contracts.md. */
 export function parseInvoke(headers: IncomingHttpHeaders, parts: InvokeParts): InvokeRequest {
   refuseLaterHeaders(headers)
+  refuseEncoded(headers)
   const { payload, isEmpty } = parts
   const contentType = isEmpty ? 'application/json' : (headers['content-type'] ?? 'application/json')
   if (!isEmpty && payload.length <= jsonCheckBytesMax && isJson(contentType)) checkJson(payload)
@@ -58,6 +60,13 @@ function refuseLaterHeaders(headers: IncomingHttpHeaders): void {
     throw invalid('Prefer', prefer, 'left out', 'Prefer: respond-async is not supported yet: leave the header out.')
 }
 
+/** A function would get compressed bytes without a word of it. */
+function refuseEncoded({ 'content-encoding': encoding }: IncomingHttpHeaders): void {
+  if (encoding === undefined || encoding === '' || encoding.toLowerCase() === 'identity') return
+  const text = `Invalid Content-Encoding ${JSON.stringify(encoding)}: the body is handed over as it came, so send it uncompressed and leave the header out.`
+  throw new HttpRefusal(415, text, { field: 'Content-Encoding', value: encoding, allowed: 'left out' })
+}
+
 function deadlineOf(
   absolute: string | string[] | undefined,
   relative: string | string[] | undefined,
@@ -81,7 +90,7 @@ function wholeNumber(
 }
 
 function isJson(contentType: string): boolean {
-  return contentType === 'application/json' || /^application\/json\s*;/i.test(contentType)
+  return contentType === 'application/json' || /^application\/json\s*(?:;|$)/i.test(contentType)
 }
 
 function checkJson(payload: Buffer): void {

@@ -25,8 +25,10 @@ export interface InvokeTarget {
   readonly qualifier: string | null
 }
 
-/** `NAME` or `NAME:QUALIFIER` of an invoke path, percent-decoded; null when `url` is no invoke path, or cannot be decoded. */
-export function invokeTarget(url: string): InvokeTarget | null {
+/** `NAME` or `NAME:QUALIFIER` of an invoke path, percent-decoded; null when `target` is no invoke path, or cannot be decoded. A server must take
+ *  `http://HOST/PATH` for a path, too (RFC 9112, 3.2.2). */
+export function invokeTarget(target: string): InvokeTarget | null {
+  const url = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?#]*/i, '')
   if (!url.startsWith(prefix)) return null
   const query = url.indexOf('?')
   const end = query < 0 ? url.length : query

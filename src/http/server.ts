@@ -14,6 +14,7 @@ import { errorBody, leaveBody } from './errors.ts'
 import type { HeldBytes } from './held-bytes.ts'
 import { InvokeRoute, invokeTarget } from './invoke-route.ts'
 import { bodyTimes, listenError, serverSettings, type TlsPair } from './server-settings.ts'
+import { refuseExpectation, refuseUnparsed } from './unparsed.ts'
 import type { UrlPlace } from './url-place.ts'
 
 export interface HttpOptions {
@@ -68,6 +69,7 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
     routerOptions: { maxParamLength: 256 },
     // What fastify refuses before any route: paths that cannot be decoded.
     frameworkErrors: (error, request, reply) => refuseUnrouted(error, request, reply),
+    clientErrorHandler: refuseUnparsed,
     serverFactory: (handle) => {
       const listener: http.RequestListener = (request, response) => {
         bodies.began(request, response)
@@ -81,6 +83,7 @@ export async function createHttpServer(options: HttpOptions): Promise<HttpServer
           ? http.createServer(serverSettings, listener)
           : https.createServer({ ...serverSettings, ...tls }, listener)
       server.on(connection, (socket: Duplex) => bodies.connected(socket))
+      server.on('checkExpectation', refuseExpectation)
       return server
     },
   })

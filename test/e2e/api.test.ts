@@ -38,6 +38,14 @@ const rows: readonly (readonly [string, string, unknown, number, string])[] = [
   ['GET', '/v1/functions?limit=0', undefined, 400, '"field":"limit"'],
   ['GET', '/v1/functions?cursor=%21', undefined, 400, '"field":"cursor"'],
   ['GET', '/v1/functions?nope=1', undefined, 400, '"field":"nope"'],
+  ['GET', '/v1/functions?limit=0', undefined, 400, 'must be a whole number from 1 to 1000.'],
+  [
+    'POST',
+    '/v1/functions/echo:/invoke',
+    {},
+    400,
+    'Invalid qualifier \\"\\": must be $LATEST, a version number or an alias.',
+  ],
   [
     'POST',
     '/v1/functions',
@@ -233,6 +241,8 @@ const headerRows: readonly (readonly [string, string, number, string])[] = [
   ['prefer', 'respond-async', 400, 'not supported yet'],
   ['idempotency-key', 'k', 400, 'not supported yet'],
   ['hearth-deadline-ms', '1000', 503, 'deadline'],
+  ['content-encoding', 'gzip', 415, '"field":"Content-Encoding"'],
+  ['content-encoding', 'identity', 200, '{}'],
 ]
 for (const [header, value, status, text] of headerRows)
   test(`invoke with ${header}: ${value}: ${status}`, async () => {
@@ -247,6 +257,10 @@ test('invoke: a body that is not JSON is refused as such, other types pass as by
   })
   assert.equal(bad.status, 400)
   assert.match(bad.body.toString(), /not JSON/)
+  const capital = await call(api, 'POST', '/v1/functions/echo/invoke', Buffer.from('{'), {
+    'content-type': 'Application/JSON',
+  })
+  assert.equal(capital.status, 400)
   const empty = await call(api, 'POST', '/v1/functions/echo/invoke', Buffer.alloc(0))
   assert.equal(empty.body.toString(), '{}')
 })

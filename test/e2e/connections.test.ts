@@ -68,6 +68,13 @@ class Client {
   }
 }
 
+/** Of its one answer, whose length is said. */
+function bodyOf({ received }: Client): unknown {
+  const [head = '', body = ''] = received.split('\r\n\r\n')
+  assert.equal(Number(/content-length: (\d+)/i.exec(head)?.[1]), body.length)
+  return JSON.parse(body)
+}
+
 function request(body: string, extra = ''): string {
   return `POST /v1/functions/fn/invoke HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${api.apiKey}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${extra}\r\n${body}`
 }
@@ -112,7 +119,45 @@ test('headers over 16 KiB are 431 and the connection closes; the server goes on'
   client.say(`GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: ${'y'.repeat(17 * 1024)}\r\n\r\n`)
   assert.deepEqual(await client.answers(1), [431])
   await client.closed()
+  assert.deepEqual(bodyOf(client), {
+    error: {
+      code: 'invalid',
+      message: 'The request line and headers are larger than 16 KiB together.',
+      field: 'headers',
+      allowed: 'at most 16 KiB',
+      retryable: false,
+    },
+  })
   assert.equal((await call(api, 'GET', '/healthz')).status, 200)
+})
+
+test('what is no HTTP is refused in the form of every other error', async () => {
+  const head = 'POST /v1/functions/fn/invoke HTTP/1.1\r\nHost: x\r\n'
+  const twoLengths = `${head}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`
+  for (const text of ['HELO\r\n\r\n', '\x16\x03\x01\x00\xa5\x01', twoLengths]) {
+    const client = new Client(false)
+    client.say(text)
+    assert.deepEqual(await client.answers(1), [400])
+    await client.closed()
+    const { error } = bodyOf(client) as { error: Record<string, unknown> }
+    assert.match(String(error['message']), /^This is no HTTP\/1\.1 request: .+\.$/)
+    assert.deepEqual({ ...error, message: '' }, { code: 'invalid', message: '', retryable: false })
+  }
+})
+
+test('an expectation other than 100-continue is 417, and says so', async () => {
+  const client = new Client(false)
+  client.say(request('{}', 'Expect: the-moon\r\n'))
+  assert.deepEqual(await client.answers(1), [417])
+  await client.closed()
+  assert.match(client.received, /"field":"Expect","value":"the-moon","allowed":"100-continue"/)
+})
+
+test('a path in absolute form is the path', async () => {
+  const client = new Client()
+  client.say(request('{"n":1}').replace('POST /', 'POST http://hearth.example/'))
+  assert.deepEqual(await client.answers(1), [200])
+  client.socket.destroy()
 })
 
 test('a body announced over the limit is 413 without being read; the connection goes on when the rest is small enough to drop', async () => {
