@@ -11,7 +11,7 @@ import { shelvedKernel, vmObstacle } from '../support/guest-vm.ts'
 /* The guest's init in a real VM, emulated: kernel, channels, limits, ends, snapshots. */
 
 const test = (title: string, body: (t: TestContext) => Promise<void>): void =>
-  void unlimited(title, { timeout: 60_000 }, body)
+  void unlimited(title, { timeout: 180_000 }, body)
 
 const kernel = shelvedKernel()
 const obstacle = vmObstacle(kernel)
@@ -40,7 +40,7 @@ const nodeCode = {
       print: ({ text }) => { fs.writeSync(1, text); return null },
       flood: ({ lines }) => { for (let at = 0; at < lines; at++) fs.writeSync(2, 'x'.repeat(99) + '\\n'); return null },
       fill: ({ bytes }) => { fs.writeFileSync('/tmp/file', Buffer.alloc(bytes)); return null },
-      get: ({ url }) => fetch(url, { signal: AbortSignal.timeout(5000) }).then((r) => r.text(), (error) => String(error.cause ?? error)),
+      get: ({ url }) => fetch(url, { signal: AbortSignal.timeout(30000) }).then((r) => r.text(), (error) => String(error.cause ?? error)),
       resolver: () => fs.readFileSync('/etc/resolv.conf', 'utf8'),
       write: ({ file }) => { fs.writeFileSync(file, 'x'); return null },
       random: () => ({ random: random(), native: Math.random() }),
@@ -61,7 +61,7 @@ def handler(event, context):
 `,
 }
 
-describe('the init of a microVM', { skip: obstacle ?? false, timeout: 290_000 }, () => {
+describe('the init of a microVM', { skip: obstacle ?? false, timeout: 890_000 }, () => {
   const images = new GuestImages()
   const benches: GuestBench[] = []
   let nodeRoot = ''
