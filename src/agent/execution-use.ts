@@ -5,7 +5,7 @@ import type { Instance } from './instance.ts'
 import { mibOf, type Consumer } from './instance-usage.ts'
 import type { UsageSampler } from './usage-sampler.ts'
 
-/** One that took as long, or that its Instance was started for, has its memory read at its end, beside the answer: a process writes 10 to 40 MiB in that time, and a reading
+/** One that took as long, or that is its Instance's first, has its memory read at its end, beside the answer: a process writes 10 to 40 MiB in that time, and a reading
  *  takes 0.1 ms. For a shorter one the last reading has to do. */
 const measuredMsMin = 10
 
@@ -29,7 +29,9 @@ export class ExecutionUse implements Consumer {
   /** At its end, while it still counts among what `instance` runs. Resolves when its use has been read, or cannot be; null when it is not worth it, or was done. */
   measure(instance: Instance | null, of: { isFirst: boolean; durationMs: number }): Promise<unknown> | null {
     if (this.#isMeasured || instance === null || instance.isDead) return null
-    if (!of.isFirst && of.durationMs < measuredMsMin) return null
+    // An Instance's first need not be the one that it was started for, which may have found another.
+    const isFirst = of.isFirst || instance.invocations === 1
+    if (!isFirst && of.durationMs < measuredMsMin) return null
     if (!this.#sampler.takeOne()) return null
     this.#isMeasured = true
     return instance.usage.readSoon()

@@ -60,6 +60,23 @@ export function agentUsageContract(name: string, openRig: OpenRig): void {
       assert.equal((await used(rig, { peakMib: 90 })).memoryPeakMib, 90)
     })
 
+    test('the first of an Instance that was started for another one is measured, too', async () => {
+      const rig = open({ handler: user })
+      await used(rig, {})
+      rig.driver.faults.loadMs = 100
+      const busy = rig.begin(versionOf({ freezeAfterMs: 60_000 }), { ms: 50 })
+      const waiting = rig.begin(versionOf({ freezeAfterMs: 60_000 }), {})
+      await rig.advance(50)
+      await Promise.all([busy.done, waiting.done])
+      await rig.advance(200)
+      assert.equal(rig.driver.alive.size, 2)
+      const both = [used(rig, { ms: 5 }), used(rig, { ms: 5 })]
+      for (const { memoryPeakMib, result } of await Promise.all(both)) {
+        assert.equal(result.start, 'warm')
+        assert.equal(memoryPeakMib, heldMib)
+      }
+    })
+
     test('/tmp: what is there at the end', async () => {
       const rig = open({ handler: user })
       assert.equal((await used(rig, {})).ephemeralBytesPeak, 0)
