@@ -48,7 +48,11 @@ export const invokeReplyHeaders: readonly HeaderRow[] = [
   { name: 'Server-Timing', about: 'Phases known so far, in ms; the receipt has all.' },
   { name: 'Hearth-Function-Error', about: 'Only when the function failed: the type of its error.' },
   { name: 'Hearth-Log-Result', about: 'Only with `Hearth-Log: tail`: base64.' },
-  { name: 'Hearth-Overload', about: 'Only when rejected by a limit or for lack of capacity: `<resource>;<cause>`.' },
+  {
+    name: 'Hearth-Overload',
+    about:
+      'Only when rejected by a limit or for lack of capacity, or expired while it waited for one: `<resource>;<cause>`.',
+  },
   { name: 'Retry-After', about: 'With `Hearth-Overload`: seconds.' },
 ]
 

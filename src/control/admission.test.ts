@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ManualClock } from '../domain/clock.ts'
-import type { Rejection } from '../domain/control.ts'
+import type { Overload, Rejection } from '../domain/control.ts'
 import { Admission, type Candidate, type FunctionGate } from './admission.ts'
 import { FunctionFigures } from './stats.ts'
 
@@ -14,6 +14,8 @@ interface World {
   readonly admission: Admission
   readonly events: string[]
   readonly rejections: Rejection[]
+  /** What those who expired had waited for. */
+  readonly waits: (Overload | null)[]
   readonly setQuota: (max: number) => void
   readonly gate: (name: string, concurrency: number) => FunctionGate
   readonly candidate: (name: string, options?: { deadlineMs?: number; priority?: number; bytes?: number }) => Probe
@@ -25,11 +27,13 @@ function world(first = 1_000): World {
   const admission = new Admission({ clock, quotaOf: () => quota })
   const events: string[] = []
   const rejections: Rejection[] = []
+  const waits: (Overload | null)[] = []
   return {
     clock,
     admission,
     events,
     rejections,
+    waits,
     setQuota(max) {
       quota = max
       admission.quotaChanged('default')
@@ -45,7 +49,10 @@ function world(first = 1_000): World {
       priority,
       bytes,
       onRun: () => events.push(`run ${name}`),
-      onExpired: () => events.push(`expired ${name}`),
+      onExpired: (heldBy) => {
+        events.push(`expired ${name}`)
+        waits.push(heldBy)
+      },
       onRejected: (rejection) => {
         events.push(`rejected ${name}`)
         rejections.push(rejection)
@@ -65,6 +72,34 @@ test('FunctionGate: runs up to its concurrency, then in order of priority and ar
   for (let n = 0; n < 5; n++) f.leave()
   assert.deepEqual(events, ['run a', 'run urgent', 'run b', 'run c', 'run late'])
   assert.equal(f.running, 0)
+})
+
+test('FunctionGate: what expires while it waits hears which limit it waited for', () => {
+  const { clock, gate, candidate, waits, setQuota } = world(2)
+  const f = gate('f', 1)
+  const g = gate('g', 5)
+  f.enter(candidate('f running'))
+  f.enter(candidate('f waits', { deadlineMs: 100 }))
+  g.enter(candidate('g running'))
+  g.enter(candidate('g waits', { deadlineMs: 100 }))
+  clock.advance(100)
+  assert.deepEqual(waits, [
+    { kind: 'own_limit', resource: 'function-concurrency', limit: 1, cause: 'deadline_passed', retryAfterMs: 1_000 },
+    { kind: 'own_limit', resource: 'project-concurrency', limit: 2, cause: 'deadline_passed', retryAfterMs: 1_000 },
+  ])
+  setQuota(10)
+  const parked = candidate('parked', { deadlineMs: 100 })
+  g.enter(parked)
+  g.park(parked)
+  clock.advance(100)
+  assert.deepEqual(waits.at(-1), {
+    kind: 'capacity',
+    resource: 'node-memory',
+    cause: 'deadline_passed',
+    retryAfterMs: 1_000,
+  })
+  f.enter(candidate('late', { deadlineMs: 0 }))
+  assert.equal(waits.at(-1), null)
 })
 
 test('FunctionGate: what waits past its deadline is expired at that moment, not when a slot frees', () => {

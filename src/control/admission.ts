@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../domain/clock.ts'
-import type { Rejection } from '../domain/control.ts'
+import type { Overload, Rejection } from '../domain/control.ts'
 import { ProjectSlots } from './project-slots.ts'
 import type { FunctionFigures } from './stats.ts'
 
@@ -20,7 +20,8 @@ export interface Candidate {
   readonly bytes: number
   /** `hasWaited`: not at once on entering. */
   onRun(hasWaited: boolean): void
-  onExpired(): void
+  /** `heldBy`: the limit that it waited for, if it has waited. */
+  onExpired(heldBy: Overload | null): void
   onRejected(rejection: Rejection): void
 }
 
@@ -37,6 +38,8 @@ const capacityRetryMs = 500
 /** Service time assumed before anything was measured. */
 const serviceMsDefault = 100
 
+type Limit = Pick<Overload, 'kind' | 'resource' | 'limit'>
+
 /** Slots and queue of one function. */
 export class FunctionGate {
   readonly project: ProjectSlots
@@ -51,6 +54,8 @@ export class FunctionGate {
   waitingBytes = 0
   /** The node had no room: nothing of this function is tried before it reports a change. */
   isBlocked = false
+  /** What kept those who wait waiting, when it was last looked at: a slot that is free now may have been another's. */
+  #heldBy: Limit | null = null
   #isClosed = false
   #timer: Timer | null = null
   #timerDue = Infinity
@@ -75,7 +80,7 @@ export class FunctionGate {
     if (this.#isClosed) return candidate.onRejected(gone)
     if (this.waiting === 0 && !this.isBlocked && this.running < this.concurrency && this.project.hasSlot())
       return this.#run(candidate, false)
-    if (candidate.deadline <= this.#owner.clock.nowMs()) return candidate.onExpired()
+    if (candidate.deadline <= this.#owner.clock.nowMs()) return candidate.onExpired(null)
     const countMax = Math.max(queueMin, this.concurrency * queueRoundsMax)
     if (this.waiting >= countMax || this.waitingBytes + candidate.bytes > queueBytesMax)
       return candidate.onRejected(this.#rejection())
@@ -124,9 +129,10 @@ export class FunctionGate {
     while (this.waiting > 0 && !this.isBlocked && this.running < this.concurrency && this.project.hasSlot()) {
       const candidate = this.#shift()
       if (candidate === null) return
-      if (candidate.deadline <= this.#owner.clock.nowMs()) candidate.onExpired()
+      if (candidate.deadline <= this.#owner.clock.nowMs()) candidate.onExpired(this.#expiry())
       else this.#run(candidate, true)
     }
+    if (this.waiting > 0) this.#heldBy = this.#limit()
   }
 
   #run(candidate: Candidate, hasWaited: boolean): void {
@@ -146,6 +152,7 @@ export class FunctionGate {
     this.waiting++
     this.waitingBytes += candidate.bytes
     this.figures.queued = this.waiting
+    this.#heldBy = this.#limit()
     if (candidate.deadline < this.#timerDue) this.#expireAt(candidate.deadline)
   }
 
@@ -167,26 +174,37 @@ export class FunctionGate {
     this.#timer = null
     const nowMs = this.#owner.clock.nowMs()
     const due = this.#queues.flatMap((queue) => queue.filter((candidate) => candidate.deadline <= nowMs))
-    for (const candidate of due) if (this.withdraw(candidate)) candidate.onExpired()
+    for (const candidate of due) if (this.withdraw(candidate)) candidate.onExpired(this.#expiry())
     const next = Math.min(...this.#queues.flat().map((candidate) => candidate.deadline))
     if (Number.isFinite(next)) this.#expireAt(next)
   }
 
-  /** When a slot may be free: what waits, over how many run at a time, by the measured service time. */
-  #rejection(): Rejection {
+  #rejection(): Overload {
+    return this.#overload(this.#limit(), 'queue_full')
+  }
+
+  #expiry(): Overload {
+    return this.#overload(this.#heldBy ?? this.#limit(), 'deadline_passed')
+  }
+
+  /** What lets nobody in now. */
+  #limit(): Limit {
+    if (this.isBlocked) return { kind: 'capacity', resource: 'node-memory' }
+    return this.running < this.concurrency
+      ? { kind: 'own_limit', resource: 'project-concurrency', limit: this.project.max }
+      : { kind: 'own_limit', resource: 'function-concurrency', limit: this.concurrency }
+  }
+
+  /** With when a slot may be free: what waits, over how many run at a time, by the measured service time. */
+  #overload(limit: Limit, cause: string): Overload {
     const { durationSumMs, invocations } = this.figures
     const serviceMs = invocations > 0 && durationSumMs > 0 ? durationSumMs / invocations : serviceMsDefault
     const retryAfterMs = Math.min(
       60_000,
       Math.max(1_000, (serviceMs * (this.waiting + 1)) / Math.max(1, this.concurrency)),
     )
-    if (this.isBlocked)
-      return { kind: 'capacity', resource: 'node-memory', cause: 'no_memory_for_another_instance', retryAfterMs }
-    const bound =
-      this.running < this.concurrency
-        ? { resource: 'project-concurrency', limit: this.project.max }
-        : { resource: 'function-concurrency', limit: this.concurrency }
-    return { kind: 'own_limit', ...bound, cause: 'queue_full', retryAfterMs }
+    const isQueueOfNode = limit.kind === 'capacity' && cause === 'queue_full'
+    return { ...limit, cause: isQueueOfNode ? 'no_memory_for_another_instance' : cause, retryAfterMs }
   }
 }
 

@@ -100,7 +100,7 @@ export class Invoker implements RunHost {
   /** Waits for a Version that was accepted and cannot run yet, as long as the deadline allows: then the run has ended. */
   async #untilPrepared(run: Run, version: DeployedVersion): Promise<void> {
     run.hold(version, this.#gateOf(version))
-    const timer = this.clock.schedule(Math.max(0, run.deadline - this.clock.nowMs()), () => run.onExpired())
+    const timer = this.clock.schedule(Math.max(0, run.deadline - this.clock.nowMs()), () => run.onExpired(null))
     await this.#options.preparations.ended(version).finally(() => timer.cancel())
   }
 }

@@ -9,13 +9,15 @@ export interface Unanswered {
   readonly message: string
   readonly rejection: Rejection | null
   readonly crashReason?: CrashReason | null
+  readonly heldBy?: Overload | null
 }
 
-export const expired: Unanswered = {
-  outcome: 'expired',
-  errorType: 'Hearth.Expired',
-  message: 'The deadline passed before the invocation could start.',
-  rejection: null,
+/** `heldBy`: the limit that it waited for, if it has waited. */
+export function expired(heldBy: Overload | null, request: Subject): Unanswered {
+  const passed = 'The deadline passed before the invocation could start'
+  const limit = heldBy === null ? null : limitText(heldBy, request)
+  const message = limit === null ? `${passed}.` : `${passed}. ${limit.met}.${limit.raise}`
+  return { outcome: 'expired', errorType: 'Hearth.Expired', message, rejection: null, heldBy }
 }
 
 export function cancelled(reason: string): Unanswered {
@@ -58,19 +60,36 @@ export function phasesBefore(
   return phases
 }
 
+type Subject = Pick<InvokeRequest, 'caller' | 'functionName'>
+
 /** What a client is told that may come again, naming the limit that it met and what raises it. */
-export function waitText(
-  { resource, limit, retryAfterMs }: Overload,
-  { caller: { project }, functionName }: Pick<InvokeRequest, 'caller' | 'functionName'>,
-): string {
-  const again = `try again in ${Math.ceil(retryAfterMs / 1000)} s`
-  const full = `the queue of function "${functionName}" is full`
+export function waitText(overload: Overload, request: Subject): string {
+  const { met, raise } = limitText(overload, request)
+  const again = `try again in ${Math.ceil(overload.retryAfterMs / 1000)} s`
+  const queue = overload.resource === 'function-concurrency' ? 'its queue' : queueOf(request)
+  return `${met} and ${queue} is full: ${again}.${raise}`
+}
+
+function queueOf({ functionName }: Subject): string {
+  return `the queue of function "${functionName}"`
+}
+
+function limitText(
+  { resource, limit }: Overload,
+  { caller: { project }, functionName }: Subject,
+): { readonly met: string; readonly raise: string } {
   switch (resource) {
     case 'project-concurrency':
-      return `Project "${project}" runs its maximum of ${limit} invocations at a time (quota concurrencyMax) and ${full}: ${again}. An administrator raises it with "hearth project update ${project} --max-concurrency N".`
+      return {
+        met: `Project "${project}" runs its maximum of ${limit} invocations at a time (quota concurrencyMax)`,
+        raise: ` An administrator raises it with "hearth project update ${project} --max-concurrency N".`,
+      }
     case 'function-concurrency':
-      return `Function "${functionName}" runs its maximum of ${limit} invocations at a time (concurrency) and its queue is full: ${again}. "hearth function update ${functionName} --concurrency N" raises it.`
+      return {
+        met: `Function "${functionName}" runs its maximum of ${limit} invocations at a time (concurrency)`,
+        raise: ` "hearth function update ${functionName} --concurrency N" raises it.`,
+      }
     default:
-      return `The node has no memory for another Instance and ${full}: ${again}.`
+      return { met: 'The node has no memory for another Instance', raise: '' }
   }
 }

@@ -1,5 +1,5 @@
 import type { Agent, AttemptResult, ExecuteCall, ExecuteUp, UsagePeaks } from '../domain/agent.ts'
-import type { InvokeReply, InvokeRequest, Rejection } from '../domain/control.ts'
+import type { InvokeReply, InvokeRequest, Overload, Rejection } from '../domain/control.ts'
 import type { Version } from '../domain/function.ts'
 import type { ColdCause, FunctionError, Phase, Receipt } from '../domain/invocation.ts'
 import { limits } from '../domain/limits.ts'
@@ -85,7 +85,7 @@ export class Run implements Candidate, Linked<Run> {
     gate.concurrency = version.config.concurrency
     this.#state = 'queued'
     this.#queuedMs = this.#host.clock.monotonicMs()
-    if (this.deadline <= this.#acceptedAt) return this.onExpired()
+    if (this.deadline <= this.#acceptedAt) return this.onExpired(null)
     gate.enter(this)
   }
 
@@ -133,8 +133,8 @@ export class Run implements Candidate, Linked<Run> {
     else this.#feed.connect(call)
   }
 
-  onExpired(): void {
-    this.#finish(expired)
+  onExpired(heldBy: Overload | null): void {
+    this.#finish(expired(heldBy, this.request))
   }
 
   onRejected(rejection: Rejection): void {
@@ -158,7 +158,7 @@ export class Run implements Candidate, Linked<Run> {
     if (this.#call !== null) this.#call.send({ type: 'cancel', reason })
     else {
       this.#gate?.withdraw(this)
-      this.#finishCancelled(reason)
+      this.#finish(cancelled(reason))
     }
     return true
   }
@@ -223,7 +223,7 @@ export class Run implements Candidate, Linked<Run> {
       return gate.park(this)
     }
     if (this.#cancelReason === null) this.#refuse(result.refused)
-    else this.#finishCancelled(this.#cancelReason)
+    else this.#finish(cancelled(this.#cancelReason))
     gate.leave()
   }
 
@@ -235,10 +235,6 @@ export class Run implements Candidate, Linked<Run> {
 
   #reject(message: string, rejection: Rejection): void {
     this.#finish({ outcome: 'rejected', errorType: 'Hearth.Rejected', message, rejection })
-  }
-
-  #finishCancelled(reason: string): void {
-    this.#finish(cancelled(reason))
   }
 
   #isRunning(): boolean {
@@ -268,7 +264,7 @@ export class Run implements Candidate, Linked<Run> {
   }
 
   /** Ends it without an attempt. */
-  #finish({ outcome, errorType, message, rejection, crashReason = null }: Unanswered): void {
+  #finish({ outcome, errorType, message, rejection, heldBy = null, crashReason = null }: Unanswered): void {
     if (this.#state === 'done') return
     const error = { errorType, errorMessage: message, stackTrace: [] }
     const phases = this.#phases(noPhases)
@@ -284,6 +280,7 @@ export class Run implements Candidate, Linked<Run> {
       phases,
       error,
       rejection,
+      heldBy,
       logTail: null,
       head: null,
       body: emptyBody,

@@ -150,6 +150,8 @@ export interface InvokeReply {
   readonly error: FunctionError | null
   /** Only for `rejected`. */
   readonly rejection: Rejection | null
+  /** Of one that expired while it waited: the limit that it waited for. */
+  readonly heldBy?: Overload | null
   readonly logTail: string | null
   /** The function's own status, type and headers, if it set any. */
   readonly head: { readonly status: number; readonly headers: readonly (readonly [string, string])[] } | null

@@ -1,4 +1,4 @@
-import type { InvokeReply, Rejection, ReplyStart } from '../domain/control.ts'
+import type { InvokeReply, Overload, Rejection, ReplyStart } from '../domain/control.ts'
 import type { ErrorCode } from '../domain/error.ts'
 import { startFailedType, type Outcome } from '../domain/invocation.ts'
 
@@ -94,17 +94,23 @@ export function replyHeaders(reply: InvokeReply, { status, bytes }: { status: nu
   if (reply.start !== null) headers.push('Hearth-Start', startText(reply))
   if (reply.outcome === 'failed' && reply.error !== null)
     headers.push('Hearth-Function-Error', headerText(reply.error.errorType))
-  const { rejection } = reply
-  if (rejection !== null && rejection.kind !== 'gone')
+  const overload = overloadOf(reply)
+  if (overload !== null)
     headers.push(
       'Retry-After',
-      String(Math.max(1, Math.ceil(rejection.retryAfterMs / 1000))),
+      String(Math.max(1, Math.ceil(overload.retryAfterMs / 1000))),
       'Hearth-Overload',
-      `${rejection.resource};${rejection.cause}`,
+      `${overload.resource};${overload.cause}`,
     )
   if (reply.logTail !== null) headers.push('Hearth-Log-Result', Buffer.from(reply.logTail).toString('base64'))
   pushOwnHeaders(headers, reply)
   return headers
+}
+
+/** The limit that it was refused by, or waited for in vain. */
+export function overloadOf({ rejection, heldBy = null }: Pick<InvokeReply, 'rejection' | 'heldBy'>): Overload | null {
+  if (rejection === null) return heldBy
+  return rejection.kind === 'gone' ? null : rejection
 }
 
 function startText({ start, coldCause }: Pick<InvokeReply, 'start' | 'coldCause'>): string {

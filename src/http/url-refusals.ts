@@ -2,6 +2,7 @@ import type { InvokeReply } from '../domain/control.ts'
 import { toAppError, type AppError } from '../domain/error.ts'
 import { isServer, type Contract } from '../domain/runtime.ts'
 import { HttpRefusal } from './errors.ts'
+import { overloadOf } from './invoke-reply.ts'
 import { SignatureError } from './sigv4-claim.ts'
 import type { HeaderList } from './url-headers.ts'
 
@@ -46,12 +47,14 @@ export function refusalOf({ type, message }: SignatureError): Refusal {
 }
 
 /** What the client of an invocation that did not succeed is told. */
-export function failureOf({ outcome, rejection }: InvokeReply, contract: Contract): Refusal {
+export function failureOf(reply: InvokeReply, contract: Contract): Refusal {
+  const { outcome, rejection } = reply
   if (outcome === 'cancelled') return text(499, 'Client Closed Request')
   if (outcome === 'rejected' || outcome === 'expired') {
     if (rejection?.kind === 'gone') return refusals.forbidden
+    const overload = overloadOf(reply)
     const retry: HeaderList =
-      rejection === null ? [] : [['retry-after', String(Math.max(1, Math.ceil(rejection.retryAfterMs / 1000)))]]
+      overload === null ? [] : [['retry-after', String(Math.max(1, Math.ceil(overload.retryAfterMs / 1000)))]]
     if (rejection?.kind === 'own_limit') return say(429, { Message: 'Too Many Requests' }, retry)
     return say(503, { Message: 'Service Unavailable' }, retry)
   }

@@ -163,6 +163,11 @@ test('deadline: what cannot start in time is expired, and says never_started', a
   assert.equal(reply.status, 503)
   assert.equal(reply.headers.get('hearth-outcome'), 'expired')
   assert.equal(reply.headers.get('hearth-effect'), 'never_started')
+  assert.equal(reply.headers.get('hearth-overload'), 'function-concurrency;deadline_passed')
+  assert.match(reply.headers.get('retry-after') ?? '', /^\d+$/)
+  const told =
+    /could start\. Function "late" runs its maximum of 1 invocations at a time .* --concurrency N" raises it\./
+  assert.match(reply.json<{ errorMessage: string }>().errorMessage, told)
   await busy
 })
 
