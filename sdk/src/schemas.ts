@@ -107,7 +107,7 @@ export const deployQuery = z.strictObject({
     .enum(['true', 'false'])
     .optional()
     .describe(
-      '`true`: start the code once before the version goes live; code that does not load is refused. `false`: do not. Left out: where an update brings another program (bootstrap, server, image, Go, Rust), which would take the place of one that works.',
+      '`true`: start the code once before the version goes live; code that does not load is refused. `false`: do not. Left out: of a program (bootstrap, server, image, Go, Rust) that is new, or that an update replaces.',
     ),
 })
 

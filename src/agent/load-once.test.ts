@@ -8,6 +8,15 @@ function rigFor(t: TestContext, options: Parameters<typeof AgentRig.fake> = []):
   return rig
 }
 
+/** Before the start there is real work on the disk: when a limit begins to run is not known. */
+async function advanced(rig: AgentRig, work: Promise<void>): Promise<void> {
+  const state = { isOver: false }
+  const over = (): void => void (state.isOver = true)
+  work.then(over, over)
+  while (!state.isOver) await rig.advance(100)
+  await work
+}
+
 test('deploy with mustLoad: code that loads is started once, and nothing of it stays', async (t) => {
   const rig = rigFor(t)
   const { freeMib } = await rig.agent.status()
@@ -20,11 +29,12 @@ test('deploy with mustLoad: code that loads is started once, and nothing of it s
 test('deploy with mustLoad: code that does not load is refused with its own error, without it nobody looks', async (t) => {
   const rig = rigFor(t)
   rig.driver.faults.initError = 'Unexpected token'
-  await assert.rejects(rig.agent.deploy(versionOf(), { mustLoad: true }), {
+  const refused = assert.rejects(rig.agent.deploy(versionOf(), { mustLoad: true }), {
     code: 'invalid',
     field: 'code',
     message: 'The code does not load: Error: Unexpected token (phase code_load)\n  at load',
   })
+  await advanced(rig, refused)
   assert.equal((await rig.agent.status()).freeMib, 8192)
   await rig.agent.deploy(versionOf())
 })
@@ -34,12 +44,7 @@ test('deploy with mustLoad: code that never finishes loading is refused after it
   rig.driver.faults.loadMs = Infinity
   const deployed = rig.agent.deploy(versionOf({ initTimeoutMs: 500 }), { mustLoad: true })
   const refused = assert.rejects(deployed, { code: 'invalid', message: /did not load within 0\.50 seconds/ })
-  // Before the start there is real work on the disk: when the limit begins to run is not known.
-  const state = { isOver: false }
-  const over = (): void => void (state.isOver = true)
-  refused.then(over, over)
-  while (!state.isOver) await rig.advance(100)
-  await refused
+  await advanced(rig, refused)
 })
 
 test('deploy with mustLoad: a sandbox that fails is not the fault of the code', async (t) => {

@@ -128,7 +128,8 @@ class LocalAgent implements Agent, ExecutionHost, GroupHost {
         imageOf: (trees) => this.#codeImage(version, trees),
         onUnpacked: () => this.#emit({ type: 'cache', digest: version.codeDigest, present: true }),
       })
-      if (options.mustLoad === true) await loadOnce(version, this)
+      if (options.mustLoad === true)
+        await loadOnce(version, this, this.#functionLogs.of(version.project, version.functionName))
     })
   }
 

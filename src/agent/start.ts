@@ -28,7 +28,8 @@ export interface StartHooks {
   /** Whom to give the INVOKE together with BIND, if anyone. */
   readonly takeEarly: () => Execution | null
   readonly onStarted: (start: Start, instance: Instance) => void
-  readonly onFailed: (start: Start, failure: Failure) => void
+  /** What it gives is waited for before the Instance is ended: until then it can tell what it has printed. Must not reject. */
+  readonly onFailed: (start: Start, failure: Failure) => void | Promise<void>
 }
 
 export interface StartOptions extends StartHooks {
@@ -244,7 +245,8 @@ export class Start implements InstanceOwner {
         instance: this.instance.id,
         text: `[hearth] start failed: ${failure.error.errorType}: ${failure.error.errorMessage.replaceAll(/[\r\n]+/g, ' ')}`,
       })
-    this.#options.onFailed(this, failure)
-    void this.instance?.kill()
+    const told = this.#options.onFailed(this, failure)
+    if (told instanceof Promise) void told.then(() => this.instance?.kill())
+    else void this.instance?.kill()
   }
 }

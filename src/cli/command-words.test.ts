@@ -12,4 +12,6 @@ test('commandWords: words, quotes and backslashes as in a shell; a JSON list as 
   ] as const)
     assert.deepEqual(commandWords(text), words, text)
   assert.throws(() => commandWords('[1]'), /must be JSON texts/)
+  for (const text of [`node "a`, `sh -c 'x`, 'a\\', `a "b" 'c`])
+    assert.throws(() => commandWords(text), /has no end/, text)
 })

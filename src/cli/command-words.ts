@@ -6,12 +6,15 @@ export function commandWords(text: string): string[] {
   if (list !== null) return list
   const words: string[] = []
   let word: string | null = null
+  let end = 0
   for (const [part, single, double, escaped] of text.matchAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|\s+|[^\s'"\\]+/gs)) {
+    end += part.length
     if (/^\s/.test(part)) {
       if (word !== null) words.push(word)
       word = null
     } else word = `${word ?? ''}${single ?? double?.replaceAll(/\\(.)/gs, '$1') ?? escaped ?? part}`
   }
+  if (end < text.length) throw new CliError(`Invalid --command ${text}: a quote or backslash in it has no end.`)
   if (word !== null) words.push(word)
   return words
 }

@@ -119,7 +119,7 @@ export class Functions {
     { wait, mustLoad: wanted }: DeployOptions,
   ): Promise<FunctionView> {
     const { store, agent } = this.#options
-    const mustLoad = wanted === true
+    const mustLoad = wanted ?? this.#isProgram(config)
     await this.#refuseTaken(caller.project, name)
     const work = async (draft: NewVersion): Promise<FunctionView> => {
       const audit = { actor: caller.actor, action: 'function.create', target: name, detail: summaryOf(draft) }
@@ -187,10 +187,14 @@ export class Functions {
     return withDraft(this.#options, caller, { input: declared, work })
   }
 
-  #isOtherProgram({ runtime, contract }: FunctionConfig, { input, code }: Omit<UpdatePinned, 'name'>): boolean {
+  /** Whether it works shows only when it is started: it is no handler that a runtime of the platform's could be asked for. */
+  #isProgram({ runtime, contract }: FunctionConfig): boolean {
     const { family, isBridged } = this.#options.runtimes.resolve(runtime, contract)
-    const isProgram = family === 'provided' || isBridged
-    return isProgram && (code !== null || programFields.some((field) => input[field] !== undefined))
+    return family === 'provided' || isBridged
+  }
+
+  #isOtherProgram(config: FunctionConfig, { input, code }: Omit<UpdatePinned, 'name'>): boolean {
+    return this.#isProgram(config) && (code !== null || programFields.some((field) => input[field] !== undefined))
   }
 
   async #merged(caller: Caller, input: Partial<FunctionConfig>, { config }: Version): Promise<FunctionConfig> {

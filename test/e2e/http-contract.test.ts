@@ -178,7 +178,11 @@ test('instanceConcurrency: what times out leaves the server to the others', asyn
 })
 
 test('a program that ends before it listens: the start fails and says so', async () => {
-  await deploy('ends', { command: ['python3', '-c', 'raise SystemExit(3)'] })
+  const command = ['python3', '-c', 'raise SystemExit(3)']
+  const code = { artifact: await upload(platform, await zipOf({ 'x.py': '' })) }
+  const body = { name: 'ends', runtime: 'python3.11', contract: 'http', command, code }
+  assert.equal((await call(platform, 'POST', '/v1/functions', body)).status, 400)
+  assert.equal((await call(platform, 'POST', '/v1/functions?mustLoad=false', body)).status, 201)
   const reply = await invoke(platform, 'ends', {})
   assert.deepEqual([reply.status, reply.headers.get('hearth-outcome')], [502, 'crashed'], reply.body.toString())
   assert.match(

@@ -102,13 +102,16 @@ describe('a bootstrap that does not serve', () => {
   })
   after(async () => rm(folder, { recursive: true, force: true }))
 
-  test('one that exits before it asks is named, with its exit code', async () => {
+  test('one that exits before it asks is refused with its exit code and what it printed; --no-check takes it all the same', async () => {
     const file = path.join(folder, 'bootstrap')
-    await writeFile(file, '#!/bin/sh\nexit 9\n', { mode: 0o755 })
-    await create('exits', folder, ['--runtime', 'provided'])
+    await writeFile(file, '#!/bin/sh\necho starting; echo no database >&2\nexit 9\n', { mode: 0o755 })
+    const why = 'bootstrap" ended with exit code 9 before it asked for its first invocation. (phase code_load)'
+    const told = await refused('exits', folder)
+    assert.ok(told.includes(`${why}\nIt printed:\n  starting\n  no database`), told)
+    await create('exits', folder, ['--runtime', 'provided', '--no-check'])
     const reply = await invoke(platform, 'exits')
     assert.equal(reply.headers.get('hearth-outcome'), 'crashed')
-    assert.match(reply.body.toString(), /bootstrap\\" ended with exit code 9 before it asked for its first invocation/)
+    assert.ok(reply.json<{ errorMessage: string }>().errorMessage.endsWith(why), reply.body.toString())
   })
 
   test('one of another processor is named, with both', async () => {
@@ -116,17 +119,12 @@ describe('a bootstrap that does not serve', () => {
     elf.write('\x7fELF', 'latin1')
     elf.writeUInt16LE(process.arch === 'arm64' ? 62 : 183, 18)
     await writeFile(path.join(folder, 'bootstrap'), elf, { mode: 0o755 })
-    await create('foreign', folder, ['--runtime', 'provided'])
-    assert.match(
-      (await invoke(platform, 'foreign')).body.toString(),
-      /it is built for (aarch64|x86_64), this machine is/,
-    )
+    assert.match(await refused('foreign', folder), /it is built for (aarch64|x86_64), this machine is/)
   })
 
   test('one that is not there is named', async () => {
     await rename(path.join(folder, 'bootstrap'), path.join(folder, 'other'))
-    await create('missing', folder, ['--runtime', 'provided'])
-    assert.match((await invoke(platform, 'missing')).body.toString(), /There is no \/var\/task\/bootstrap/)
+    assert.match(await refused('missing', folder), /There is no \/var\/task\/bootstrap/)
   })
 })
 
@@ -168,10 +166,22 @@ while True:
 
   test('that is not there fails the start by its name', async () => {
     const absent = flags.map((flag) => flag.replace('/wrap', '/absent'))
-    await create('unfound', folder, [...absent, '--command', 'python3 client.py once'])
-    assert.match((await invoke(platform, 'unfound')).body.toString(), /Cannot start \\"\/var\/task\/absent\\"/)
+    const told = await refused('unfound', folder, [...absent, '--command', 'python3 client.py once'])
+    assert.match(told, /Cannot start "\/var\/task\/absent"/)
   })
 })
+
+/** What `create` says of it; nothing of it stays. */
+async function refused(
+  name: string,
+  folder: string,
+  flags: readonly string[] = ['--runtime', 'provided'],
+): Promise<string> {
+  const { code, stderr } = await platform.cli(['function', 'create', '--name', name, '--code', folder, ...flags])
+  assert.equal(code, 2, stderr)
+  assert.equal((await call(platform, 'GET', `/v1/functions/${name}`)).status, 404)
+  return stderr
+}
 
 async function create(name: string, folder: string, flags: readonly string[]): Promise<void> {
   const { code, stderr } = await platform.cli(['function', 'create', '--name', name, '--code', folder, ...flags])

@@ -70,7 +70,7 @@ export const deployFlags = {
   check: {
     type: 'boolean',
     about:
-      'start the code once before it goes live; refuse it, with its error, when it does not load; by itself: an update to another bootstrap, server, image, Go or Rust program',
+      'start the code once before it goes live; refuse it, with its error, when it does not load; by itself: a bootstrap, server, image, Go or Rust program that is new, or that an update replaces',
   },
   'no-check': { type: 'boolean', about: 'let it go live without that' },
   'no-wait': {
