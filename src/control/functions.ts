@@ -173,7 +173,8 @@ export class Functions {
     const config = await this.#merged(caller, input, base)
     const kept = { digest: base.codeDigest, origin: base.codeOrigin }
     const declared = { name, config, code: code ?? kept, baseLayers: base.layers }
-    const mustLoad = wanted ?? this.#isOtherProgram(config, { input, code })
+    const isOther = code !== null || programFields.some((field) => input[field] !== undefined)
+    const mustLoad = wanted ?? (this.#isProgram(config) && isOther)
     const work = async (draft: NewVersion): Promise<FunctionView> => {
       const audit = { actor: caller.actor, action: 'function.update', target: name, detail: summaryOf(draft) }
       if (!wait) return this.#accepted(await store.functions.accept(draft, audit, { mustLoad }), mustLoad)
@@ -191,10 +192,6 @@ export class Functions {
   #isProgram({ runtime, contract }: FunctionConfig): boolean {
     const { family, isBridged } = this.#options.runtimes.resolve(runtime, contract)
     return family === 'provided' || isBridged
-  }
-
-  #isOtherProgram(config: FunctionConfig, { input, code }: Omit<UpdatePinned, 'name'>): boolean {
-    return this.#isProgram(config) && (code !== null || programFields.some((field) => input[field] !== undefined))
   }
 
   async #merged(caller: Caller, input: Partial<FunctionConfig>, { config }: Version): Promise<FunctionConfig> {

@@ -113,7 +113,7 @@ test('an image from here: a docker-archive, and the folder of a layout, which is
   await writeFile(saved, await dockerArchive({ layers, config: { Entrypoint: listen } }))
   await hearth('function', 'create', '--name', 'local', '--image', saved)
   assert.equal(await said('local'), 'saved')
-  const lambda = ['--image', saved, '--contract', 'runtime-api', '--handler', 'app.handler']
+  const lambda = ['--image', saved, '--no-check', '--contract', 'runtime-api', '--handler', 'app.handler']
   await hearth('function', 'create', '--name', 'lambda', ...lambda)
   assert.match((await hearth('function', 'get', 'lambda', '--json')).stdout, /"handler": ?"app\.handler"/)
 
