@@ -195,7 +195,16 @@ export const routes = {
     reply: s.listOf(s.receipt),
     status: 200,
     scope: 'functions:read',
-    summary: 'Latest receipts of a function.',
+    summary: 'Invocations of a function: what waits and runs, then the latest receipts.',
+  },
+  listAllInvocations: {
+    method: 'GET',
+    path: '/v1/invocations',
+    query: z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).optional() }),
+    reply: s.listOf(s.receipt),
+    status: 200,
+    scope: 'functions:read',
+    summary: 'Invocations of all functions of the project: what waits and runs, then the latest receipts.',
   },
   getInvocation: {
     method: 'GET',

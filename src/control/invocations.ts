@@ -5,7 +5,7 @@ import type { Store } from '../domain/store.ts'
 import type { Invoker } from './invoke.ts'
 import type { ReceiptLog } from './receipts.ts'
 import type { Run } from './run.ts'
-import { allows, forbidden } from './scopes.ts'
+import { allows, demand, forbidden } from './scopes.ts'
 import { demandFunction } from './versions.ts'
 
 interface Options {
@@ -22,10 +22,17 @@ export function invocationsApi(options: Options): Pick<Control, 'invocation' | '
       return found.run === null ? found.receipt : found.run.view()
     },
     async invocations(caller, functionName, limit) {
-      await demandFunction(options.store, { caller, scope: 'functions:read', name: functionName })
-      for (const { request, sealed } of [...options.invoker.active])
-        if (request.functionName === functionName && request.caller.project === caller.project) await sealed
-      return options.receipts.recent(caller.project, functionName, limit)
+      const scope = 'functions:read'
+      if (functionName === null) demand(caller, scope)
+      else await demandFunction(options.store, { caller, scope, name: functionName })
+      const { active } = options.invoker
+      const isMeant = ({ request }: Run): boolean =>
+        request.caller.project === caller.project && (functionName === null || request.functionName === functionName)
+      for (const run of [...active]) if (isMeant(run)) await run.sealed
+      const going = [...active].filter((run) => isMeant(run) && run.sealed === null).map((run) => run.view())
+      const ended = await options.receipts.recent(caller.project, functionName, limit)
+      const endedMeanwhile = new Set(ended.map(({ id }) => id))
+      return [...going.filter(({ id }) => !endedMeanwhile.has(id)), ...ended].slice(0, limit)
     },
     async cancel(caller, id) {
       const { run } = await find(options, { caller, id, scope: 'functions:write' })

@@ -48,6 +48,8 @@ test('find and recent survive a restart', async (t) => {
   assert.deepEqual(recent, [added, receipts[298], receipts[296], receipts[294], receipts[292]])
   assert.equal((await again.recent('p', 'f', 1_000)).length, 151)
   assert.deepEqual(await again.recent('q', 'f', 5), [])
+  assert.deepEqual(await again.recent('p', null, 3), [added, receipts[299], receipts[298]])
+  assert.deepEqual(await again.recent('q', null, 3), [])
   await again.flush()
   assert.equal((await readdir(folder)).length, 1)
 })

@@ -94,11 +94,12 @@ export class ReceiptLog {
     return this.#segments.find(id, { fromMs: createdMs - clockSlackMs, toMs: createdMs + lifeMaxMs + clockSlackMs })
   }
 
-  /** The function's last receipts, newest first: out of the newest 128 MiB, about 400,000 receipts of all functions together. */
-  async recent(project: string, functionName: string, limit: number): Promise<readonly Receipt[]> {
+  /** The last receipts of the function, or of all of the project, newest first: out of the newest 128 MiB, about 400,000 receipts of all functions together. */
+  async recent(project: string, functionName: string | null, limit: number): Promise<readonly Receipt[]> {
     const found = new Map<string, Receipt>()
     const take = (receipt: Receipt): void => {
-      if (receipt.project === project && receipt.function === functionName) found.set(receipt.id, receipt)
+      const isMeant = functionName === null || receipt.function === functionName
+      if (receipt.project === project && isMeant) found.set(receipt.id, receipt)
     }
     for (const receipts of [this.#pending.slice(), this.#flushing]) {
       for (let i = receipts.length - 1; i >= 0 && found.size < limit; i--) {
@@ -107,7 +108,7 @@ export class ReceiptLog {
       }
     }
     // What is flushed meanwhile may come twice: the map keeps one.
-    const written = this.#segments.newestFirst(Buffer.from(JSON.stringify(functionName)))
+    const written = this.#segments.newestFirst(Buffer.from(JSON.stringify(functionName ?? project)))
     if (found.size < limit) {
       for await (const receipt of written) {
         take(receipt)

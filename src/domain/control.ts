@@ -282,7 +282,8 @@ export interface Control {
   }
   /** Throws not_found; also outside the caller's scope. */
   invocation(caller: Caller, id: string): Promise<Receipt>
-  invocations(caller: Caller, functionName: string, limit: number): Promise<readonly Receipt[]>
+  /** What waits and runs of a function, or of all of the project, then the latest that ended; newest first. */
+  invocations(caller: Caller, functionName: string | null, limit: number): Promise<readonly Receipt[]>
   cancel(caller: Caller, id: string): Promise<boolean>
   logs: {
     tail(caller: Caller, functionName: string, lines: number): Promise<readonly LogLine[]>

@@ -106,13 +106,23 @@ function functionHandlers({
 
 function runHandlers(
   control: Control,
-): HandlersOf<'getLogs' | 'listInvocations' | 'getInvocation' | 'cancelInvocation' | 'listRuntimes' | 'listNodes'> {
+): HandlersOf<
+  | 'getLogs'
+  | 'listInvocations'
+  | 'listAllInvocations'
+  | 'getInvocation'
+  | 'cancelInvocation'
+  | 'listRuntimes'
+  | 'listNodes'
+> {
+  const listed = async ({ caller, query }: Call, functionName: string | null): Promise<unknown> => {
+    const limit = numberOf(query['limit'], invocationsDefault)
+    return { items: (await control.invocations(caller, functionName, limit)).map(receiptJson) }
+  }
   return {
     getLogs: async (call) => logs(control, call),
-    listInvocations: async (call) => {
-      const limit = numberOf(call.query['limit'], invocationsDefault)
-      return { items: (await control.invocations(call.caller, name(call), limit)).map(receiptJson) }
-    },
+    listInvocations: async (call) => listed(call, name(call)),
+    listAllInvocations: async (call) => listed(call, null),
     getInvocation: async ({ caller, params }) => receiptJson(await control.invocation(caller, params['id'] ?? '')),
     cancelInvocation: async ({ caller, params }) => ({ cancelled: await control.cancel(caller, params['id'] ?? '') }),
     listRuntimes: async ({ caller }) => control.runtimes(caller),

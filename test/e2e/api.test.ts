@@ -302,23 +302,35 @@ test('POST /v1/invocations/{id}/cancel: the caller of the invocation gets 499', 
     await new Promise((resolve) => setTimeout(resolve, 10))
     const list = await api.agent.list()
     if (list.some((instance) => instance.version === 'default/stopped:1' && instance.state === 'busy'))
-      id = [...(await activeIds())][0]
+      id = (await listed('/v1/functions/stopped/invocations')).find(({ state }) => state === 'running')?.id
   }
   api.driver.faults.hangOnInvoke = false
+  await invoke(api, 'echo')
+  const [first, second] = await listed('/v1/invocations?limit=2')
+  assert.deepEqual([first?.id, first?.state, first?.outcome], [id, 'running', null], 'what runs is ahead of what ended')
+  assert.deepEqual([second?.function, second?.outcome], ['echo', 'succeeded'])
+  const stranger = await key(['invoke:stopped'])
+  assert.equal((await call(stranger, 'GET', '/v1/invocations')).status, 403)
   assert.deepEqual((await call(api, 'POST', `/v1/invocations/${id}/cancel`)).json(), { cancelled: true })
   const reply = await pending
   assert.equal(reply.status, 499)
   assert.equal(reply.headers.get('hearth-outcome'), 'cancelled')
+  const ended = (await listed('/v1/invocations')).filter((receipt) => receipt.id === id)
+  assert.deepEqual(
+    ended.map(({ state, outcome }) => [state, outcome]),
+    [['done', 'cancelled']],
+  )
 })
 
-/** Ids of running invocations, as their START lines tell. */
-async function activeIds(): Promise<Set<string>> {
-  const lines = (await call(api, 'GET', '/v1/functions/stopped/logs?tail=10')).json<{
-    items: { text: string; invocation: string | null }[]
-  }>().items
-  return new Set(
-    lines.flatMap(({ text, invocation }) => (text.startsWith('START') && invocation !== null ? [invocation] : [])),
-  )
+interface Listed {
+  readonly id: string
+  readonly function: string
+  readonly state: string
+  readonly outcome: string | null
+}
+
+async function listed(path: string): Promise<readonly Listed[]> {
+  return (await call(api, 'GET', path)).json<{ items: Listed[] }>().items
 }
 
 /** What the platform answers to these bytes. */

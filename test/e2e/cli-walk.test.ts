@@ -108,6 +108,7 @@ test('functions: from a starter to deletion', { skip: noTerminal }, async () => 
 test('invocations: list, receipt, cancel', { skip: noTerminal }, async () => {
   const { text } = await walk(['invocation', 'list', 'hello', '--limit', '3'], /INVOCATION +VERSION +OUTCOME/)
   const id = /^[0-9a-f-]{36}/m.exec(text)?.[0] ?? ''
+  await walk(['invocation', 'list'], new RegExp(`INVOCATION +FUNCTION[^]*${id} +hello:\\d`))
   await walk(['invocation', 'get', id], /outcome +succeeded[^]*(\u2588|\u258f)/)
   await walk(['invocation', 'cancel', id], /has ended already/, { code: 5 })
   await walk(['invocation', 'get', 'none'], /./, { code: 4 })

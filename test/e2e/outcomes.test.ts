@@ -216,7 +216,7 @@ test('invoke rejected by its own limit: 429 with Retry-After, at once, while wha
   )
 })
 
-test('invoke expired in the queue: 503, never started, no Retry-After', async () => {
+test('invoke expired in the queue: 503, never started, with the limit that it waited for', async () => {
   let answer: () => void = () => {}
   api.agent.script = (_request, receive) => {
     answer = () => receive({ type: 'result', result: attemptResult() })
@@ -228,7 +228,8 @@ test('invoke expired in the queue: 503, never started, no Retry-After', async ()
   assert.equal(late.status, 503)
   assert.equal(late.headers.get('hearth-outcome'), 'expired')
   assert.equal(late.headers.get('hearth-effect'), 'never_started')
-  assert.equal(late.headers.get('retry-after'), null)
+  assert.equal(late.headers.get('hearth-overload'), 'function-concurrency;deadline_passed')
+  assert.match(late.headers.get('retry-after') ?? '', /^\d+$/)
   assert.match(late.headers.get('server-timing') ?? '', /^admit;dur=.*queue;dur=/)
 })
 
