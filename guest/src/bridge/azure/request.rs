@@ -8,11 +8,10 @@ use serde_json::{json, Map, Value};
 impl Description {
     /// About the event `body` of INVOKE `message`.
     pub fn request(&self, message: &Value, body: &[u8]) -> Value {
-        let text = String::from_utf8_lossy(body);
         let content = if self.trigger.is_http {
-            self.http_data(&message["http"], &text)
+            self.http_data(&message["http"], &body_text(body, content_type(message)))
         } else {
-            serde_json::from_slice(body).unwrap_or_else(|_| json!(text))
+            serde_json::from_slice(body).unwrap_or_else(|_| json!(body_text(body, "")))
         };
         let name = &self.trigger.name;
         let sys = json!({ "MethodName": self.function, "RandGuid": identity::uuid() });
@@ -30,6 +29,36 @@ impl Description {
             "Identities": [], "Body": body,
         })
     }
+}
+
+fn content_type(message: &Value) -> &str {
+    let headers = message["http"]["headers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_type = |pair: &&Value| pair[0].as_str().is_some_and(|name| name.eq_ignore_ascii_case("content-type"));
+    let of_request = headers.iter().find(is_type).and_then(|pair| pair[1].as_str());
+    of_request.or_else(|| message["contentType"].as_str()).unwrap_or_default()
+}
+
+/// As Azure gives it: `application/octet-stream` and `multipart/...` in base64, whatever is in them; so are bytes that are no text under another name.
+fn body_text(body: &[u8], content_type: &str) -> String {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_binary = kind == "application/octet-stream" || kind.starts_with("multipart/");
+    match std::str::from_utf8(body) {
+        Ok(text) if !is_binary => text.to_string(),
+        _ => base64(body),
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0u32, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or(0)));
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
+            text.push(if at <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
 }
 
 /// Each name with all its values.
@@ -62,6 +91,17 @@ fn query(target: &str) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_come_in_base64_as_azure_gives_them() {
+        assert_eq!(body_text("caf\u{e9}".as_bytes(), "text/plain; charset=utf-8"), "caf\u{e9}");
+        assert_eq!(body_text(b"ab", "Application/Octet-Stream"), "YWI=");
+        assert_eq!(body_text(b"a\xff\x00b", "image/png"), "Yf8AYg==");
+        assert_eq!(body_text(b"--x", "multipart/form-data; boundary=x"), "LS14");
+        assert_eq!(base64(b""), "");
+        let message = json!({ "contentType": "a/b", "http": { "headers": [["Content-Type", "c/d"]] } });
+        assert_eq!((content_type(&message), content_type(&json!({ "contentType": "a/b" }))), ("c/d", "a/b"));
+    }
 
     #[test]
     fn query_is_decoded_and_what_comes_again_is_joined() {

@@ -1,6 +1,7 @@
 //! Lambda's Extensions API, as much of it as programs beside a runtime need: to be there, to hear of invocations and of the end.
 
 use super::client::Answer;
+use super::inbox::Event;
 use crate::bridge::bind::Bind;
 use crate::bridge::identity;
 use serde_json::{json, Value};
@@ -76,10 +77,12 @@ impl Extensions {
             .map(|event| (200, vec![("Lambda-Extension-Event-Identifier".to_string(), identity::uuid())], event)))
     }
 
-    pub fn invoke(&mut self, id: &str, deadline_ms: u64, arn: &str) {
-        let event =
-            json!({ "eventType": "INVOKE", "deadlineMs": deadline_ms, "requestId": id, "invokedFunctionArn": arn })
-                .to_string();
+    pub fn invoke(&mut self, Event { id, deadline_ms, trace, .. }: &Event, arn: &str) {
+        let event = json!({
+            "eventType": "INVOKE", "deadlineMs": deadline_ms, "requestId": id, "invokedFunctionArn": arn,
+            "tracing": { "type": "X-Amzn-Trace-Id", "value": trace },
+        })
+        .to_string();
         for extension in self.all.iter_mut().filter(|extension| extension.wants_invoke) {
             extension.is_waiting = false;
             extension.events.push_back(event.clone());
@@ -127,4 +130,25 @@ fn is_uuid(text: &str) -> bool {
 
 fn refuse(error_type: &str, message: &str) -> Answer {
     (403, Vec::new(), json!({ "errorType": error_type, "errorMessage": message }).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invocation_is_told_with_its_trace_which_clients_written_in_rust_demand() {
+        let bound = json!({ "function": "f", "version": "1", "handler": "h", "memoryMib": 128, "taskRoot": "/" });
+        let bound = Bind::parse(bound.to_string().as_bytes()).map_err(|failure| failure.message).unwrap();
+        let mut extensions = Extensions::new(1);
+        let (_, headers, _) = extensions.register(Some("spy"), br#"{"events":["INVOKE"]}"#, &bound, false);
+        let trace = "Root=1-0-0;Parent=0;Sampled=0".to_string();
+        extensions.invoke(&Event { stream: 2, id: "i".to_string(), deadline_ms: 7, body: Vec::new(), trace }, "arn");
+        let told = extensions.next(Some(&headers[0].1)).ok().flatten().unwrap();
+        let event = json!({
+            "eventType": "INVOKE", "deadlineMs": 7, "requestId": "i", "invokedFunctionArn": "arn",
+            "tracing": { "type": "X-Amzn-Trace-Id", "value": "Root=1-0-0;Parent=0;Sampled=0" },
+        });
+        assert_eq!(told.2, event.to_string());
+    }
 }

@@ -2,8 +2,10 @@
 
 use crate::bridge::failure::Failure;
 use crate::bridge::host::Host;
+use crate::bridge::identity;
 use crate::wire::{self, Frame};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
 
@@ -12,7 +14,8 @@ pub struct Event {
     pub id: String,
     pub deadline_ms: u64,
     pub body: Vec<u8>,
-    traceparent: Option<String>,
+    /// In X-Ray's form: the caller's, or one of its own.
+    pub trace: String,
 }
 
 #[derive(Default)]
@@ -40,7 +43,7 @@ impl Inbox {
             stream: frame.stream,
             id: message["id"].as_str().unwrap_or_default().to_string(),
             deadline_ms: message["deadlineMs"].as_f64().unwrap_or(0.0) as u64,
-            traceparent: message["traceparent"].as_str().map(str::to_string),
+            trace: message["traceparent"].as_str().and_then(xray_trace).unwrap_or_else(fresh_trace),
             body: Vec::new(),
         };
         self.coming.insert(frame.stream, event);
@@ -73,15 +76,12 @@ impl Inbox {
 impl Event {
     /// What `next` says of it besides its body.
     pub fn headers(&self, arn: &str) -> Vec<(String, String)> {
-        let mut headers = vec![
+        vec![
             ("Lambda-Runtime-Aws-Request-Id".to_string(), self.id.clone()),
             ("Lambda-Runtime-Deadline-Ms".to_string(), self.deadline_ms.to_string()),
             ("Lambda-Runtime-Invoked-Function-Arn".to_string(), arn.to_string()),
-        ];
-        if let Some(trace) = self.traceparent.as_deref().and_then(xray_trace) {
-            headers.push(("Lambda-Runtime-Trace-Id".to_string(), trace));
-        }
-        headers
+            ("Lambda-Runtime-Trace-Id".to_string(), self.trace.clone()),
+        ]
     }
 }
 
@@ -97,9 +97,24 @@ fn xray_trace(traceparent: &str) -> Option<String> {
     Some(format!("Root=1-{}-{};Parent={parent};Sampled={sampled}", &trace[..8], &trace[8..]))
 }
 
+/// Of an invocation that belongs to no trace: clients take one for granted, as on Lambda.
+fn fresh_trace() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as u32;
+    let digits = identity::hex(20);
+    format!("Root=1-{seconds:08x}-{};Parent={};Sampled=0", &digits[..24], &digits[24..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fresh_trace_has_the_form_of_a_callers() {
+        let (one, two) = (fresh_trace(), fresh_trace());
+        assert_ne!(one, two);
+        let lengths: Vec<usize> = one.split(['-', ';', '=']).map(str::len).collect();
+        assert_eq!(lengths, [4, 1, 8, 24, 6, 16, 7, 1], "{one}");
+    }
 
     #[test]
     fn xray_trace_has_its_form_and_nothing_of_a_malformed_one() {

@@ -196,7 +196,7 @@ impl Lambda {
 
     fn give(&mut self, at: usize, event: Event) {
         let arn = self.bound.arn();
-        self.extensions.invoke(&event.id, event.deadline_ms, &arn);
+        self.extensions.invoke(&event, &arn);
         self.clients[at].reply(200, &event.headers(&arn), &event.body);
         self.running.insert(event.id, event.stream);
     }
