@@ -53,6 +53,17 @@ test('parse: arguments and flags come by the names of the data', () => {
   assert.deepEqual(tryParse('function sample f --code x').call?.flags['env'], [])
 })
 
+test('parse: flags of every command may come ahead of it', () => {
+  const { call } = tryParse('--json --url http://x --project=p function sample f --code x')
+  assert.deepEqual(
+    [call?.flags['json'], call?.flags['url'], call?.flags['project'], call?.flags['code'], call?.args['name']],
+    [true, 'http://x', 'p', 'x', 'f'],
+  )
+  assert.match(tryParse('--json').err, /unknown option '--json'/)
+  assert.match(tryParse('--json function').err, /unknown option|Usage/)
+  assert.match(tryParse('--code x function sample f').err, /unknown option '--code'/)
+})
+
 const mistakes: readonly [string, RegExp][] = [
   ['function sampel f', /unknown command 'sampel'[^]*Did you mean sample\?/],
   ['functoin', /unknown command 'functoin'[^]*Did you mean function\?/],

@@ -53,13 +53,28 @@ export function parse(argv: readonly string[], options: ProgramOptions): ParsedC
   let call: ParsedCall | undefined
   const program = buildProgram(options, (parsed) => (call = parsed))
   try {
-    program.parse([...argv], { from: 'user' })
+    program.parse(flagsBehind(argv, options.commands), { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     throw new Usage(error.exitCode === 0 ? 0 : 2)
   }
   if (call === undefined) throw new Usage(2)
   return call
+}
+
+/** `--json function list` as `function list --json`: flags of every command may also come ahead of it. */
+function flagsBehind(argv: readonly string[], commands: readonly Command[]): string[] {
+  let at = 0
+  for (let part = argv[0]; part !== undefined && part.startsWith('--'); part = argv[at]) {
+    const flag = Object.entries(globalFlags).find(([name]) => part === `--${name}` || part?.startsWith(`--${name}=`))
+    if (flag === undefined) break
+    at += flag[1].type === 'boolean' || part.includes('=') ? 1 : 2
+  }
+  const [ahead, rest] = [argv.slice(0, at), argv.slice(at)]
+  const names = commands.map(({ name }) => name.split(' '))
+  const fit = names.filter((words) => words.every((word, index) => rest[index] === word))
+  const length = Math.max(0, ...fit.map((words) => words.length))
+  return length === 0 ? [...argv] : [...rest.slice(0, length), ...ahead, ...rest.slice(length)]
 }
 
 /** The whole help text of one command, as `hearth NAME --help` prints it. */

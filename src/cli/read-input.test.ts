@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { createOutput } from './output.ts'
-import { readSecret } from './read-input.ts'
+import { readData, readSecret } from './read-input.ts'
 
 const sink = { write: () => true }
 const output = createOutput({ stdout: sink, stderr: sink, env: {}, isJson: false })
@@ -16,4 +16,11 @@ test('readSecret: text as it is, but for one newline; bytes that are no text are
     hint: /base64/,
     exitCode: 2,
   })
+})
+
+test('readData: an "@" without a file is named, and so is a folder', async () => {
+  const context = { cwd: '/', stdin: Readable.from([]) }
+  await assert.rejects(readData('@', context), { message: 'Name the file after the "@", e.g. --data @event.json.' })
+  await assert.rejects(readData('@/', context), { message: 'Cannot read "/": it is a folder.' })
+  assert.equal(Buffer.from(await readData('{"a":1}', context)).toString(), '{"a":1}')
 })

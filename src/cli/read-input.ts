@@ -12,6 +12,7 @@ export async function readData(
 ): Promise<Uint8Array> {
   if (argument === undefined) return new Uint8Array()
   if (argument === '-') return buffer(stdin)
+  if (argument === '@') throw new CliError('Name the file after the "@", e.g. --data @event.json.')
   if (argument.startsWith('@')) return readNamed(argument.slice(1), cwd)
   return Buffer.from(argument)
 }

@@ -92,7 +92,7 @@ const refusals: readonly [string, Partial<ConfigSources>, RegExp][] = [
   ],
   ['half of TLS', { flags: { 'tls-cert': 'c.pem' } }, /give both/],
   ['open address', { flags: { host: '0.0.0.0' } }, /^Cannot listen on "0\.0\.0\.0" without TLS/],
-  ['broken file', { file: yamlFile('a: [\n') }, /^Cannot read the configuration file/],
+  ['broken file', { file: yamlFile('a: [\n') }, /^Cannot read the configuration file .* at line 2, column 1\.$/],
   ['absent file that was named', { file: 'nowhere.yaml' }, /^Cannot read the configuration file .*nowhere\.yaml/],
 ]
 for (const [title, sources, message] of refusals)

@@ -75,7 +75,9 @@ function readFile(file: string, isNamed: boolean): { file: string; values: Reado
     values = parseYaml(text) ?? {}
   } catch (cause) {
     if (!(cause instanceof YAMLParseError)) throw cause
-    throw new AppError('invalid', `Cannot read the configuration file ${file}: ${cause.message}`, { cause })
+    // Its first line; a drawing of the place follows.
+    const what = cause.message.split('\n')[0]?.replace(/:$/, '')
+    throw new AppError('invalid', `Cannot read the configuration file ${file}: ${what}.`, { cause })
   }
   if (typeof values !== 'object' || values === null || Array.isArray(values))
     throw new AppError('invalid', `Cannot read the configuration file ${file}: must be lines like "port: 8080".`)

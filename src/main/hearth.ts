@@ -6,7 +6,11 @@ import { machineCommands } from './commands.ts'
 /* The program behind bin/hearth: the commands that talk to a platform, and those that are about this machine. */
 
 // A reader that has seen enough (`| head`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 9))
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  process.stderr.write(`hearth: Cannot write the output: ${error.message}.\n`)
+  process.exit(9)
+})
 
 process.exitCode = await run({
   argv: process.argv.slice(2),

@@ -11,6 +11,7 @@ import { appRoot, guestProgram } from './app.ts'
 import { readConfig, type Config, type ConfigSources } from './config.ts'
 import { lockName, takeLock } from './lock.ts'
 import { makeCacheFolder, makeServiceFolders } from './images.ts'
+import { isFolder, makeFolder } from './make-folder.ts'
 import { outermost } from './outermost.ts'
 import { findRuntimes } from './runtimes.ts'
 import { tlsVariables, type ServeOptions } from './serve-options.ts'
@@ -31,6 +32,7 @@ export async function up(options: UpOptions): Promise<number> {
   const given = readConfig(options)
   // Before anything is made: what cannot serve must not leave half a data folder.
   const tls = readTlsFiles(given)
+  checkReadyFile(given.readyFile)
   const user = process.getuid?.() === 0 ? ensureServiceUser() : null
   prepareFolder(given.data, user)
   const config = { ...given, cache: makeCacheFolder(given, options.env) }
@@ -152,7 +154,7 @@ function compileCache(config: Config, user: ServiceUser | null): string {
 /** Makes the data folder, or takes over one that a platform of another user made. Never a folder of anything else: its owner changes here. */
 function prepareFolder(folder: string, user: ServiceUser | null): void {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    makeFolder(folder)
     accessSync(folder, constants.R_OK | constants.W_OK)
     const names = readdirSync(folder)
     if (names.length > 0 && !names.some((name) => ownNames.includes(name)))
@@ -164,11 +166,24 @@ function prepareFolder(folder: string, user: ServiceUser | null): void {
     if (user !== null && statSync(folder).uid !== user.uid) changeOwner(folder, user)
   } catch (cause) {
     if (cause instanceof AppError) throw cause
-    throw new AppError('invalid', `Cannot use the data folder ${folder}: ${(cause as Error).message}.`, {
-      field: 'data',
-      cause,
-    })
+    throw new AppError(
+      'invalid',
+      `Cannot use the data folder ${JSON.stringify(folder)}: ${(cause as Error).message}. Name another one with --data.`,
+      {
+        field: 'data',
+        cause,
+      },
+    )
   }
+}
+
+/** The launcher opens its folder before it gives up its privileges, and has no words of its own for a flag. */
+function checkReadyFile(file: string): void {
+  const say = (what: string): AppError =>
+    new AppError('invalid', `Cannot write --ready-file ${JSON.stringify(file)}: ${what}.`, { field: 'readyFile' })
+  if (file === '') return
+  if (!isFolder(path.dirname(file))) throw say('its folder is not there; make it first')
+  if (isFolder(file)) throw say('that is a folder')
 }
 
 /** Any of these marks a folder as a platform's. */

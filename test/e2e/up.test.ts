@@ -152,6 +152,16 @@ test('up: a port in use and a folder that holds other things are named', async (
   assert.equal(refused.code, 2)
   assert.match(refused.stderr, /holds other things \(thesis\.txt\)/)
   assert.equal(statSync(other).uid, before)
+  const file = path.join(other, 'thesis.txt')
+  const below = await runCli(['up', '--port', '0', '--data', path.join(file, 'data')])
+  assert.equal(below.code, 2)
+  assert.ok(below.stderr.includes(`${file} is no folder. Name another one with --data.`), below.stderr)
+  const unready = ['up', '--port', '0', '--data', fresh('unready'), '--ready-file', path.join(folder, 'none', 'ready')]
+  const json = await runCli([...unready, '--json'])
+  assert.equal(json.code, 2, json.stderr)
+  const { error } = JSON.parse(json.stderr) as { error: { message: string } }
+  assert.match(error.message, /^Cannot write --ready-file ".*\/none\/ready": its folder is not there; make it first\.$/)
+  assert.equal(existsSync(fresh('unready')), false)
   const platform = await startPlatform({ data: fresh('port') })
   try {
     const taken = await runCli(['up', '--port', new URL(platform.url).port, '--data', fresh('port-2')])

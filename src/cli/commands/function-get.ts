@@ -1,6 +1,6 @@
 import type { FunctionView } from '@hearth/sdk'
 import { defineCommand } from '../command.ts'
-import { fieldList, formatBytes, formatMs, formatTime } from '../output.ts'
+import { fieldList, formatBytes, formatMs, formatTime, printable } from '../output.ts'
 
 export default defineCommand({
   name: 'function get',
@@ -18,7 +18,7 @@ export default defineCommand({
 function configuration(found: FunctionView): [string, string][] {
   return [
     ['name', found.name],
-    ['description', found.description],
+    ['description', printable(found.description)],
     ['version', `${found.version} of ${found.versionCount}`],
     ['state', stateText(found.state, found.stateReason)],
     [
@@ -36,7 +36,7 @@ function configuration(found: FunctionView): [string, string][] {
     ['network', found.network],
     ['isolation', `${found.isolation}, reuse ${found.reuse}, ${found.arch}`],
     ['idle', `frozen after ${found.freezeAfterMs} ms, kept ${found.keepAliveMs / 1_000} s`],
-    ['env', pairs(found.env)],
+    ['env', printable(pairs(found.env))],
     ['secrets', pairs(found.secrets)],
     ['layers', found.layers.join(', ')],
     ['permissions', found.permissions.join(', ')],
