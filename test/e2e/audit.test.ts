@@ -144,6 +144,28 @@ test('audit: an upload tells digest, bytes and kind, once; what is there already
   assert.deepEqual([created?.action, others], ['function.create', []])
 })
 
+test('audit: bytes that another project has put already are in the log of each that puts them', async () => {
+  const bytes = Buffer.from('of two projects')
+  await send('POST', 'projects', { name: 'twin' })
+  const made = await call(api, 'POST', '/v1/keys', { name: 'twin', scopes: ['admin'], project: 'twin' })
+  const twin = { url: api.url, apiKey: made.json<{ token: string }>().token }
+  const put = {
+    action: 'artifact.put',
+    target: `sha256:${sha256(bytes)}`,
+    detail: { bytes: bytes.length, kind: 'code' },
+  }
+  const path = `/v1/artifacts/${sha256(bytes)}`
+  assert.equal((await send('PUT', path.slice('/v1/'.length), bytes)).status, 201)
+  for (let n = 0; n < 2; n++)
+    assert.equal((await call(twin, 'PUT', path, bytes, { 'content-type': 'application/zip' })).status, 201)
+  const { items } = (await call(twin, 'GET', '/v1/audit')).json<{ items: (typeof put)[] }>()
+  const puts = items.filter(({ action }) => action === 'artifact.put')
+  assert.deepEqual(
+    puts.map(({ action, target, detail }) => ({ action, target, detail })),
+    [put],
+  )
+})
+
 test('audit: of an invocation that is cancelled it is known which function it was of', async () => {
   const id = await held()
   assert.deepEqual((await send('POST', `invocations/${id}/cancel`)).json(), { cancelled: true })
