@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -126,6 +126,21 @@ describe('a bootstrap that does not serve', () => {
     await rename(path.join(folder, 'bootstrap'), path.join(folder, 'other'))
     assert.match(await refused('missing', folder), /There is no \/var\/task\/bootstrap/)
   })
+})
+
+test('an extension that never registers is named, and not the program that is ready', async (t) => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-extension-'))
+  t.after(async () => rm(folder, { recursive: true, force: true }))
+  await mkdir(path.join(folder, 'layer/extensions'), { recursive: true })
+  await writeFile(path.join(folder, 'layer/extensions/late'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
+  const published = await platform.cli(['layer', 'publish', 'late', '--code', path.join(folder, 'layer')])
+  assert.equal(published.code, 0, published.stderr)
+  const asks = `#!/bin/sh\nexec curl -s http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next\n`
+  await mkdir(path.join(folder, 'code'))
+  await writeFile(path.join(folder, 'code/bootstrap'), asks, { mode: 0o755 })
+  const flags = ['--runtime', 'provided', '--layer', 'late:1', '--init-timeout', '2']
+  const told = await refused('extended', path.join(folder, 'code'), flags)
+  assert.match(told, /The program is ready; its start waits for extensions: "late" has not registered\./)
 })
 
 describe('a wrapper', () => {

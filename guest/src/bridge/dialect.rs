@@ -17,7 +17,10 @@ impl Dialect {
     /// Appends what it waits for; gives when it is to be woken in any case.
     pub fn interests(&self, host: &Host, polled: &mut Vec<libc::pollfd>) -> Option<Instant> {
         match self {
-            Dialect::Lambda(lambda) => lambda.interests(host, polled),
+            Dialect::Lambda(lambda) => {
+                lambda.interests(host, polled);
+                return lambda.wake_at();
+            }
             Dialect::Server(server) => {
                 server.interests(host, polled);
                 return server.wake_at();

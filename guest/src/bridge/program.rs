@@ -130,6 +130,7 @@ fn not_found(name: &str) -> Failure {
 fn cannot_start(file: &str, error: &io::Error) -> Failure {
     let why = match error.raw_os_error() {
         Some(libc::ENOEXEC) => not_executable_here(file),
+        Some(libc::EACCES) if Path::new(file).is_dir() => "it is a folder".to_string(),
         Some(libc::EACCES) => "it is not executable: give it mode 755 before it is packed".to_string(),
         Some(libc::ENOENT) => what_it_lacks(file),
         _ => error.to_string(),
@@ -267,6 +268,7 @@ mod tests {
     fn a_name_that_is_nowhere_says_where_it_was_looked_for() {
         let message = |name: &str| Program::start(vec![name.to_string()], &[]).err().unwrap().message;
         assert_eq!(message("no-such-program"), "Cannot start \"no-such-program\": there is no such file in PATH.");
+        assert_eq!(message("/"), "Cannot start \"/\": it is a folder.");
         assert_eq!(message("./no/such"), "Cannot start \"./no/such\": there is no such file in the code.");
         let own = "Cannot start \"/no/such\": there is no such file in the sandbox: an image must bring its own.";
         assert_eq!(message("/no/such"), own);

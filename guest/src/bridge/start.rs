@@ -35,7 +35,7 @@ pub fn start(mut host: Host, bound: Bind) -> Result<Bridge, Failure> {
 fn start_lambda(host: Host, bound: Bind) -> Result<Bridge, Failure> {
     let command = bound.command_or(&["/var/task/bootstrap", "/opt/bootstrap"])?;
     let extensions = program::files_of(EXTENSIONS);
-    let lambda = Lambda::listen(&bound, extensions.len())?;
+    let lambda = Lambda::listen(&bound, &extensions)?;
     let env = bound.environment();
     let mut programs = vec![Program::start(command, &env)?];
     for file in extensions {

@@ -22,12 +22,12 @@ struct Extension {
 
 pub struct Extensions {
     all: Vec<Extension>,
-    /// Programs that have to register before anything begins.
-    started: usize,
+    /// Programs that have to register before anything begins, by the names of their files, under which they do.
+    started: Vec<String>,
 }
 
 impl Extensions {
-    pub fn new(started: usize) -> Extensions {
+    pub fn new(started: Vec<String>) -> Extensions {
         Extensions { all: Vec::new(), started }
     }
 
@@ -104,7 +104,17 @@ impl Extensions {
 
     /// All that were started have registered, and all that registered ask for their first event.
     pub fn are_up(&self) -> bool {
-        self.all.len() >= self.started && self.all.iter().all(|extension| extension.is_waiting)
+        self.all.len() >= self.started.len() && self.all.iter().all(|extension| extension.is_waiting)
+    }
+
+    /// What `are_up` waits for, as the end of a sentence.
+    pub fn awaited(&self) -> String {
+        let is_known = |file: &&String| self.all.iter().any(|extension| extension.name == **file);
+        let absent = self.started.iter().filter(|file| !is_known(file)).map(|file| (file, "has not registered"));
+        let silent = self.all.iter().filter(|extension| !extension.is_waiting);
+        let silent = silent.map(|extension| (&extension.name, "has not asked for its first event"));
+        let all: Vec<String> = absent.chain(silent).map(|(name, lack)| format!("\"{name}\" {lack}")).collect();
+        all.join(", ")
     }
 
     fn find(&mut self, id: Option<&str>) -> Result<&mut Extension, Answer> {
@@ -137,13 +147,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_invocation_is_told_with_its_trace_which_clients_written_in_rust_demand() {
+    fn an_invocation_is_told_with_its_trace_and_who_is_awaited_is_named() {
         let bound = json!({ "function": "f", "version": "1", "handler": "h", "memoryMib": 128, "taskRoot": "/" });
         let bound = Bind::parse(bound.to_string().as_bytes()).map_err(|failure| failure.message).unwrap();
-        let mut extensions = Extensions::new(1);
+        let mut extensions = Extensions::new(vec!["spy".to_string(), "late".to_string()]);
         let (_, headers, _) = extensions.register(Some("spy"), br#"{"events":["INVOKE"]}"#, &bound, false);
         let trace = "Root=1-0-0;Parent=0;Sampled=0".to_string();
         extensions.invoke(&Event { stream: 2, id: "i".to_string(), deadline_ms: 7, body: Vec::new(), trace }, "arn");
+        let awaited = "\"late\" has not registered, \"spy\" has not asked for its first event";
+        assert_eq!((extensions.are_up(), extensions.awaited().as_str()), (false, awaited));
         let told = extensions.next(Some(&headers[0].1)).ok().flatten().unwrap();
         let event = json!({
             "eventType": "INVOKE", "deadlineMs": 7, "requestId": "i", "invokedFunctionArn": "arn",

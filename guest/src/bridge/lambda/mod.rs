@@ -21,8 +21,10 @@ use extensions::Extensions;
 use inbox::{Event, Inbox};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// How long extensions may take before the log says which are awaited.
+const EXTENSION_PATIENCE: Duration = Duration::from_secs(1);
 const CONNECTIONS_MAX: usize = 128;
 
 pub struct Lambda {
@@ -36,13 +38,16 @@ pub struct Lambda {
     extensions: Extensions,
     bound: Bind,
     has_asked: bool,
+    /// When it is said, once, whom the start of a program that is ready waits for.
+    told_at: Option<Instant>,
+    has_told: bool,
     is_ready: bool,
     pub has_failed_to_start: bool,
 }
 
 impl Lambda {
     /// `extensions`: programs that are started beside the user's own.
-    pub fn listen(bound: &Bind, extensions: usize) -> Result<Lambda, Failure> {
+    pub fn listen(bound: &Bind, extensions: &[String]) -> Result<Lambda, Failure> {
         let listener = sys::listen_loopback(9001).map_err(|error| {
             Failure::new("Runtime.StartFailed", &format!("Cannot listen on {RUNTIME_API}: {error}."))
         })?;
@@ -52,7 +57,11 @@ impl Lambda {
             inbox: Inbox::default(),
             running: BTreeMap::new(),
             lingering: Vec::new(),
-            extensions: Extensions::new(extensions),
+            extensions: Extensions::new(
+                extensions.iter().filter_map(|file| file.rsplit('/').next()).map(str::to_string).collect(),
+            ),
+            told_at: None,
+            has_told: false,
             bound: bound.clone(),
             has_asked: false,
             is_ready: false,
@@ -99,6 +108,24 @@ impl Lambda {
             self.advance_all(host);
         }
         self.is_ready |= self.has_asked && self.extensions.are_up();
+        self.name_who_is_late(host);
+    }
+
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.told_at.filter(|_| !self.is_ready && !self.has_told)
+    }
+
+    /// The host knows the program alone, and would blame it for a start that comes to its limit.
+    fn name_who_is_late(&mut self, host: &mut Host) {
+        if self.is_ready || !self.has_asked {
+            return;
+        }
+        let at = *self.told_at.get_or_insert_with(|| Instant::now() + EXTENSION_PATIENCE);
+        if !self.has_told && Instant::now() >= at {
+            self.has_told = true;
+            let awaited = self.extensions.awaited();
+            host.log(0, format!("[hearth] The program is ready; its start waits for extensions: {awaited}."));
+        }
     }
 
     /// Gives what is there to whoever waits for it.
