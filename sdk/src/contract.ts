@@ -3,6 +3,7 @@ import { keyRoutes } from './key-contract.ts'
 import { layerRoutes } from './layer-contract.ts'
 import { projectRoutes } from './project-contract.ts'
 import { urlRoutes } from './url-contract.ts'
+import { versionRoutes } from './version-contract.ts'
 import * as s from './schemas.ts'
 import { buildRoutes } from './build-contract.ts'
 import { storageRoutes } from './storage-contract.ts'
@@ -40,7 +41,6 @@ interface RouteParts {
 }
 
 const name = z.object({ name: s.functionName })
-const nameAndAlias = z.object({ name: s.functionName, alias: z.string() })
 
 /** The whole HTTP API. `http/routes.ts` binds it to handlers; the client and the OpenAPI document are made from it. */
 export const routes = {
@@ -111,57 +111,7 @@ export const routes = {
     summary: 'Make a new version from a zip (application/zip).',
     audit: ['artifact.put', 'function.update'],
   },
-  listVersions: {
-    method: 'GET',
-    path: '/v1/functions/{name}/versions',
-    params: name,
-    query: s.pageQuery,
-    reply: s.pageOf(s.versionView),
-    status: 200,
-    scope: 'functions:read',
-    summary: 'Versions of a function, newest first.',
-  },
-  rollbackFunction: {
-    method: 'POST',
-    path: '/v1/functions/{name}/rollback',
-    params: name,
-    body: z.strictObject({ to: z.number().int().min(1).optional() }).meta({ id: 'Rollback' }),
-    reply: s.functionView,
-    status: 200,
-    scope: 'functions:write',
-    summary: 'Repoint $LATEST to an earlier version (default: the one before).',
-    audit: ['function.rollback'],
-  },
-  listAliases: {
-    method: 'GET',
-    path: '/v1/functions/{name}/aliases',
-    params: name,
-    reply: s.listOf(s.alias),
-    status: 200,
-    scope: 'functions:read',
-    summary: 'Aliases of a function.',
-  },
-  setAlias: {
-    method: 'PUT',
-    path: '/v1/functions/{name}/aliases/{alias}',
-    params: nameAndAlias,
-    body: z.strictObject({ version: z.number().int().min(1) }).meta({ id: 'SetAlias' }),
-    reply: s.alias,
-    status: 200,
-    scope: 'functions:write',
-    summary: 'Create or repoint an alias.',
-    audit: ['alias.set'],
-  },
-  deleteAlias: {
-    method: 'DELETE',
-    path: '/v1/functions/{name}/aliases/{alias}',
-    params: nameAndAlias,
-    reply: 'none',
-    status: 204,
-    scope: 'functions:write',
-    summary: 'Delete an alias.',
-    audit: ['alias.delete'],
-  },
+  ...versionRoutes,
   invoke: {
     method: 'POST',
     path: '/v1/functions/{name}/invoke',

@@ -44,6 +44,8 @@ import storageGet from './commands/storage-get.ts'
 import storageLs from './commands/storage-ls.ts'
 import storagePut from './commands/storage-put.ts'
 import storageRm from './commands/storage-rm.ts'
+import versionDelete from './commands/version-delete.ts'
+import versionPrune from './commands/version-prune.ts'
 
 /** Every command that talks to a platform or needs none, in the order that help shows them. */
 export const commands: readonly Command[] = [
@@ -53,6 +55,7 @@ export const commands: readonly Command[] = [
   ...[functionUrlCreate, functionUrlGet, functionUrlList, functionUrlDelete],
   ...[invocationGet, invocationList, invocationCancel],
   ...[aliasSet, aliasList, aliasDelete],
+  ...[versionDelete, versionPrune],
   ...[layerPublish, layerList, layerGet, layerDelete],
   ...[storagePut, storageLs, storageGet, storageRm],
   ...[secretSet, secretRotate, secretList, secretDelete],

@@ -23,6 +23,7 @@ export const groups: Readonly<Record<string, string>> = {
   runtime: 'Interpreters that functions run on',
   secret: 'Values handed to functions, sealed at rest',
   storage: 'Files in buckets, under s3:// addresses',
+  version: 'What was deployed before',
 }
 
 export interface ParsedCall {

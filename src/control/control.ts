@@ -17,6 +17,7 @@ import { artifactsApi } from './artifacts.ts'
 import { Blobs } from './blobs.ts'
 import { buildsApi } from './builds.ts'
 import { CodeSources } from './code-sources.ts'
+import { versionDeletion } from './delete-version.ts'
 import { Functions } from './functions.ts'
 import { idSource } from './ids.ts'
 import { invocationsApi } from './invocations.ts'
@@ -103,6 +104,7 @@ export async function createControl(options: ControlOptions): Promise<Control> {
     ...invocationsApi({ store, invoker, receipts }),
     functions: {
       ...functions.api,
+      ...versionDeletion({ ...options, versions, blobs, invoker, functions }),
       async delete(caller, name) {
         await functions.api.delete(caller, name)
         urls.forget()

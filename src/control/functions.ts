@@ -57,14 +57,13 @@ interface UpdatePinned {
 /** Deploying: what a user declared becomes an immutable Version that this node can run, or nothing changes. */
 export class Functions {
   readonly #options: FunctionsOptions
-  /** Mutations of one function happen one after the other. */
   readonly #turns = new Turns()
 
   constructor(options: FunctionsOptions) {
     this.#options = options
   }
 
-  get api(): Control['functions'] {
+  get api(): Omit<Control['functions'], 'deleteVersion'> {
     return {
       create: async (caller, input, options = waiting) => this.#create(caller, input, options),
       update: async (caller, name, input, options = waiting) => this.#update(caller, name, input, options),
@@ -81,12 +80,12 @@ export class Functions {
     const { preparations, store } = this.#options
     for (const { version, mustLoad } of await store.functions.pending())
       preparations.begin(version, { mustLoad }, this.#settle)
-    void forgetLeft(this.#options, async (project, name, work) => this.#inTurn(project, name, work))
+    void forgetLeft(this.#options, async (project, name, work) => this.inTurn(project, name, work))
   }
 
   /** What nodes keep of Versions that nobody names any more goes when the deploy that may be under way is over: not what that has just made. */
   tidySoon(project: string, name: string): void {
-    this.#inTurn(project, name, async () => forgetUnnamed(this.#options, { project, name })).catch((error: unknown) => {
+    this.inTurn(project, name, async () => forgetUnnamed(this.#options, { project, name })).catch((error: unknown) => {
       this.#options.logger.warn('functions.tidy.failed', { project, function: name, error: String(error) })
     })
   }
@@ -107,7 +106,7 @@ export class Functions {
     if (full !== null) throw full
     const config = parseConfig(input, null, await this.#context(caller, input.isolation))
     return sources.using(caller, { source: code, kind: kindOf(config) }, async (pinned) =>
-      this.#inTurn(caller.project, name, async () =>
+      this.inTurn(caller.project, name, async () =>
         this.#createPinned(caller, { name, config, code: pinned }, options),
       ),
     )
@@ -150,15 +149,13 @@ export class Functions {
   ): Promise<FunctionView> {
     demand(caller, 'functions:write')
     if (code === undefined)
-      return this.#inTurn(caller.project, name, async () =>
+      return this.inTurn(caller.project, name, async () =>
         this.#updatePinned(caller, { name, input, code: null }, options),
       )
     // As in create: what can be refused at once is, and the rest of the function waits for nobody's origin.
     const config = await this.#merged(caller, input, await this.#newest(await this.#current(caller.project, name)))
     return this.#options.sources.using(caller, { source: code, kind: kindOf(config) }, async (pinned) =>
-      this.#inTurn(caller.project, name, async () =>
-        this.#updatePinned(caller, { name, input, code: pinned }, options),
-      ),
+      this.inTurn(caller.project, name, async () => this.#updatePinned(caller, { name, input, code: pinned }, options)),
     )
   }
 
@@ -216,7 +213,7 @@ export class Functions {
 
   readonly #settle = async (version: Version, failure: string | null): Promise<void> => {
     const { project, functionName: name, number } = version
-    await this.#inTurn(project, name, async () => {
+    await this.inTurn(project, name, async () => {
       const { agent, preparations, store, versions } = this.#options
       if (!preparations.isWanted(version)) return
       if (failure !== null) await agent.forget(version)
@@ -236,7 +233,7 @@ export class Functions {
 
   async #rollback(caller: Caller, name: string, to: number | null): Promise<FunctionView> {
     demand(caller, 'functions:write')
-    return this.#inTurn(caller.project, name, async () => {
+    return this.inTurn(caller.project, name, async () => {
       const { record } = await this.#current(caller.project, name)
       const target = to ?? (await activeBefore(this.#options.store, record))
       if (target === null) throw new AppError('conflict', `Function "${name}" has no version before ${record.latest}.`)
@@ -274,7 +271,7 @@ export class Functions {
   async #delete(caller: Caller, name: string): Promise<void> {
     demand(caller, 'functions:write')
     const { project } = caller
-    return this.#inTurn(project, name, async () => {
+    return this.inTurn(project, name, async () => {
       await this.#current(project, name)
       const { store, agent, versions, stats, admission, preparations, blobs } = this.#options
       const digests = await store.functions.delete(project, name, {
@@ -339,7 +336,8 @@ export class Functions {
     return { caller, arch, hasVm: vms.some(({ works }) => works), vmDetail, demand: policy.demand }
   }
 
-  async #inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {
+  /** Mutations of one function happen one after the other. */
+  async inTurn<T>(project: string, name: string, work: () => Promise<T>): Promise<T> {
     return this.#turns.run(`${project}/${name}`, work)
   }
 }

@@ -214,6 +214,8 @@ export interface Control {
     versions(caller: Caller, name: string, page: PageRequest): Promise<Page<DeployedVersion>>
     /** To the active version before `$LATEST`, or to `to`. */
     rollback(caller: Caller, name: string, to: number | null): Promise<FunctionView>
+    /** For good. Throws not_found, conflict (it is pending or being called, or `$LATEST`, an alias or a URL means it). */
+    deleteVersion(caller: Caller, name: string, number: number): Promise<void>
   }
   urls: {
     /** Creates or replaces the URL of a function. Throws not_found, invalid (cors, auth, qualifier), conflict (its host is another's). */

@@ -62,6 +62,9 @@ export interface Store {
     version(project: string, name: string, number: number): Promise<DeployedVersion | null>
     /** Removes function, versions and aliases; the digests that its versions had, as code and layers. Throws not_found. */
     delete(project: string, name: string, audit: AuditDraft): Promise<readonly Digest[]>
+    /** One Version, whose number is never given out again; the digests that it had. Throws not_found, conflict (it is pending, or `$LATEST`, an alias or
+     *  a URL means it). */
+    deleteVersion(of: { project: string; name: string; number: number }, audit: AuditDraft): Promise<readonly Digest[]>
   }
   storage: {
     /** A new newest version; makes the bucket. Beyond `limits.storage.versionsMax` the oldest goes: the digests that had.

@@ -42,6 +42,7 @@ function functionHandlers({
   | 'deleteFunction'
   | 'putFunctionCode'
   | 'listVersions'
+  | 'deleteVersion'
   | 'rollbackFunction'
   | 'listAliases'
   | 'setAlias'
@@ -80,6 +81,7 @@ function functionHandlers({
       const { items, nextCursor } = await functions.versions(call.caller, name(call), page(call))
       return { items: items.map(versionJson), nextCursor }
     },
+    deleteVersion: async (call) => functions.deleteVersion(call.caller, name(call), Number(call.params['number'])),
     rollbackFunction: async (call) => {
       const { to } = call.body as { to?: number }
       return functionJson(await functions.rollback(call.caller, name(call), to ?? null))

@@ -60,6 +60,40 @@ export function functionsContract(contract: Contract): void {
 }
 
 export function versionsContract(contract: Contract): void {
+  contract('functions.deleteVersion takes what nothing means, and no number comes again', async (store) => {
+    await store.functions.create(versionOf('f', { code: 'a' }), auditOf('function.create', 'f'))
+    for (const code of ['b', 'c', 'd'])
+      await store.functions.publish(versionOf('f', { code }), auditOf('function.update', 'f'))
+    await store.functions.setLatest('p', 'f', 3, auditOf('function.rollback', 'f'))
+    await store.aliases.set({ project: 'p', functionName: 'f', name: 'live', version: 1 }, auditOf('alias.set', 'f'))
+    await store.urls.set(
+      { project: 'p', functionName: 'f', qualifier: '2', auth: 'none', mode: 'buffered', cors: null },
+      auditOf('url.set', 'f'),
+    )
+    const remove = async (number: number): Promise<readonly string[]> =>
+      store.functions.deleteVersion({ project: 'p', name: 'f', number }, auditOf('version.delete', `f:${number}`))
+    await rejects(remove(1), 'conflict', /Version 1 of function "f" has the alias "live"\. Point it to another/)
+    await rejects(remove(2), 'conflict', /Version 2 of function "f" is where the function's URL leads/)
+    await rejects(remove(3), 'conflict', /Version 3 of function "f" is what \$LATEST means/)
+    await rejects(remove(9), 'not_found', /no version 9/)
+    // The newest: the function is there without it.
+    assert.deepEqual(await remove(4), [`sha256:${'d'.repeat(64)}`])
+    assert.equal(await store.functions.version('p', 'f', 4), null)
+    const { record } = (await store.functions.get('p', 'f')) ?? assert.fail('the function is gone')
+    assert.deepEqual([record.latest, record.versionCount, record.update], [3, 4, null])
+    assert.deepEqual((await store.functions.list('p', { limit: 5 })).items.length, 1)
+    assert.deepEqual(
+      (await store.functions.versions('p', 'f', { limit: 5 })).items.map(({ number }) => number),
+      [3, 2, 1],
+    )
+    const [entry] = (await store.audit.list('p', { limit: 1 })).items
+    assert.deepEqual([entry?.action, entry?.target], ['version.delete', 'f:4'])
+    const next = await store.functions.publish(versionOf('f', { code: 'e' }), auditOf('function.update', 'f'))
+    assert.equal(next.version.number, 5)
+    await store.functions.accept(versionOf('f'), auditOf('function.update', 'f'), { mustLoad: false })
+    await rejects(remove(6), 'conflict', /Version 6 of function "f" is still being prepared/)
+  })
+
   contract('functions.publish numbers on and moves $LATEST', async (store, clock) => {
     await store.functions.create(versionOf('f'), auditOf('function.create', 'f'))
     const createdAt = clock.nowMs()

@@ -333,6 +333,35 @@ async function listed(path: string): Promise<readonly Listed[]> {
   return (await call(api, 'GET', path)).json<{ items: Listed[] }>().items
 }
 
+test('DELETE /v1/functions/{name}/versions/{number}: not while it is called, then for good', async () => {
+  await deployFiles(api, nodeFunction('shed', '// 1'))
+  await call(api, 'PATCH', '/v1/functions/shed', { memoryMib: 512 })
+  await call(api, 'PATCH', '/v1/functions/shed', { memoryMib: 1024 })
+  api.driver.faults.hangOnInvoke = true
+  const abort = new AbortController()
+  const pending = fetch(`${api.url}/v1/functions/shed:1/invoke`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${api.apiKey}` },
+    signal: abort.signal,
+  }).catch(() => null)
+  while ((await listed('/v1/functions/shed/invocations')).every(({ state }) => state !== 'running'))
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  api.driver.faults.hangOnInvoke = false
+  const remove = async (number: number): Promise<Reply> => call(api, 'DELETE', `/v1/functions/shed/versions/${number}`)
+  const busy = await remove(1)
+  assert.equal(busy.status, 409)
+  assert.match(busy.body.toString(), /version 1 of function \\"shed\\" is being called/)
+  assert.equal((await remove(2)).status, 204)
+  assert.equal((await remove(2)).status, 404)
+  assert.equal((await remove(3)).status, 409)
+  abort.abort()
+  await pending
+  while ((await remove(1)).status === 409) await new Promise((resolve) => setTimeout(resolve, 10))
+  assert.equal((await invoke(api, 'shed:1')).status, 404)
+  assert.equal((await call(api, 'POST', '/v1/functions/shed/rollback', {})).status, 409)
+  assert.equal((await invoke(api, 'shed')).status, 200)
+})
+
 /** What the platform answers to these bytes. */
 async function say(text: string): Promise<string> {
   return new Promise((resolve, reject) => {

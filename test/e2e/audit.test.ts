@@ -70,6 +70,7 @@ const calls: Readonly<Record<ChangingId, () => Promise<Reply>>> = {
   updateFunction: async () => send('PATCH', 'functions/f', { memoryMib: 512 }),
   putFunctionCode: async () => send('PUT', 'functions/f/code', await zipOf({ 'index.js': '// other' })),
   rollbackFunction: async () => send('POST', 'functions/f/rollback', { to: 1 }),
+  deleteVersion: async () => send('DELETE', 'functions/f/versions/3'),
   setAlias: async () => send('PUT', 'functions/f/aliases/live', { version: 1 }),
   deleteAlias: async () => send('DELETE', 'functions/f/aliases/live'),
   invoke: async () => invoke(api, 'f'),

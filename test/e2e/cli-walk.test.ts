@@ -102,7 +102,11 @@ test('functions: from a starter to deletion', { skip: noTerminal }, async () => 
   await walk(['alias', 'set', 'hello', 'live', '--version', '2'], /hello:live is version 2/)
   await walk(['alias', 'list', 'hello'], /live +2/)
   await walk(['function', 'invoke', 'hello:live'], /"second"/)
+  await walk(['version', 'delete', 'hello:2'], /has the alias "live"/, { code: 5 })
   await walk(['alias', 'delete', 'hello', 'live'], /Deleted alias hello:live/)
+  await walk(['version', 'prune', 'hello', '--keep', '1'], /Kept: .*\$LATEST[^]*Deleted 0 of 2 versions of hello/)
+  await walk(['version', 'delete', 'hello:2'], /Deleted version hello:2/)
+  await walk(['function', 'invoke', 'hello:2'], /no such version/, { code: 4 })
 })
 
 test('invocations: list, receipt, cancel', { skip: noTerminal }, async () => {

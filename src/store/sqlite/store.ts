@@ -48,6 +48,7 @@ export async function openSqliteStore({
       versions: call('functions.versions'),
       version: call('functions.version'),
       delete: call('functions.delete'),
+      deleteVersion: call('functions.deleteVersion'),
     },
     layers: {
       publish: call('layers.publish'),

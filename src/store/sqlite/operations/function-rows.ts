@@ -12,30 +12,33 @@ import type { Kysely, Selectable } from 'kysely'
 
 /** Functions with the version `$LATEST` means (`v`) and the state of their newest one (`n`). */
 export function functionRows(db: Kysely<Schema>) {
-  return db
-    .selectFrom('functions as f')
-    .innerJoin('versions as v', (join) =>
-      join
-        .onRef('v.project', '=', 'f.project')
-        .onRef('v.function_name', '=', 'f.name')
-        .onRef('v.number', '=', 'f.latest'),
-    )
-    .innerJoin('versions as n', (join) =>
-      join
-        .onRef('n.project', '=', 'f.project')
-        .onRef('n.function_name', '=', 'f.name')
-        .onRef('n.number', '=', 'f.version_count'),
-    )
-    .selectAll('v')
-    .select([
-      'f.name',
-      'f.latest',
-      'f.version_count',
-      'f.created_at as function_created_at',
-      'f.updated_at as function_updated_at',
-      'n.state as newest_state',
-      'n.state_reason as newest_reason',
-    ])
+  return (
+    db
+      .selectFrom('functions as f')
+      .innerJoin('versions as v', (join) =>
+        join
+          .onRef('v.project', '=', 'f.project')
+          .onRef('v.function_name', '=', 'f.name')
+          .onRef('v.number', '=', 'f.latest'),
+      )
+      // It may have been deleted.
+      .leftJoin('versions as n', (join) =>
+        join
+          .onRef('n.project', '=', 'f.project')
+          .onRef('n.function_name', '=', 'f.name')
+          .onRef('n.number', '=', 'f.version_count'),
+      )
+      .selectAll('v')
+      .select([
+        'f.name',
+        'f.latest',
+        'f.version_count',
+        'f.created_at as function_created_at',
+        'f.updated_at as function_updated_at',
+        'n.state as newest_state',
+        'n.state_reason as newest_reason',
+      ])
+  )
 }
 
 type VersionRow = Selectable<VersionTable>
@@ -46,7 +49,7 @@ interface FunctionRow extends VersionRow {
   version_count: number
   function_created_at: number
   function_updated_at: number
-  newest_state: VersionState
+  newest_state: VersionState | null
   newest_reason: string | null
 }
 
@@ -61,7 +64,7 @@ function toRecord(row: FunctionRow): FunctionRecord {
     name: row.name,
     latest,
     versionCount: newest,
-    update: state === 'active' || newest === latest ? null : { version: newest, state, reason },
+    update: state === null || state === 'active' || newest === latest ? null : { version: newest, state, reason },
     createdAt: row.function_created_at,
     updatedAt: row.function_updated_at,
   }

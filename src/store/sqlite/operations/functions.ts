@@ -139,6 +139,39 @@ export async function remove(
   return digestsOf(rows)
 }
 
+/** Its row goes, its number is not given out again: that counts on from `version_count`. */
+export async function removeVersion(
+  context: Context,
+  { project, name, number }: { project: string; name: string; number: number },
+  audit: AuditDraft,
+): Promise<readonly Digest[]> {
+  const { db } = context
+  const { record } = await requireFunction(context, project, name)
+  const { state } = await requireVersion(context, project, name, number)
+  const what = `Version ${number} of function "${name}"`
+  const say = (why: string, retryable = false): AppError =>
+    new AppError('conflict', `Cannot delete: ${what} ${why}`, { retryable })
+  if (state === 'pending') throw say('is still being prepared.', true)
+  if (record.latest === number) throw say('is what $LATEST means. Update the function or roll it back first.')
+  const named = db.selectFrom('aliases').select('name').where('project', '=', project).where('function_name', '=', name)
+  const aliases = (await named.where('version', '=', number).execute()).map((alias) => `"${alias.name}"`)
+  if (aliases.length > 0)
+    throw say(`has the alias ${aliases.join(', ')}. Point it to another version or delete it first.`)
+  const urls = db.selectFrom('function_urls').select('qualifier').where('project', '=', project)
+  const url = await urls.where('function_name', '=', name).where('qualifier', '=', String(number)).executeTakeFirst()
+  if (url !== undefined) throw say("is where the function's URL leads. Change that first.")
+  const ofVersion = { project, function_name: name, number }
+  const rows = await filesQuery(db)
+    .where((eb) => eb.and(ofVersion))
+    .execute()
+  await db
+    .deleteFrom('versions')
+    .where((eb) => eb.and(ofVersion))
+    .execute()
+  await writeAudit(context, project, audit)
+  return digestsOf(rows)
+}
+
 export async function requireFunction(context: Context, project: string, name: string): Promise<FunctionWithVersion> {
   const found = await get(context, project, name)
   if (found === null) throw new AppError('not_found', `Function "${name}" does not exist in project "${project}".`)

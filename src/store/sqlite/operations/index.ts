@@ -54,6 +54,7 @@ export const writes = {
   'functions.settle': preparations.settle,
   'functions.setLatest': functions.setLatest,
   'functions.delete': functions.remove,
+  'functions.deleteVersion': functions.removeVersion,
   'aliases.set': aliases.set,
   'aliases.delete': aliases.remove,
   'projects.create': projects.create,
