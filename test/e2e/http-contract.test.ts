@@ -177,6 +177,15 @@ test('instanceConcurrency: what times out leaves the server to the others', asyn
   assert.equal(next.headers.get('hearth-start'), 'warm')
 })
 
+test('a server on ::1 alone, as "localhost" may mean, is found', async () => {
+  const files = {
+    'index.js': `require('node:http').createServer((_, reply) => reply.end('from ::1')).listen(8080, '::1')`,
+  }
+  const config = { contract: 'http', command: ['node', 'index.js'] }
+  await deployFiles(platform, { name: 'v6', runtime: 'node', handler: '', files, config })
+  assert.equal((await invoke(platform, 'v6', {})).body.toString(), 'from ::1')
+})
+
 test('a program that ends before it listens: the start fails and says so', async () => {
   const command = ['python3', '-c', 'raise SystemExit(3)']
   const code = { artifact: await upload(platform, await zipOf({ 'x.py': '' })) }

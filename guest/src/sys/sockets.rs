@@ -116,16 +116,31 @@ pub fn listen_loopback(port: u16) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A connection to 127.0.0.1, which may still be in the making: then it becomes writable, or fails, later.
-pub fn connect_loopback(port: u16) -> io::Result<OwnedFd> {
-    let socket = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
-    let address = loopback(port);
-    let length = std::mem::size_of::<libc::sockaddr_in>() as u32;
-    // SAFETY: `address` lives over the call and `length` is its size.
-    match check_int(unsafe { libc::connect(socket.as_raw_fd(), (&address as *const libc::sockaddr_in).cast(), length) })
-    {
+/// A connection to 127.0.0.1 or ::1, which may still be in the making: then it becomes writable, or fails, later.
+pub fn connect_loopback(port: u16, is_v6: bool) -> io::Result<OwnedFd> {
+    let family = if is_v6 { libc::AF_INET6 } else { libc::AF_INET };
+    let socket = socket(family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    let connected = if is_v6 { connect(&socket, &loopback_v6(port)) } else { connect(&socket, &loopback(port)) };
+    match connected {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
+    }
+}
+
+/// `address` is a `sockaddr_in` or `sockaddr_in6`.
+fn connect<T>(socket: &OwnedFd, address: &T) -> io::Result<i32> {
+    let length = std::mem::size_of::<T>() as u32;
+    // SAFETY: `address` lives over the call and `length` is its size.
+    check_int(unsafe { libc::connect(socket.as_raw_fd(), (address as *const T).cast(), length) })
+}
+
+fn loopback_v6(port: u16) -> libc::sockaddr_in6 {
+    libc::sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as u16,
+        sin6_port: port.to_be(),
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: std::net::Ipv6Addr::LOCALHOST.octets() },
+        sin6_scope_id: 0,
     }
 }
 

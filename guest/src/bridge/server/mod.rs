@@ -36,6 +36,8 @@ enum Readiness {
     /// Until `Instant` no further attempt is made.
     Trying {
         attempt: Option<Connection>,
+        /// The attempt's: what listens on "localhost" may be on ::1 alone.
+        is_v6: bool,
         at: Instant,
         pause: Duration,
     },
@@ -44,6 +46,8 @@ enum Readiness {
 
 pub struct Server {
     port: u16,
+    /// Where it was found.
+    is_v6: bool,
     readiness: Readiness,
     idle: Vec<Connection>,
     /// It has shown that it leaves connections open.
@@ -58,9 +62,10 @@ pub struct Server {
 
 impl Server {
     pub fn new(port: u16) -> Server {
-        let readiness = Readiness::Trying { attempt: None, at: Instant::now(), pause: RETRY };
+        let readiness = Readiness::Trying { attempt: None, is_v6: false, at: Instant::now(), pause: RETRY };
         Server {
             port,
+            is_v6: false,
             readiness,
             idle: Vec::new(),
             keeps_open: false,
@@ -255,33 +260,38 @@ impl Server {
     /// None makes the exchange fail at its next turn.
     fn connect(&self, exchange: &mut Exchange) -> Option<Connection> {
         exchange.is_fresh = true;
-        sys::connect_loopback(self.port).ok().map(Connection::new)
+        begin_connection(self.port, self.is_v6)
     }
 
     fn look_for_server(&mut self, events: i16) {
-        let Readiness::Trying { attempt, at, pause } = &mut self.readiness else { return };
+        let Readiness::Trying { attempt, is_v6, at, pause } = &mut self.readiness else { return };
+        if attempt.is_some() && events == 0 || attempt.is_none() && Instant::now() < *at {
+            return;
+        }
         if let Some(connection) = attempt.take() {
-            if events == 0 {
-                *attempt = Some(connection);
-                return;
-            }
             if events & (libc::POLLERR | libc::POLLHUP) == 0 {
                 self.idle.push(connection);
+                self.is_v6 = *is_v6;
                 self.readiness = Readiness::Ready;
                 return;
             }
-        } else if Instant::now() < *at {
-            return;
-        }
-        match sys::connect_loopback(self.port) {
-            Ok(socket) if events == 0 => *attempt = Some(Connection::new(socket)),
-            // Refused, at once or a moment ago.
-            _ => {
-                *at = Instant::now() + *pause;
-                *pause = (*pause * 3 / 2).min(RETRY_MAX);
+            if !*is_v6 {
+                *is_v6 = true;
+                *attempt = begin_connection(self.port, true);
             }
+        } else {
+            *is_v6 = false;
+            *attempt = begin_connection(self.port, false);
+        }
+        if attempt.is_none() {
+            *at = Instant::now() + *pause;
+            *pause = (*pause * 3 / 2).min(RETRY_MAX);
         }
     }
+}
+
+fn begin_connection(port: u16, is_v6: bool) -> Option<Connection> {
+    sys::connect_loopback(port, is_v6).ok().map(Connection::new)
 }
 
 fn is_open(connection: &Connection) -> bool {
