@@ -9,7 +9,7 @@ import type { Authentication } from './auth.ts'
 import type { BodyWatch } from './body-watch.ts'
 import { check } from './check.ts'
 import type { UrlPlace } from './url-place.ts'
-import { errorBody, errorHeaders, HttpRefusal, leaveBody, statusOf } from './errors.ts'
+import { errorBody, errorHeaders, HttpRefusal, keyedLeftBytesMax, leaveBody, statusOf } from './errors.ts'
 import { streamed, tableRoutes, type Handler } from './call.ts'
 import { handlers } from './routes.ts'
 
@@ -29,11 +29,14 @@ export function bindApi(app: FastifyInstance, options: ApiOptions): void {
   const { auth, logger, bodies } = options
   const run = handlers(options.control, options)
   app.removeAllContentTypeParsers()
-  app.setErrorHandler((thrown, request, reply) => fail(thrown, { request, reply, logger }))
+  const callers = new WeakMap<IncomingMessage, Caller>()
+  app.setErrorHandler((thrown, request, reply) =>
+    fail(thrown, { request, reply, logger, hasKey: callers.has(request.raw) }),
+  )
   app.setNotFoundHandler((request, reply) => notFound(request, reply))
   const rowsOf = (isBytes: boolean) => tableRoutes.filter(([, row]) => isBytes === (bodyOf(row) === 'bytes'))
   const bind = (scope: FastifyInstance, isBytes: boolean): void => {
-    for (const [id, row] of rowsOf(isBytes)) bindRoute(scope, { row, handle: run[id], auth, logger, bodies })
+    for (const [id, row] of rowsOf(isBytes)) bindRoute(scope, { row, handle: run[id], auth, logger, bodies, callers })
   }
   // Two kinds of body, each with its own reading: one never has to guess by Content-Type what the other would be.
   void app.register(async (scope) => {
@@ -52,10 +55,10 @@ interface Binding {
   readonly auth: Authentication
   readonly logger: Logger
   readonly bodies: BodyWatch
+  readonly callers: WeakMap<IncomingMessage, Caller>
 }
 
-function bindRoute(app: FastifyInstance, { row, handle, auth, logger, bodies }: Binding): void {
-  const callers = new WeakMap<IncomingMessage, Caller>()
+function bindRoute(app: FastifyInstance, { row, handle, auth, logger, bodies, callers }: Binding): void {
   app.route({
     method: row.method,
     url: urlOf(row.path),
@@ -146,15 +149,16 @@ interface Failing {
   readonly request: FastifyRequest
   readonly reply: FastifyReply
   readonly logger: Logger
+  readonly hasKey: boolean
 }
 
-function fail(thrown: unknown, { request, reply, logger }: Failing): FastifyReply {
+function fail(thrown: unknown, { request, reply, logger, hasKey }: Failing): FastifyReply {
   const error = fromFastify(thrown)
   const { method, url } = request
   // A client that goes while it sends is no failure of ours.
   const isGone = thrown === request.raw.errored
   if (error.code === 'internal' && !isGone) logger.error('http.request.failed', { method, url, detail: error.detail })
-  if (!leaveBody(request.raw)) void reply.header('connection', 'close')
+  if (!leaveBody(request.raw, hasKey ? keyedLeftBytesMax : undefined)) void reply.header('connection', 'close')
   return reply
     .headers(errorHeaders(error))
     .code(statusOf(error))

@@ -48,15 +48,17 @@ export function errorHeaders(error: AppError): Record<string, string> {
 /** What is left of a refused request's body is read and dropped when it is no more than this, and the connection goes on: closing it under a client
  *  that still sends would reset it before the answer is read. */
 const leftBytesMax = 16 * 1024 * 1024
+/** The same of a client with a key: code and images are large, and many clients read no answer before all is sent. */
+export const keyedLeftBytesMax = 256 * 1024 * 1024
 /** A longer one is dropped for this long, so that the client reads the answer before it finds the connection closed. */
 const lingerMs = 2_000
 
 /** Sees to the body of a request that is refused unread; false when the connection must close after the answer. */
-export function leaveBody(request: IncomingMessage): boolean {
+export function leaveBody(request: IncomingMessage, bytesMax = leftBytesMax): boolean {
   request.removeAllListeners('data')
   request.resume()
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
-  if (request.complete || (encoding === undefined && Number(length ?? 0) <= leftBytesMax)) return true
+  if (request.complete || (encoding === undefined && Number(length ?? 0) <= bytesMax)) return true
   const timer = setTimeout(() => request.socket.destroy(), lingerMs)
   timer.unref()
   request.once('close', () => clearTimeout(timer))

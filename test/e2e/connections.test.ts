@@ -171,6 +171,23 @@ test('a body announced over the limit is 413 without being read; the connection 
   client.socket.destroy()
 })
 
+test('an upload that is refused unread is dropped for who has a key, so that the answer is read; for others the connection closes', async () => {
+  const bytes = 20 * 1024 * 1024
+  const put = (extra: string): string =>
+    `PUT /v1/artifacts/short HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: ${bytes}\r\n${extra}\r\n`
+  const client = new Client()
+  client.say(put(`Authorization: Bearer ${api.apiKey}\r\n`))
+  assert.deepEqual(await client.answers(1), [400])
+  client.say(Buffer.alloc(bytes)).say(request('{"after":true}'))
+  assert.deepEqual(await client.answers(2), [400, 200])
+  client.socket.destroy()
+  const stranger = new Client(false)
+  stranger.say(put(''))
+  assert.deepEqual(await stranger.answers(1), [401])
+  assert.match(stranger.received, /connection: close/i)
+  await stranger.closed()
+})
+
 test('a chunked body that grows over the limit is 413, and the connection closes after the answer', async () => {
   const client = new Client()
   const head = request('').replace('Content-Length: 0', 'Transfer-Encoding: chunked')

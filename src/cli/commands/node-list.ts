@@ -23,8 +23,16 @@ export default defineCommand({
     ])
     output.line(table(['NODE', 'ARCH', 'STATE', 'DRIVERS', 'FREE MEMORY', 'INSTANCES'], rows))
     for (const { node, drivers } of items)
-      for (const { name, enforced } of drivers)
-        for (const { feature, detail } of enforced.filter((each) => !each.enforced))
-          output.line(`${output.paint('yellow', 'not enforced')} ${feature} on ${node} (${name}): ${detail}`)
+      for (const { name, enforced } of drivers) {
+        // One reason often takes several features away.
+        const lost = Map.groupBy(
+          enforced.filter((each) => !each.enforced),
+          ({ detail }) => detail,
+        )
+        for (const [detail, features] of lost) {
+          const names = features.map(({ feature }) => feature).join(', ')
+          output.line(`${output.paint('yellow', 'not enforced')} ${names} on ${node} (${name}): ${detail}`)
+        }
+      }
   },
 })
