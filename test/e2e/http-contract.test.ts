@@ -186,6 +186,18 @@ test('a server on ::1 alone, as "localhost" may mean, is found', async () => {
   assert.equal((await invoke(platform, 'v6', {})).body.toString(), 'from ::1')
 })
 
+test('a server on another port is refused with the port that it listens on', async () => {
+  const code = { artifact: await upload(platform, await zipOf({ 'x.py': '' })) }
+  const command = ['python3', '-m', 'http.server', '3000']
+  const body = { name: 'astray', runtime: 'python3.11', contract: 'http', command, code, initTimeoutMs: 2_500 }
+  const refused = await call(platform, 'POST', '/v1/functions', body)
+  assert.equal(refused.status, 400)
+  assert.match(
+    refused.json<{ error: { message: string } }>().error.message,
+    /Nothing listens on port 8080\. The program listens on 3000: /,
+  )
+})
+
 test('a program that ends before it listens: the start fails and says so', async () => {
   const command = ['python3', '-c', 'raise SystemExit(3)']
   const code = { artifact: await upload(platform, await zipOf({ 'x.py': '' })) }

@@ -1,6 +1,7 @@
 //! Contract `http`: the program is a server on $PORT; each invocation is one request to it, over connections that are kept.
 
 mod exchange;
+mod listening;
 mod request;
 mod upload;
 
@@ -29,6 +30,9 @@ const OVERSLEPT: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_micros(500);
 const RETRY_MAX: Duration = Duration::from_millis(25);
 
+/// How long a program may take before the log says that it listens elsewhere.
+const OTHER_PORT_AFTER: Duration = Duration::from_secs(1);
+
 /// A process that ends closes its connections first; its end shows some ms later.
 const END_SHOWS_IN: Duration = Duration::from_millis(30);
 
@@ -48,6 +52,8 @@ pub struct Server {
     port: u16,
     /// Where it was found.
     is_v6: bool,
+    /// When it is looked, once, where else its program listens.
+    elsewhere_at: Option<Instant>,
     readiness: Readiness,
     idle: Vec<Connection>,
     /// It has shown that it leaves connections open.
@@ -66,6 +72,7 @@ impl Server {
         Server {
             port,
             is_v6: false,
+            elsewhere_at: Some(Instant::now() + OTHER_PORT_AFTER),
             readiness,
             idle: Vec::new(),
             keeps_open: false,
@@ -131,6 +138,7 @@ impl Server {
             self.go_on(stream, if fd < 0 { 0 } else { events_of(fd) }, host);
         }
         self.look_for_server(polled[0].revents);
+        self.look_elsewhere(host);
         let now = Instant::now();
         self.look_what_stays_open(now);
         for (_, stream, failure) in self.suspects.iter().filter(|(at, ..)| *at <= now) {
@@ -261,6 +269,26 @@ impl Server {
     fn connect(&self, exchange: &mut Exchange) -> Option<Connection> {
         exchange.is_fresh = true;
         begin_connection(self.port, self.is_v6)
+    }
+
+    /// The most common reason of a start that comes to its limit: a port of the program's own choice.
+    fn look_elsewhere(&mut self, host: &mut Host) {
+        if self.is_ready() || self.elsewhere_at.map_or(true, |at| Instant::now() < at) {
+            return;
+        }
+        let ports: Vec<String> = listening::ports().iter().map(u16::to_string).collect();
+        if ports.is_empty() {
+            self.elsewhere_at = Some(Instant::now() + OTHER_PORT_AFTER);
+            return;
+        }
+        self.elsewhere_at = None;
+        let ports = ports.join(", ");
+        let fix = match self.azure {
+            Some(_) => "have it take $FUNCTIONS_CUSTOMHANDLER_PORT",
+            None => "set its port (--port), or have it take $PORT",
+        };
+        let line = format!("Nothing listens on port {}. The program listens on {ports}: {fix}.", self.port);
+        host.log(0, format!("[hearth] {line}"));
     }
 
     fn look_for_server(&mut self, events: i16) {
