@@ -277,7 +277,11 @@ mod tests {
                 "7",
                 "Field \"listen.path\" must be an absolute path of at most 4096 bytes without \"..\".",
             ),
-            (r#""connect""#, r#""exec""#, "Field \"files.access\" must be \"read\", \"write\" or \"connect\"."),
+            (
+                r#""connect""#,
+                r#""exec""#,
+                "Field \"files.access\" must be \"read\", \"write\", \"connect\" or \"pipe\".",
+            ),
             (r#""mib":160"#, r#""mib":0"#, "Field \"memory.mib\" must be a whole number from 1 to 1048576."),
             (r#""mib":160"#, r#""template":"x""#, "Field \"memory\" must be null, {create, mib} or {template}."),
             (r#""hasTap":true"#, r#""hasTap":1"#, "Field \"hasTap\" must be true or false."),
@@ -307,7 +311,7 @@ mod tests {
             assert_eq!(jail_of(bad, "read"), Err(says.to_string()), "{bad}");
         }
         let error = jail_of("state", "connect").unwrap_err();
-        assert_eq!(error, "Field \"files.access\" must be \"read\" or \"write\" in a jail.");
+        assert_eq!(error, "Field \"files.access\" must be \"read\", \"write\" or \"pipe\" in a jail.");
     }
 
     #[test]
