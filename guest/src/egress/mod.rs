@@ -22,6 +22,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 pub const FIX: &str = "Run: apt-get install nftables";
+const ONLY_ROOT: &str = "only root can give a sandbox a way out";
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 pub struct Request {
@@ -32,13 +33,14 @@ pub struct Request {
 }
 
 pub fn missing(reason: &str) -> Error {
-    Error::Missing { feature: "egress", reason: reason.to_string(), fix: FIX }
+    let fix = if reason == ONLY_ROOT { "Start the platform as root" } else { FIX };
+    Error::Missing { feature: "egress", reason: reason.to_string(), fix }
 }
 
 /// Why this machine cannot give a way out, or None.
 pub fn obstacle(is_root: bool) -> Option<&'static str> {
     if !is_root {
-        return Some("only root can give a sandbox a way out");
+        return Some(ONLY_ROOT);
     }
     find_nft().is_none().then_some("\"nft\" is not installed")
 }

@@ -136,6 +136,23 @@ test('follow: live lines come as they are sealed; a slow reader loses none', asy
   )
 })
 
+test('follow: from an offset that a kill took with its lines, new lines come all the same', async () => {
+  await withLog(async (open) => {
+    const log = open()
+    write(log, 0, 5)
+    await log.flush()
+    const lines = log.follow(1_000_000, AbortSignal.timeout(5_000))
+    const first = lines.next()
+    await new Promise((resolve) => setImmediate(resolve))
+    await log.tail(0)
+    write(log, 5, 7)
+    await log.flush()
+    const seen = [(await first).value, (await lines.next()).value].flatMap((line) => line ?? [])
+    assert.deepEqual(texts(seen), ['line 5', 'line 6'])
+    await lines.return(undefined)
+  })
+})
+
 test('text: tabs and control characters stay as they were', async () => {
   await withLog(async (open) => {
     const log = open()

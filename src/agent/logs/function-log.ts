@@ -101,23 +101,23 @@ export class FunctionLog {
     this.#followers.add(follower)
     signal.addEventListener('abort', onAbort)
     try {
-      let at = fromOffset ?? (await this.#snapshot()).end
+      const place = { at: fromOffset ?? (await this.#snapshot()).end }
       while (!signal.aborted) {
         if (follower.isLagging) {
           if (this.#isDeleted) return
           follower.isLagging = false
           follower.lines = []
-          for await (const line of this.#linesSince(at)) {
+          for await (const line of this.#linesSince(place)) {
             if (signal.aborted) return
-            at = line.offset
+            place.at = line.offset
             yield line
           }
         }
         const lines = follower.lines
         follower.lines = []
         for (const line of lines) {
-          if (line.offset <= at) continue
-          at = line.offset
+          if (line.offset <= place.at) continue
+          place.at = line.offset
           yield line
         }
         if (follower.lines.length > 0 || follower.isLagging || signal.aborted) continue
@@ -143,8 +143,11 @@ export class FunctionLog {
     await this.#segments.delete()
   }
 
-  async *#linesSince(from: number): AsyncGenerator<LogLine> {
-    const { waiting, written } = await this.#snapshot()
+  /** Lines are shown before they are written: of one that a kill took, the offset is ahead of the log, and comes again with another line. Then `place` is put back to its end. */
+  async *#linesSince(place: { at: number }): AsyncGenerator<LogLine> {
+    const { waiting, written, end: logEnd } = await this.#snapshot()
+    place.at = Math.min(place.at, logEnd)
+    const from = place.at
     let at = Math.max(from, this.#segments.start)
     while (at < written) {
       const bytes = await this.#readAll(at, Math.min(written, at + readBytes * 4))
