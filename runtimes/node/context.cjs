@@ -1,5 +1,16 @@
 'use strict'
 
+let hasTraceVariable = false
+
+/** `_X_AMZN_TRACE_ID` of the invocation that runs, as on Lambda: AWS's tracing libraries look there. */
+function setTraceVariable(traceparent) {
+  hasTraceVariable = traceparent !== null
+  if (traceparent === null) return void delete process.env._X_AMZN_TRACE_ID
+  const [, trace, parent, flags] = traceparent.split('-')
+  const sampled = parseInt(flags, 16) & 1
+  process.env._X_AMZN_TRACE_ID = `Root=1-${trace.slice(0, 8)}-${trace.slice(8)};Parent=${parent};Sampled=${sampled}`
+}
+
 /** The second argument of a handler: AWS Lambda's fields and methods, plus `requestId`, `deadline`, `waitUntil` and `signal`. */
 class Context {
   #open
@@ -18,6 +29,7 @@ class Context {
     this.logGroupName = bind.logGroup
     this.logStreamName = bind.logStream
     this.traceparent = invoke.traceparent
+    if (invoke.traceparent !== null || hasTraceVariable) setTraceVariable(invoke.traceparent)
     /** Epoch ms. */
     this.deadline = invoke.deadlineMs
     /** Taken for Lambda's sake; Hearth always answers at the callback, and open work is what `waitUntil` says. */

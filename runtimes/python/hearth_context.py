@@ -1,6 +1,18 @@
 """The second argument of a handler: AWS Lambda's fields and methods, plus `deadline_ms` and `wait_until`."""
 
+from os import environ
 from time import time
+
+_TRACE = "_X_AMZN_TRACE_ID"
+
+
+def _set_trace_variable(traceparent):
+    """Of the invocation that runs, as on Lambda: AWS's tracing libraries look there."""
+    if traceparent is None:
+        del environ[_TRACE]
+        return
+    _, trace, parent, flags = traceparent.split("-")
+    environ[_TRACE] = f"Root=1-{trace[:8]}-{trace[8:]};Parent={parent};Sampled={int(flags, 16) & 1}"
 
 
 class Context:
@@ -29,6 +41,8 @@ class Context:
         self.log_stream_name = bind["logStream"]
         self.deadline_ms = invoke["deadlineMs"]
         self.traceparent = invoke.get("traceparent")
+        if self.traceparent is not None or _TRACE in environ:
+            _set_trace_variable(self.traceparent)
         self.client_context = None
         self.identity = None
         self._work = []

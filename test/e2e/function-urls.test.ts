@@ -11,7 +11,10 @@ import { startPlatform, type Platform } from '../support/platform.ts'
 /* Functions behind URLs of their own, on the real platform: hosts and paths, payload format 2.0, keys, CORS, streams, hostile requests. */
 
 const echo = `exports.handler = async (event) => event`
-const traced = `exports.handler = async (event, context) => [event.headers['x-amzn-trace-id'], context.traceparent]`
+const traced = `exports.handler = async (event, context) => [event.headers && event.headers['x-amzn-trace-id'], context.traceparent, process.env._X_AMZN_TRACE_ID]`
+const tracedPython = `import os
+def handler(event, context): return [event.get('headers', {}).get('x-amzn-trace-id'), context.traceparent, os.environ.get('_X_AMZN_TRACE_ID')]
+`
 const shapes = `exports.handler = async (event) => JSON.parse(event.body)`
 const binary = `exports.handler = async (event) => ({
   statusCode: '201', isBase64Encoded: true, body: Buffer.from(event.body, 'base64').reverse().toString('base64'),
@@ -32,10 +35,12 @@ before(async () => {
   await deployFiles(platform, nodeFunction('Echo_1', echo))
   await deployFiles(platform, nodeFunction('shapes', shapes))
   await deployFiles(platform, nodeFunction('traced', traced))
+  const python = { runtime: 'python', handler: 'main.handler', files: { 'main.py': tracedPython } }
+  await deployFiles(platform, { name: 'traced-python', ...python })
   await deployFiles(platform, nodeFunction('binary', binary))
   await deployFiles(platform, nodeFunction('streaming', streaming))
   await deployFiles(platform, nodeFunction('secret', echo))
-  for (const name of ['Echo_1', 'shapes', 'traced']) await put(name, { auth: 'none' })
+  for (const name of ['Echo_1', 'shapes', 'traced', 'traced-python']) await put(name, { auth: 'none' })
   await put('binary', {
     auth: 'none',
     cors: { allowOrigins: ['https://app.example'], allowMethods: ['POST'], maxAgeSeconds: 60, exposeHeaders: ['x-a'] },
@@ -130,13 +135,17 @@ test('by host: the event of payload format 2.0; names have no case in hosts', as
   assert.equal(context['requestId'], reply.headers['x-amzn-requestid'])
 })
 
-test('a trace that a client names is that of the function, in the event and in what its runtime is told', async () => {
-  const sent = 'Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1'
-  const { json } = await ask({ path: '/fn/traced/', headers: { 'x-amzn-trace-id': sent } })
-  const [header, context] = json() as unknown as string[]
-  assert.equal(header, 'Root=1-5759e988-bd862e3fe1be46a994272793')
-  assert.equal(context, '00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01')
-})
+for (const name of ['traced', 'traced-python'])
+  test(`${name}: a trace that a client names is that of the function, in the event and in what its runtime is told`, async () => {
+    const sent = 'Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1'
+    const { json } = await ask({ path: `/fn/${name}/`, headers: { 'x-amzn-trace-id': sent } })
+    const traceparent = '00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01'
+    assert.deepEqual(json(), ['Root=1-5759e988-bd862e3fe1be46a994272793', traceparent, sent])
+    // The next invocation of the same Instance belongs to none.
+    const next = await call(platform, 'POST', `/v1/functions/${name}/invoke`, {})
+    assert.equal(next.headers.get('hearth-start'), 'warm')
+    assert.deepEqual(next.json(), [null, null, null])
+  })
 
 test('by path and by the configured domain: the same function; the prefix is not in its path', async () => {
   const byPath = (await ask({ path: '/fn/Echo_1/x/y?q=1' })).json() as { headers: Record<string, string> }
