@@ -14,6 +14,7 @@ import path from 'node:path'
 import { after, test } from 'node:test'
 import { fromBuffer } from 'yauzl'
 import { openBundle } from './bundle.ts'
+import { refuse } from './code-files.ts'
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'hearth-bundle-'))
 after(() => rmSync(scratch, { recursive: true, force: true }))
@@ -101,4 +102,25 @@ test('openBundle: what is no code is refused by name', async () => {
   await assert.rejects(openBundle(folderOf({})), /the folder has no files/)
   const file = path.join(folderOf({ 'x.tar': '' }), 'x.tar')
   await assert.rejects(openBundle(file), /must be a folder or a \.zip file/)
+})
+
+test(
+  'openBundle: a name that is no text is named, with what to do',
+  { skip: process.platform !== 'linux' },
+  async () => {
+    const folder = folderOf({ 'x.js': 'x' })
+    writeFileSync(Buffer.concat([Buffer.from(`${folder}/bad`), Buffer.from([0xff])]), '')
+    await assert.rejects(openBundle(folder), {
+      message: 'Cannot bundle "bad\ufffd": its name is not UTF-8.',
+      hint: /hearthignore/,
+      exitCode: 2,
+    })
+  },
+)
+
+test('refuse: why a file cannot be read; what is no such thing passes', () => {
+  const failure = (code: string): Error => Object.assign(new Error(code), { code })
+  assert.throws(() => refuse('a/b.js', failure('EACCES')), { message: 'Cannot bundle "a/b.js": you may not read it.' })
+  assert.throws(() => refuse('a/b.js', failure('ENOENT')), /it went while it was looked at/)
+  assert.throws(() => refuse('a/b.js', failure('EMFILE')), { message: 'EMFILE' })
 })

@@ -6,7 +6,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ZipFile } from 'yazl'
 import { CliError } from './cli-error.ts'
-import { listCodeFiles, type CodeFile } from './code-files.ts'
+import { listCodeFiles, refuse, type CodeFile } from './code-files.ts'
 import { openScratchFolder } from './scratch-folder.ts'
 
 /** A zip on disk, ready to go up. */
@@ -23,8 +23,10 @@ export type Progress = (doneBytes: number, allBytes: number) => void
 
 /** The bundle that `--code` names: a folder is zipped, a `.zip` is taken as it is. Throws CliError for anything else. */
 export async function openBundle(code: string, progress: Progress = () => {}): Promise<Bundle> {
-  const facts = await stat(code).catch(() => null)
-  if (facts === null) throw new CliError(`Cannot read --code "${code}": there is no such file or folder.`)
+  const facts = await stat(code).catch((error: NodeJS.ErrnoException) => {
+    const why = error.code === 'EACCES' ? 'you may not look into its folder' : 'there is no such file or folder'
+    throw new CliError(`Cannot read --code "${code}": ${why}.`, { cause: error })
+  })
   if (facts.isDirectory()) return zipFolder(code, progress)
   if (facts.isFile() && /\.zip$/i.test(code)) return wrapZip(path.resolve(code), facts.size)
   throw new CliError(`Cannot use --code "${code}": must be a folder or a .zip file.`)
@@ -73,7 +75,12 @@ async function writeZip(
   })
   // yazl reports a file that vanished or grew as its own error, not the stream's.
   const broken = new Promise<never>((_, reject) => zip.on('error', reject))
-  await Promise.race([pipeline(zip.outputStream, meter, createWriteStream(target)), broken])
+  await Promise.race([pipeline(zip.outputStream, meter, createWriteStream(target)), broken]).catch((error: unknown) => {
+    const { path: source } = error as NodeJS.ErrnoException
+    const file = files.find((each) => each.source === source)
+    if (file === undefined) throw error
+    refuse(file.name, error)
+  })
   return { bytes, sha256: hash.digest('hex') }
 }
 

@@ -48,12 +48,13 @@ interface Place {
 }
 
 async function walk(state: Walk, at: Place): Promise<void> {
-  for (const entry of await readdir(at.folder, { withFileTypes: true })) {
+  const entries = await readdir(at.folder, { withFileTypes: true }).catch((error) => refuse(at.name || '.', error))
+  for (const entry of entries) {
     const name = at.name === '' ? entry.name : `${at.name}/${entry.name}`
     if (state.ignores(name, entry.isDirectory())) continue
     const joined = path.join(at.folder, entry.name)
     const source = entry.isSymbolicLink() ? await followLink(state.top, joined, name) : joined
-    const facts = await stat(source)
+    const facts = await stat(source).catch((error) => refuse(name, error))
     if (entry.isSymbolicLink() && facts.isDirectory() && state.ignores(name, true)) continue
     const link = entry.isSymbolicLink() ? keptLink(state, at, { source, isFolder: facts.isDirectory() }) : null
     if (link !== null) {
@@ -92,4 +93,19 @@ async function followLink(top: string, link: string, name: string): Promise<stri
   return target
 }
 
+/** A file that cannot be read is no failure of ours. */
+export function refuse(name: string, error: unknown): never {
+  const { code = '' } = error as NodeJS.ErrnoException
+  // Names come as text: what is none has a sign in it that stands for any byte.
+  const why = code === 'ENOENT' && name.includes('\ufffd') ? 'its name is not UTF-8' : reasons[code]
+  if (why === undefined) throw error
+  throw new CliError(`Cannot bundle "${name}": ${why}.`, { cause: error, hint: unreadableHint })
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  EACCES: 'you may not read it',
+  EPERM: 'you may not read it',
+  ENOENT: 'it went while it was looked at',
+}
+const unreadableHint = 'Put that right, or leave it out with a line in .hearthignore.'
 const ignoreHint = 'Copy what it means into the folder, or leave it out with a line in .hearthignore.'

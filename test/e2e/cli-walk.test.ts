@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
@@ -63,6 +63,9 @@ test('help: the program, each group and each command', { skip: noTerminal }, asy
 test('functions: from a starter to deletion', { skip: noTerminal }, async () => {
   await walk(['init', 'node', 'hello'], /Wrote index\.js.*Next:/)
   await walk(['init', 'node', 'hello'], /is there already/, { code: 5 })
+  mkdirSync(path.join(folder, 'rival'))
+  writeFileSync(path.join(folder, 'rival', 'index.mjs'), '')
+  await walk(['init', 'node', 'rival'], /"index\.mjs" is there already/, { code: 5 })
   const create = [
     'function',
     'create',

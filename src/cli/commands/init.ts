@@ -63,7 +63,10 @@ function isKind(name: string): name is StarterKind {
 
 async function refuseOverwriting(folder: string, names: readonly string[]): Promise<void> {
   const there = await readdir(folder)
-  const clash = names.find((name) => there.includes(name.split('/')[0] ?? name))
+  const taken = names.find((name) => there.includes(name.split('/')[0] ?? name))
+  // Beside an index.mjs a new index.js would be run in its place.
+  const isRival = (name: string): boolean => names.includes('index.js') && /^index\.[cm]?[jt]s$/.test(name)
+  const clash = taken ?? there.find(isRival)
   if (clash !== undefined)
     throw new CliError(`Cannot write a starter into ${folder}: "${clash}" is there already.`, {
       exitCode: exitCodes.conflict,
