@@ -5,7 +5,10 @@ let hasTraceVariable = false
 /** `_X_AMZN_TRACE_ID` of the invocation that runs, as on Lambda: AWS's tracing libraries look there. */
 function setTraceVariable(traceparent) {
   hasTraceVariable = traceparent !== null
-  if (traceparent === null) return void delete process.env._X_AMZN_TRACE_ID
+  if (traceparent === null) {
+    delete process.env._X_AMZN_TRACE_ID
+    return
+  }
   const [, trace, parent, flags] = traceparent.split('-')
   const sampled = parseInt(flags, 16) & 1
   process.env._X_AMZN_TRACE_ID = `Root=1-${trace.slice(0, 8)}-${trace.slice(8)};Parent=${parent};Sampled=${sampled}`
