@@ -1,6 +1,7 @@
 //! What a sandbox can see and do.
 
 use crate::inside;
+use crate::machine::OWN_NICE;
 use crate::support::Platform;
 use crate::UID;
 use serde_json::{json, Value};
@@ -9,11 +10,13 @@ pub fn isolated(platform: &mut Platform) {
     let (text, event) = platform.run("i-1", "look");
     assert_eq!(event, json!({ "event": "exited", "instance": "i-1", "code": 0, "signal": null, "oom": false }));
     let found: Value = serde_json::from_str(&text).unwrap();
+    let own: i32 = std::env::var(OWN_NICE).unwrap().parse().unwrap();
+    assert_eq!(inside::nice(), own.min(-5), "the platform goes before functions");
     let wanted = json!({
         "uid": 70_001, "gid": 70_001, "pid": 2, "hostname": "hearth", "cwd": "/var/task",
         "caps": ["0000000000000000", "0000000000000000", "0000000000000000", "0000000000000000", "0000000000000000"],
         "noNewPrivs": "1", "seccomp": "2", "groups": "",
-        "pids": ["2"], "fds": ["0", "1", "2", "3"], "interfaces": ["lo"], "nice": inside::nice(), "mnt": [], "above": true, "roots": 1, "core": 0,
+        "pids": ["2"], "fds": ["0", "1", "2", "3"], "interfaces": ["lo"], "nice": own, "mnt": [], "above": true, "roots": 1, "core": 0,
         "cgroups": "/", "lowPort": "0",
         "writes": { "/x": "EROFS", "/usr/x": "EROFS", "/etc/x": "EROFS", "/var/x": "EROFS", "/var/task/x": "EROFS", "/dev/x": "EROFS",
             "/proc/sys/kernel/hostname": "EROFS", "/tmp/x": "0", "/dev/shm/x": "0" },

@@ -1,12 +1,15 @@
 //! A launcher with a state folder of its own, as root or not.
 
-use crate::UID;
+use crate::{inside, UID};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+
+/// Tells a platform the nice value that its launcher was started with.
+pub const OWN_NICE: &str = "OWN_NICE";
 
 /// A temporary folder with a state folder in it.
 pub struct Machine {
@@ -35,6 +38,7 @@ impl Machine {
         command.args(["up", "--uid", &UID.to_string(), "--gid", &UID.to_string(), "--state", &state]);
         command.args(["--keep", &state, "--ready", &format!("{}/ready", self.folder)]);
         command.arg("--").arg(tester).args(["platform", scenario, &state]);
+        command.env(OWN_NICE, inside::nice().to_string());
         if self.uid != 0 {
             command.uid(self.uid).gid(self.uid);
         }
