@@ -11,6 +11,7 @@ import type { RuntimeBuild } from '../domain/runtime.ts'
 import { openImageStore, type ImageStoreOptions } from './image-store.ts'
 import { currentKernel, shelveKernel, useKernel } from './kernel/kernel-shelf.ts'
 import { imageKey, imagePath, indexImage } from './runtime-index.ts'
+import { turnsUntil } from '../../test/support/turns.ts'
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'hearth-images-'))
 const opened: ImageStore[] = []
@@ -135,15 +136,7 @@ test('codeImage: the event loop does not wait for a large tree', async () => {
   const code = { codeFolder: files('large', many), cacheFolder: null, layerFolders: [] }
   const store = open('stall')
   await store.placeholder() // The thread is up.
-  let turns = 0
-  let isDone = false
-  const turn = (): void => {
-    turns += 1
-    if (!isDone) setImmediate(turn)
-  }
-  setImmediate(turn)
-  await store.codeImage(code, 'a')
-  isDone = true
+  const turns = await turnsUntil(store.codeImage(code, 'a'))
   // Made on this thread it would be a turn or two, however slow the machine is.
   assert.ok(turns > 50, `${turns} turns of the event loop`)
 })
