@@ -14,7 +14,7 @@ import path from 'node:path'
 import { after, test } from 'node:test'
 import { fromBuffer } from 'yauzl'
 import { openBundle } from './bundle.ts'
-import { refuse } from './code-files.ts'
+import { refuseUnreadable } from './code-files.ts'
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'hearth-bundle-'))
 after(() => rmSync(scratch, { recursive: true, force: true }))
@@ -118,9 +118,11 @@ test(
   },
 )
 
-test('refuse: why a file cannot be read; what is no such thing passes', () => {
+test('refuseUnreadable: why a file cannot be read; what is no such thing passes', () => {
   const failure = (code: string): Error => Object.assign(new Error(code), { code })
-  assert.throws(() => refuse('a/b.js', failure('EACCES')), { message: 'Cannot bundle "a/b.js": you may not read it.' })
-  assert.throws(() => refuse('a/b.js', failure('ENOENT')), /it went while it was looked at/)
-  assert.throws(() => refuse('a/b.js', failure('EMFILE')), { message: 'EMFILE' })
+  assert.throws(() => refuseUnreadable('a/b.js', failure('EACCES')), {
+    message: 'Cannot bundle "a/b.js": you may not read it.',
+  })
+  assert.throws(() => refuseUnreadable('a/b.js', failure('ENOENT')), /it went while it was looked at/)
+  assert.throws(() => refuseUnreadable('a/b.js', failure('EMFILE')), { message: 'EMFILE' })
 })

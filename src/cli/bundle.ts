@@ -6,7 +6,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ZipFile } from 'yazl'
 import { CliError } from './cli-error.ts'
-import { listCodeFiles, refuse, type CodeFile } from './code-files.ts'
+import { listCodeFiles, refuseUnreadable, type CodeFile } from './code-files.ts'
 import { openScratchFolder } from './scratch-folder.ts'
 
 /** A zip on disk, ready to go up. */
@@ -79,7 +79,7 @@ async function writeZip(
     const { path: source } = error as NodeJS.ErrnoException
     const file = files.find((each) => each.source === source)
     if (file === undefined) throw error
-    refuse(file.name, error)
+    refuseUnreadable(file.name, error)
   })
   return { bytes, sha256: hash.digest('hex') }
 }

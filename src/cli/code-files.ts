@@ -48,13 +48,15 @@ interface Place {
 }
 
 async function walk(state: Walk, at: Place): Promise<void> {
-  const entries = await readdir(at.folder, { withFileTypes: true }).catch((error) => refuse(at.name || '.', error))
+  const entries = await readdir(at.folder, { withFileTypes: true }).catch((error) =>
+    refuseUnreadable(at.name || '.', error),
+  )
   for (const entry of entries) {
     const name = at.name === '' ? entry.name : `${at.name}/${entry.name}`
     if (state.ignores(name, entry.isDirectory())) continue
     const joined = path.join(at.folder, entry.name)
     const source = entry.isSymbolicLink() ? await followLink(state.top, joined, name) : joined
-    const facts = await stat(source).catch((error) => refuse(name, error))
+    const facts = await stat(source).catch((error) => refuseUnreadable(name, error))
     if (entry.isSymbolicLink() && facts.isDirectory() && state.ignores(name, true)) continue
     const link = entry.isSymbolicLink() ? keptLink(state, at, { source, isFolder: facts.isDirectory() }) : null
     if (link !== null) {
@@ -94,7 +96,7 @@ async function followLink(top: string, link: string, name: string): Promise<stri
 }
 
 /** A file that cannot be read is no failure of ours. */
-export function refuse(name: string, error: unknown): never {
+export function refuseUnreadable(name: string, error: unknown): never {
   const { code = '' } = error as NodeJS.ErrnoException
   // Names come as text: what is none has a sign in it that stands for any byte.
   const why = code === 'ENOENT' && name.includes('\ufffd') ? 'its name is not UTF-8' : reasons[code]

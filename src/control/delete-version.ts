@@ -6,7 +6,7 @@ import type { Blobs } from './blobs.ts'
 import type { Functions } from './functions.ts'
 import type { Invoker } from './invoke.ts'
 import { demand } from './scopes.ts'
-import { demandFunction, noVersion, type VersionCache } from './versions.ts'
+import type { VersionCache } from './versions.ts'
 
 interface Parts {
   readonly store: Store
@@ -22,12 +22,9 @@ export function versionDeletion(parts: Parts): Pick<Control['functions'], 'delet
   const { store, agent, versions, blobs, functions } = parts
   return {
     async deleteVersion(caller, name, number) {
-      const scope = 'functions:write'
-      demand(caller, scope)
+      demand(caller, 'functions:write')
       const { project, actor } = caller
       await functions.inTurn(project, name, async () => {
-        await demandFunction(store, { caller, scope, name })
-        if ((await store.functions.version(project, name, number)) === null) throw noVersion(name, String(number))
         refuseCalled(parts.invoker, { project, name, number })
         const audit = { actor, action: 'version.delete', target: `${name}:${number}`, detail: {} }
         const digests = await store.functions.deleteVersion({ project, name, number }, audit)

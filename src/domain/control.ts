@@ -69,8 +69,8 @@ export interface UpdateFunction {
 export interface DeployOptions {
   /** False: answer once the Version is accepted and on disk; it becomes invocable, or failed, later. */
   readonly wait: boolean
-  /** Start the code once before the Version goes live: code that does not load is refused. Null: where an update brings another program, which would
-   *  serve in the place of one that works: a bootstrap, a server, an image, what Go or Rust was built to. */
+  /** Start the code once before the Version goes live: code that does not load is refused. Null: of a program (a bootstrap, a server, an image, what
+   *  Go or Rust was built to) that is new, or that an update replaces. */
   readonly mustLoad: boolean | null
 }
 

@@ -1,5 +1,5 @@
 import { defineCommand } from '../command.ts'
-import { parseLayerRef } from '../layer-ref.ts'
+import { layerRef, parseNumberRef } from '../number-ref.ts'
 
 export default defineCommand({
   name: 'layer delete',
@@ -9,7 +9,7 @@ export default defineCommand({
   flags: {},
   examples: ['hearth layer delete tools:1'],
   async run({ output, client }, { args }) {
-    await (await client()).deleteLayerVersion(parseLayerRef(args.layer))
+    await (await client()).deleteLayerVersion(parseNumberRef(args.layer, layerRef))
     if (output.isJson) output.json({ deleted: args.layer })
     else output.line(`Deleted layer ${args.layer}.`)
   },

@@ -1,5 +1,5 @@
 import { defineCommand } from '../command.ts'
-import { parseLayerRef } from '../layer-ref.ts'
+import { layerRef, parseNumberRef } from '../number-ref.ts'
 import { fieldList, formatBytes, formatTime } from '../output.ts'
 
 export default defineCommand({
@@ -9,7 +9,7 @@ export default defineCommand({
   flags: {},
   examples: ['hearth layer get tools:1'],
   async run({ output, client }, { args }) {
-    const found = await (await client()).getLayerVersion(parseLayerRef(args.layer))
+    const found = await (await client()).getLayerVersion(parseNumberRef(args.layer, layerRef))
     if (output.isJson) return output.json(found)
     output.line(
       fieldList([

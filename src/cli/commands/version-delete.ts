@@ -1,5 +1,5 @@
 import { defineCommand } from '../command.ts'
-import { parseVersionRef } from '../version-ref.ts'
+import { versionRef, parseNumberRef } from '../number-ref.ts'
 
 export default defineCommand({
   name: 'version delete',
@@ -11,7 +11,7 @@ export default defineCommand({
   flags: {},
   examples: ['hearth version delete process-image:3'],
   async run({ output, client }, { args }) {
-    await (await client()).deleteVersion(parseVersionRef(args.version))
+    await (await client()).deleteVersion(parseNumberRef(args.version, versionRef))
     if (output.isJson) output.json({ deleted: args.version })
     else output.line(`Deleted version ${args.version}.`)
   },

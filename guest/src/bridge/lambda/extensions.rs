@@ -78,6 +78,9 @@ impl Extensions {
     }
 
     pub fn invoke(&mut self, Event { id, deadline_ms, trace, .. }: &Event, arn: &str) {
+        if !self.all.iter().any(|extension| extension.wants_invoke) {
+            return;
+        }
         let event = json!({
             "eventType": "INVOKE", "deadlineMs": deadline_ms, "requestId": id, "invokedFunctionArn": arn,
             "tracing": { "type": "X-Amzn-Trace-Id", "value": trace },
