@@ -19,7 +19,7 @@ test('WorkerPool: a thread serves the next job, ends when none comes, and anothe
   assert.equal(pool.threads, 1)
   const startedAt = performance.now()
   while (pool.threads > 0) {
-    assert.ok(performance.now() - startedAt < 5_000, 'the idle thread stayed')
+    assert.ok(performance.now() - startedAt < 60_000, 'the idle thread stayed')
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
   assert.equal(await pool.run('hash', { file }), first)

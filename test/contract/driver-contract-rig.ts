@@ -100,7 +100,7 @@ export async function bind(
     project: 'default',
     handler: build.family === 'node' ? 'index.handler' : 'main.handler',
     memoryMib: 256,
-    timeoutMs: 5_000,
+    timeoutMs: 60_000,
     env: {},
     ...files,
     apiUrl: 'http://127.0.0.1:9010',
@@ -118,7 +118,7 @@ export async function bind(
 export async function invoke({ link }: Booted, event: unknown): Promise<string> {
   const parts: Buffer[] = []
   return new Promise((resolve, reject) => {
-    const message = { id: 'one', deadlineMs: Date.now() + 5_000, contentType: 'application/json', traceparent: null }
+    const message = { id: 'one', deadlineMs: Date.now() + 60_000, contentType: 'application/json', traceparent: null }
     const stream = link.invoke(
       { ...message, kind: 'invoke' },
       {

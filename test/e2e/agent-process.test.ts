@@ -50,7 +50,7 @@ for (const family of ['node', 'python'] as const)
       test(`${how}: timed out, may have committed; also as the first thing an Instance does`, async () => {
         const warm = await soon({ do: how }, 300)
         assert.deepEqual([warm.result.outcome, warm.result.effect], ['timed_out', 'may_have_committed'])
-        const cold = await soon({ do: how }, 2_000)
+        const cold = await soon({ do: how }, 5_000)
         assert.deepEqual([cold.result.outcome, cold.result.effect], ['timed_out', 'may_have_committed'])
       })
 
@@ -195,8 +195,8 @@ for (const family of ['node', 'python'] as const)
     })
 
     test('init: a module that throws, one that never loads, one that exits', async () => {
-      const load = async (source: string): Promise<Ran['result']> => {
-        const broken = await host.version(family, source, { config: { initTimeoutMs: 1_000 }, name: 'broken' })
+      const load = async (source: string, initTimeoutMs = 10_000): Promise<Ran['result']> => {
+        const broken = await host.version(family, source, { config: { initTimeoutMs }, name: 'broken' })
         return (await host.rig.run(broken)).result
       }
       const [throwing, endless, exiting] =
@@ -206,7 +206,7 @@ for (const family of ['node', 'python'] as const)
       const thrown = await load(throwing)
       assert.deepEqual([thrown.crashReason, thrown.effect], ['init_error', 'never_started'])
       assert.match(thrown.error?.errorMessage ?? '', /cannot come up/)
-      assert.deepEqual((await load(endless)).crashReason, 'init_timeout')
+      assert.deepEqual((await load(endless, 1_000)).crashReason, 'init_timeout')
       assert.deepEqual((await load(exiting)).crashReason, 'exit')
     })
 

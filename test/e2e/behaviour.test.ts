@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { call, deployFiles, invoke, type Reply } from '../support/functions.ts'
 import { handlers } from '../support/handlers.ts'
-import { startPlatform, testDriver, type Platform } from '../support/platform.ts'
+import { startPlatform, type Platform } from '../support/platform.ts'
 
 /* What handlers can do, and what their callers must see, in both languages with the same words. */
 
 /** Ten emulated machines on two cores take their time. */
-const limitMs = testDriver === undefined ? 5_000 : 60_000
+const limitMs = 60_000
 /** How far a guest's clock may be from the host's after a resume. */
 const clockSkewMsMax = 50
 

@@ -46,7 +46,7 @@ class Client {
   }
 
   async until(holds: (client: Client) => boolean, what: string): Promise<void> {
-    const timer = setTimeout(() => this.socket.destroy(new Error(what)), 10_000)
+    const timer = setTimeout(() => this.socket.destroy(new Error(what)), 60_000)
     while (!holds(this)) {
       if (this.isClosed) assert.fail(`closed before ${what}: ${this.received.slice(0, 500)}`)
       await new Promise<void>((resolve) => (this.#wake = resolve))

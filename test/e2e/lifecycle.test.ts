@@ -133,7 +133,8 @@ test('init: a module that never loads answers within the init limit', async () =
   const startedAt = performance.now()
   const reply = await invoke(platform, 'stuck')
   assert.equal(reply.status, 502)
-  assert.ok(performance.now() - startedAt < 3_000)
+  // Its own limit, and not the 10 s of all.
+  assert.ok(performance.now() - startedAt < 9_000)
   const receipt = (await call(platform, 'GET', `/v1/invocations/${reply.headers.get('hearth-invocation-id')}`)).json<{
     crashReason: string
   }>()

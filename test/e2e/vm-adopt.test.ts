@@ -237,8 +237,8 @@ test('a machine that does not answer: the platform starts in time without it, an
   await dead.kill9()
   const next = await up()
   const startMs = await startMsOf(next)
-  // 3 s for the machine, the rest for what every start does, on a busy machine.
-  assert.ok(typeof startMs === 'number' && startMs < 10_000, `startMs: ${String(startMs)}`)
+  // 3 s for the machine, the rest for what every start does, on a busy machine; without a limit it waited for ever.
+  assert.ok(typeof startMs === 'number' && startMs < 60_000, `startMs: ${String(startMs)}`)
   const reply = await invoke(next, 'keeper', {})
   assert.equal(reply.json<unknown[]>()[0], 1)
   await until(() => !isAlive(pid) || 'alive', { what: 'the stopped machine to end' })

@@ -88,7 +88,7 @@ describe('firecracker: order of calls', { skip: firecrackerMissing() ?? false },
     process.kill(pid, 'SIGSTOP')
     const fromMs = performance.now()
     const usage = await rig?.driver.usage()
-    assert.ok(performance.now() - fromMs < 10_000)
+    assert.ok(performance.now() - fromMs < 60_000)
     assert.ok(usage !== undefined && usage.memoryBytes > 2 ** 20)
     assert.deepEqual([usage.machines, usage.guestAvailableBytes], [1, null])
     process.kill(pid, 'SIGCONT')

@@ -21,6 +21,7 @@ const benches: Readonly<Record<string, () => Promise<{ default: Bench }>>> = {
   'NATIVE-warm': () => import('./native-warm.ts'),
   'NATIVE-RIC': () => import('./native-ric.ts'),
   stall: () => import('./stall.ts'),
+  dev: () => import('./dev.ts'),
   P10: () => import('./p10-install.ts'),
   rivals: () => import('./rivals.ts'),
 }

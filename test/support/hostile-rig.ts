@@ -11,7 +11,7 @@ import { leftovers } from './leftovers.ts'
 import { startPlatform, type Platform } from './platform.ts'
 
 /** What a neighbour's call may take while somebody else's guest does its worst, on two cores that emulate both. */
-const neighbourMsMax = 5_000
+const neighbourMsMax = 15_000
 
 /** In a microVM: says what it is asked, and listens on port 7777 of its own network. */
 const victimCode = `

@@ -52,7 +52,7 @@ test('BuildSteps: the time limit is for all steps together, and ends grandchildr
     code: 'timeout',
     message: /within 1 s\. Try again/,
   })
-  assert.ok(performance.now() - startedMs < 5_000)
+  assert.ok(performance.now() - startedMs < 30_000)
   assert.ok(await grandchildIsGone())
 })
 
