@@ -148,6 +148,8 @@ export class Functions {
     options: DeployOptions,
   ): Promise<FunctionView> {
     demand(caller, 'functions:write')
+    if (code === undefined && Object.values(input).every((value) => value === undefined))
+      throw invalid('body', {}, 'an object with code or at least one setting')
     if (code === undefined)
       return this.inTurn(caller.project, name, async () =>
         this.#updatePinned(caller, { name, input, code: null }, options),

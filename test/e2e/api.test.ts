@@ -81,6 +81,7 @@ const rows: readonly (readonly [string, string, unknown, number, string])[] = [
     400,
     'cobol',
   ],
+  ['PATCH', '/v1/functions/echo', {}, 400, 'Invalid body {}: must be an object with code or at least one setting.'],
   ['PATCH', '/v1/functions/echo', { memoryMib: 64 }, 400, 'a whole number from 128 to 2048'],
   ['PATCH', '/v1/functions/echo', { timeoutMs: 300_001 }, 400, 'a whole number from 1000 to 300000'],
   ['PATCH', '/v1/functions/echo', { concurrency: 101 }, 400, 'a whole number from 1 to 100'],

@@ -4,6 +4,7 @@ import { bootOne } from '../contract/driver-contract-rig.ts'
 import type { VmRig } from '../support/vm-rig.ts'
 import { bareBoot } from './bare-vm.ts'
 import { median, shuffled, type Row } from './measure.ts'
+import { quietMoment } from './quiet.ts'
 import type { Language } from './subject.ts'
 import {
   answer,
@@ -20,8 +21,8 @@ import {
 } from './vm-subject.ts'
 
 const rounds = 5
-/** Cold boots take seconds. */
-const coldRounds = 3
+/** Machines that are kept ready are made anew after a start: that takes a second. */
+const restMsMax = 5_000
 
 /** P4: from the decision to the first answer in a microVM, through the agent, beside what the same guest takes without it: for a cold boot VMM, kernel and
  *  image alone, else the driver alone with the very same snapshot. */
@@ -55,7 +56,6 @@ async function allRows(rig: VmRig, language: Language): Promise<Row[]> {
 
 interface VmStart {
   readonly what: string
-  readonly rounds: number
   readonly bound: number | null
   readonly limit: string
   readonly agent: { readonly kind: AgentKind; readonly mode: SnapshotMode }
@@ -71,32 +71,32 @@ function startsOf(subject: VmSubject): VmStart[] {
   const driver = 'the driver alone'
   return [
     {
-      ...{ what: 'cold boot', rounds: coldRounds, bound: 1.15, limit: 'VMM, kernel and image alone' },
+      ...{ what: 'cold boot', bound: 1.15, limit: 'VMM, kernel and image alone' },
       agent: { kind: 'plain', mode: 'none' },
       alone: async () => async () => (await fresh(subject, bareBoot(subject.rig, codeImage ?? ''))).sandbox,
     },
     {
-      ...{ what: 'runtime snapshot and code', rounds, bound: 1.25, limit: driver },
+      ...{ what: 'runtime snapshot and code', bound: 1.25, limit: driver },
       agent: { kind: 'plain', mode: 'runtime' },
       alone: restored('runtime'),
     },
     {
-      ...{ what: 'function snapshot', rounds, bound: 1.25, limit: driver },
+      ...{ what: 'function snapshot', bound: 1.25, limit: driver },
       agent: { kind: 'plain', mode: 'function' },
       alone: restored('function'),
     },
     {
-      ...{ what: 'runtime snapshot and code, pre-spawned', rounds, bound: 1.3, limit: driver },
+      ...{ what: 'runtime snapshot and code, pre-spawned', bound: 1.3, limit: driver },
       agent: { kind: 'ahead', mode: 'runtime' },
       alone: () => prespawned(subject, 'runtime'),
     },
     {
-      ...{ what: 'function snapshot, pre-spawned', rounds, bound: 1.3, limit: driver },
+      ...{ what: 'function snapshot, pre-spawned', bound: 1.3, limit: driver },
       agent: { kind: 'ahead', mode: 'function' },
       alone: () => prespawned(subject, 'function'),
     },
     {
-      ...{ what: 'runtime snapshot and code, restored and paused', rounds, bound: null, limit: driver },
+      ...{ what: 'runtime snapshot and code, restored and paused', bound: null, limit: driver },
       agent: { kind: 'pooled', mode: 'runtime' },
       alone: () => paused(subject),
     },
@@ -132,26 +132,15 @@ async function rowsOf(
   name: Language | 'node with lodash',
   starts: readonly VmStart[],
 ): Promise<Row[]> {
-  const samples = new Map(
-    starts.map((start) => [
-      start,
-      { agent: [] as number[], alone: [] as number[], phases: [] as (readonly Phase[])[] },
-    ]),
-  )
+  const samples = new Map<VmStart, Taken>(starts.map((start) => [start, { agent: [], alone: [], phases: [] }]))
   for (let round = 0; round < rounds; round++)
-    for (const start of shuffled(starts.filter((each) => round < each.rounds))) {
-      const { agent, alone, phases } = samples.get(start) ?? { agent: [], alone: [], phases: [] }
-      await atRest(subject)
-      const { kind, mode } = start.agent
-      let fromMs = performance.now()
-      phases.push(await run(subject, kind, mode))
-      agent.push(performance.now() - fromMs)
-      await atRest(subject)
-      const begin = await start.alone()
-      fromMs = performance.now()
-      const sandbox = await begin()
-      alone.push(performance.now() - fromMs)
-      await sandbox.kill()
+    for (const start of shuffled(starts)) {
+      const taken = samples.get(start) ?? { agent: [], alone: [], phases: [] }
+      // Whichever comes first in a round may meet what the start before left to do: that must not always be the same one.
+      for (const take of shuffled([throughAgent, alone])) {
+        await atRest(subject)
+        await take(subject, start, taken)
+      }
     }
   return starts.map((start) => {
     const { agent = [], alone = [], phases = [] } = samples.get(start) ?? {}
@@ -162,10 +151,32 @@ async function rowsOf(
       unit: 'ms',
       limit: { what: start.limit, value: median(alone) },
       bound: start.bound === null ? null : { op: '<=', value: start.bound },
-      note: `${phasesText(phases)}; ${vmmOf(subject.rig)}, 256 MiB, medians of ${start.rounds} shuffled rounds`,
+      note: `${phasesText(phases)}; ${vmmOf(subject.rig)}, 256 MiB, medians of ${rounds} shuffled rounds`,
       samples: { agent, alone },
     }
   })
+}
+
+interface Taken {
+  readonly agent: number[]
+  readonly alone: number[]
+  readonly phases: (readonly Phase[])[]
+}
+
+async function throughAgent(subject: VmSubject, { agent: { kind, mode } }: VmStart, taken: Taken): Promise<void> {
+  await quietMoment(restMsMax)
+  const fromMs = performance.now()
+  taken.phases.push(await run(subject, kind, mode))
+  taken.agent.push(performance.now() - fromMs)
+}
+
+async function alone(subject: VmSubject, start: VmStart, taken: Taken): Promise<void> {
+  const begin = await start.alone()
+  await quietMoment(restMsMax)
+  const fromMs = performance.now()
+  const sandbox = await begin()
+  taken.alone.push(performance.now() - fromMs)
+  await sandbox.kill()
 }
 
 /** Medians by phase, of those that took a millisecond. */
