@@ -2,7 +2,8 @@
 //! cgroup v2 where v2 has the controllers; on a hybrid machine v1 limits and v2 freezes and kills; without either, nothing.
 //!
 //! No process is moved by its pid: that takes a global lock and was measured at 5-15 ms under load. A sandbox is born in its v2
-//! folder (CLONE_INTO_CGROUP) and joins v1 folders itself by writing "0" to `tasks`, which needs no lock.
+//! folder (CLONE_INTO_CGROUP) and joins v1 folders itself by writing "0" to `tasks`, which needs no lock. Those are made while it
+//! builds its root.
 
 mod group;
 mod member;
@@ -21,6 +22,7 @@ use mounts::parse_mounts;
 use peak::Peak;
 use place::Place;
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 const MIB: u64 = 1_048_576;
@@ -203,6 +205,32 @@ impl Cgroups {
         self.group(instance, Member::make)
     }
 
+    /// Those that must be there before its first process is forked: `v2_fd` of them is where that begins. The rest `complete` makes.
+    pub fn begin(&self, instance: &str) -> Result<Group, Error> {
+        let v2 = match &self.v2 {
+            Some(place) => Some((self.v2_controllers.clone(), Member::make(place, instance, "cgroup.v2")?)),
+            None => None,
+        };
+        Ok(Group { instance: instance.to_string(), v1: Vec::new(), v2, peak: Peak::default(), is_removed: false })
+    }
+
+    pub fn complete(&self, group: &mut Group) -> Result<(), Error> {
+        for place in &self.v1 {
+            let member = Member::make(place, &group.instance, place.step())?;
+            group.v1.push((place.controllers.clone(), member));
+        }
+        Ok(())
+    }
+
+    /// Puts this process into what `complete` has made.
+    pub fn join(&self, instance: &str) -> io::Result<()> {
+        for place in &self.v1 {
+            let file = sys::openat(place.dir.as_raw_fd(), &format!("{instance}/tasks"), libc::O_WRONLY, 0)?;
+            sys::write(file.as_raw_fd(), b"0")?;
+        }
+        Ok(())
+    }
+
     /// Those of one that a predecessor made.
     pub fn find(&self, instance: &str) -> Result<Group, Error> {
         self.group(instance, Member::find)
@@ -216,8 +244,7 @@ impl Cgroups {
         let name = instance.to_string();
         let mut group = Group { instance: name, v1: Vec::new(), v2: None, peak: Peak::default(), is_removed: false };
         for place in &self.v1 {
-            let step = place.controllers.first().map_or("cgroup", |controller| controller.step());
-            let member = member(place, instance, step)?;
+            let member = member(place, instance, place.step())?;
             group.v1.push((place.controllers.clone(), member));
         }
         if let Some(place) = &self.v2 {

@@ -37,6 +37,11 @@ impl Place {
         Ok(place)
     }
 
+    /// Names it in errors.
+    pub fn step(&self) -> &'static str {
+        self.controllers.first().map_or("cgroup", |controller| controller.step())
+    }
+
     /// Removes the folders of other launchers that were killed and not started again. A living one holds a lock on its own.
     pub fn sweep(&self) {
         let Some((root, own)) = self.path.rsplit_once('/') else { return };

@@ -73,10 +73,7 @@ impl Instance {
         request: &Spawn,
         channels: &Channels,
     ) -> Result<Instance, Error> {
-        let group = cgroups.make(&request.instance)?;
-        group.limit_memory(request.memory_mib)?;
-        group.limit_pids(request.pids_max)?;
-        let joins = group.join_files()?;
+        let mut group = cgroups.begin(&request.instance)?;
         let network = pool.and_then(Pool::take);
         let folder = Folder::make(host, &request.instance)?;
         let trees = trees::gather(host, &folder, request)?;
@@ -84,8 +81,11 @@ impl Instance {
         let uid = if host.is_root { request.uid } else { sys::geteuid() };
         let tmp = tmp::make(request.tmp_mib, uid)?;
         let (status, status_end) = sys::pipe(libc::O_NONBLOCK).at("status", || "make a pipe".to_string())?;
+        let (gate_end, gate) = sys::pipe(0).at("cgroup", || "make a pipe".to_string())?;
         let plan = Plan {
-            joins: &joins,
+            instance: &request.instance,
+            cgroups,
+            gate: &gate_end,
             network: network.as_ref(),
             root_links: &host.root_links,
             trees: &trees,
@@ -107,6 +107,12 @@ impl Instance {
             nice: host.nice,
         };
         let Some((pid, pidfd)) = host.fork_sandbox(group.v2_fd())? else { sandbox::run(&plan) };
+        // Beside the child, which gets as far as it can without.
+        if let Err(error) = Instance::limit(cgroups, &mut group, request, &gate) {
+            let _ = sys::pidfd_kill(pidfd.as_raw_fd(), libc::SIGKILL);
+            let _ = sys::wait(pid);
+            return Err(error);
+        }
         Ok(Instance {
             id: request.instance.clone(),
             pid,
@@ -132,6 +138,13 @@ impl Instance {
             folder,
             told: None,
         })
+    }
+
+    fn limit(cgroups: &Cgroups, group: &mut Group, request: &Spawn, gate: &OwnedFd) -> Result<(), Error> {
+        cgroups.complete(group)?;
+        group.limit_memory(request.memory_mib)?;
+        group.limit_pids(request.pids_max)?;
+        sys::write(gate.as_raw_fd(), b"1").at("cgroup", || "let the sandbox go on".to_string()).map(drop)
     }
 
     /// Reads what the sandbox has told; true when the runtime has started with this.

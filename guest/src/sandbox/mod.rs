@@ -13,7 +13,7 @@ mod status;
 pub use root::{place, place_proc, PROC_MASKED};
 pub use status::{fail, Status, STATUS_BYTES};
 
-use crate::cgroup;
+use crate::cgroup::Cgroups;
 use crate::seccomp::Filter;
 use crate::supervisor;
 use crate::sys;
@@ -32,7 +32,10 @@ pub struct Tree {
 
 /// Everything the child needs, gathered by the launcher before the fork.
 pub struct Plan<'a> {
-    pub joins: &'a [OwnedFd],
+    pub instance: &'a str,
+    pub cgroups: &'a Cgroups,
+    /// Gives a byte when the cgroups of `instance` are there; until then they are made beside the steps before.
+    pub gate: &'a OwnedFd,
     /// From the pool; without it the child makes one.
     pub network: Option<&'a OwnedFd>,
     /// Symlinks of the root as the host has them, e.g. ("usr/bin", "bin").
@@ -151,7 +154,11 @@ fn die_with_parent(child: &mut Child) -> io::Result<()> {
 
 /// As late as can be, which is before `names` hides where it is: until here it has the launcher's share of the CPU, then its own.
 fn join_cgroups(child: &mut Child) -> io::Result<()> {
-    cgroup::join(child.plan.joins)
+    // Without a byte the launcher is about to end this process, and knows why.
+    if sys::read(child.plan.gate.as_raw_fd(), &mut [0])? == 0 {
+        sys::exit(127);
+    }
+    child.plan.cgroups.join(child.plan.instance)
 }
 
 fn set_names(_: &mut Child) -> io::Result<()> {

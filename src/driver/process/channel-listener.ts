@@ -24,6 +24,8 @@ export class ChannelListener {
       )
       listener.#server.listen(path, resolve)
     })
+    // Waiting keeps no process alive.
+    listener.#server.unref()
     return listener
   }
 

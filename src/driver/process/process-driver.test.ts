@@ -12,6 +12,9 @@ import { chmod, chown, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 
+/** Sockets that wait for the next sandbox. */
+const sparePair = 2
+
 /** Who runs the contract without root: nobody's uid, below those of sandboxes. */
 const plainUser = 1_799_999_999
 
@@ -45,15 +48,17 @@ async function openSandboxed(): Promise<DriverHarness> {
   const driver = await openProcessDriver(launcher.channel, folder)
   const [build] = await machineRuntimes(folder)
   assert.ok(build)
+  const sockets = async (): Promise<string[]> => readdir(path.join(folder, 'run'))
   return driverHarness({
     ...{ driver, build, folder },
     leftovers: async () => [
       // The launcher's own mount point stays.
       ...(await readdir(path.join(folder, 'instances'))).filter((name) => name !== '.work'),
-      ...(await readdir(path.join(folder, 'run'))),
+      ...(await sockets()).slice(sparePair),
     ],
     async close() {
       await driver.close()
+      assert.deepEqual(await sockets(), [])
       await launcher.close()
     },
   })

@@ -15,7 +15,7 @@ import { folderBound } from '../../domain/driver.ts'
 import { AppError } from '../../domain/error.ts'
 import type { Logger } from '../../domain/logger.ts'
 import { Undo } from '../../domain/undo.ts'
-import { ChannelListener } from './channel-listener.ts'
+import { ChannelPairs, closePair } from './channel-pairs.ts'
 import { inTime } from '../in-time.ts'
 import { exitOf, type LauncherClient, type Reply } from '../launcher-client.ts'
 import { inSandbox, runtimeArgv, runtimeEnv, shimMount } from '../runtime-command.ts'
@@ -50,6 +50,7 @@ export class ProcessDriver implements Driver {
   readonly #options: ProcessDriverOptions
   readonly #launcher: LauncherClient
   readonly #uids: UidRange
+  readonly #pairs: ChannelPairs
   readonly #alive = new Map<string, ProcessSandbox>()
   #enforced: readonly EnforcedFeature[] = []
 
@@ -57,6 +58,7 @@ export class ProcessDriver implements Driver {
     this.#options = options
     this.#launcher = options.launcher
     this.#uids = options.uids
+    this.#pairs = new ChannelPairs(options.runFolder)
   }
 
   get capabilities(): Capabilities {
@@ -104,6 +106,7 @@ export class ProcessDriver implements Driver {
 
   async close(): Promise<void> {
     await Promise.all([...this.#alive.values()].map((sandbox) => sandbox.kill().catch(() => {})))
+    await this.#pairs.close()
   }
 
   async #boot(spec: BootSpec, undo: Undo): Promise<Sandbox> {
@@ -112,17 +115,15 @@ export class ProcessDriver implements Driver {
     const uid = this.#uids.take()
     undo.add('uid', () => this.#uids.give(uid))
     // 2. Two sockets for the launcher to connect to.
-    const [channel, supervisor] = await Promise.all([
-      this.#listen(`${instanceId}.r`, undo),
-      this.#listen(`${instanceId}.s`, undo),
-    ])
+    const pair = await this.#pairs.take()
+    undo.add('channels', async () => closePair(pair))
     // 3. The sandbox, with the runtime exec'd in it.
     undo.add('sandbox', async () => void (await this.#launcher.request('kill', { instance: instanceId })))
     const spawned = await this.#launcher.request('spawn', {
       instance: instanceId,
       folder: spec.folder,
-      channel: channel.path,
-      supervisor: supervisor.path,
+      channel: pair.runtime.path,
+      supervisor: pair.supervisor.path,
       uid,
       argv: runtimeArgv(inSandbox(runtime), { shimFolder: shimMount, bridge: join(shimMount, 'hearth-guest') }),
       env: runtimeEnv(inSandbox(runtime), spec.epoch),
@@ -131,8 +132,9 @@ export class ProcessDriver implements Driver {
       pidsMax: this.#options.pidsMax ?? pidsMaxDefault,
       ...unbound,
     })
-    const channels = { runtime: await channel.accept(), supervisor: await supervisor.accept() }
+    const channels = { runtime: await pair.runtime.accept(), supervisor: await pair.supervisor.accept() }
     undo.disarm()
+    this.#pairs.prepareSoon()
     return this.#adopt(instanceId, { channels, uid, networkMs: numberOf(spawned, 'networkMs') })
   }
 
@@ -140,12 +142,6 @@ export class ProcessDriver implements Driver {
     await undo.run().catch((cause: unknown) => {
       this.#options.logger.error('driver.boot.undo.failed', { instanceId, error: String(cause) })
     })
-  }
-
-  async #listen(name: string, undo: Undo): Promise<ChannelListener> {
-    const listener = await ChannelListener.listen(join(this.#options.runFolder, name))
-    undo.add(name, () => listener.close())
-    return listener
   }
 
   #binds({ runtime }: BootSpec): { source: string; target: string }[] {
