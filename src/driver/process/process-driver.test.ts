@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import { driverContract } from '../../../test/contract/driver.contract.ts'
-import type { DriverHarness } from '../../../test/contract/driver-contract-rig.ts'
+import { bootOne, nothingLeft, type DriverHarness } from '../../../test/contract/driver-contract-rig.ts'
 import { driverHarness } from '../../../test/support/driver-harness.ts'
 import { launcherMissing, startLauncher, unprivilegedMissing } from '../../../test/support/launcher.ts'
 import { machineRuntimes, openProcessDriver } from '../../../test/support/process-rig.ts'
 import { isolationFeatures, PlainDriver } from './plain-driver.ts'
 import { shimFolder } from '../../../test/support/process-rig.ts'
-import { chmod, chown, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { chmod, chown, glob, mkdir, mkdtemp, readdir, rm, rmdir } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 
@@ -63,6 +63,31 @@ async function openSandboxed(): Promise<DriverHarness> {
     },
   })
 }
+
+test('boot: a cgroup that cannot be made ends what was begun beside it, and the next boot works', async (context) => {
+  const hierarchies = '/sys/fs/cgroup'
+  const missing = launcherMissing() ?? (process.getuid?.() === 0 ? null : 'makes a folder in cgroups as root')
+  if (missing !== null) return context.skip(missing)
+  const harness = await openSandboxed()
+  const first = await bootOne(harness, 'cgroup-1')
+  // Of v2, the folder is there before anything is forked.
+  const own = (await Array.fromAsync(glob(path.join(hierarchies, '*/hearth-*/cgroup-1')))).filter(
+    (folder) => !/unified/.test(folder),
+  )
+  const [place] = own
+  if (place === undefined) context.diagnostic('no cgroup v1 is used here')
+  else {
+    const taken = path.join(path.dirname(place), 'cgroup-2')
+    await mkdir(taken)
+    await assert.rejects(bootOne(harness, 'cgroup-2'), { code: 'driver_failed', message: /at step "cgroup\.\w+"/ })
+    await rmdir(taken)
+    const second = await bootOne(harness, 'cgroup-2')
+    await second.sandbox.kill()
+  }
+  await first.sandbox.kill()
+  await nothingLeft(harness)
+  await harness.close()
+})
 
 driverContract('plain processes', async (): Promise<DriverHarness> => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'hearth-plain-'))
