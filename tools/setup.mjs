@@ -32,6 +32,7 @@ const testPrograms = {
   python3: 'python3',
   'qemu-system-x86_64': 'qemu-system-x86',
   'fsck.erofs': 'erofs-utils',
+  cpio: 'cpio',
 }
 
 /** What `hearth kernel build` needs: a file of each package that tells whether it is there. */

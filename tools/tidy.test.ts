@@ -79,7 +79,7 @@ const rules: readonly {
     rule: 'machine-path',
     bad: ['docs/a.md', 'see /root/notes\n'],
     says: /is a path of one machine/,
-    good: ['docs/a.md', 'see ./docs/work/notes and https://example.org/work/\n'],
+    good: ['docs/a.md', 'see ./docs/root/notes and https://example.org/root/\n'],
   },
   {
     rule: 'file-length',

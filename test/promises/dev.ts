@@ -43,10 +43,16 @@ export default async function dev(folder: string): Promise<Row[]> {
         },
       ]
     } finally {
-      child.kill('SIGINT')
-      await once(child, 'close')
+      if (!hasEnded(child)) {
+        child.kill('SIGINT')
+        await once(child, 'exit')
+      }
     }
   })
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcessByStdio<null, Readable, Readable>): boolean {
+  return exitCode !== null || signalCode !== null
 }
 
 /** Resolves with the time at which the program said that a version is deployed. */
@@ -61,7 +67,7 @@ function linesOf(child: ChildProcessByStdio<null, Readable, Readable>): (version
   child.once('exit', () => wake())
   return async (version) => {
     while (!text.includes(`version ${version} in`)) {
-      if (child.exitCode !== null) throw new Error(`hearth dev ended with ${child.exitCode}:\n${text}`)
+      if (hasEnded(child)) throw new Error(`hearth dev ended:\n${text}`)
       await new Promise<void>((resolve) => (wake = resolve))
     }
     return performance.now()

@@ -3,10 +3,10 @@
 use super::member::Member;
 use super::peak::Peak;
 use super::{v1, v2, Controller};
-use crate::error::{Context, Error};
+use crate::error::Error;
 use crate::sys;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -32,6 +32,11 @@ enum Home<'a> {
 }
 
 impl Group {
+    /// Without folders so far.
+    pub(super) fn of(instance: &str) -> Group {
+        Group { instance: instance.to_string(), v1: Vec::new(), v2: None, peak: Peak::default(), is_removed: false }
+    }
+
     fn home(&self, controller: Controller) -> Option<Home<'_>> {
         if let Some((controllers, member)) = &self.v2 {
             if controllers.contains(&controller) {
@@ -61,16 +66,6 @@ impl Group {
         sys::openat(folder, "cgroup.procs", libc::O_WRONLY, 0)
     }
 
-    /// For `join`, by the first process.
-    pub fn join_files(&self) -> Result<Vec<OwnedFd>, Error> {
-        let open = |(controllers, member): &(Vec<Controller>, Member)| {
-            let step = controllers.first().map_or("cgroup", |controller| controller.step());
-            sys::openat(member.fd(), "tasks", libc::O_WRONLY, 0).at(step, || "open tasks".to_string())
-        };
-        self.v1.iter().map(open).collect()
-    }
-
-    /// Limits memory with swap. Lowering below what is in use fails with EBUSY on v1, and reclaims or kills on v2.
     pub fn limit_memory(&self, mib: u64) -> Result<(), Error> {
         match self.home(Controller::Memory) {
             Some(Home::V1(member)) => v1::limit_memory(member, mib),
@@ -175,11 +170,6 @@ impl Group {
         self.is_removed = left == 0;
         self.is_removed
     }
-}
-
-/// Puts this process into the cgroup whose `join_files` these are.
-pub fn join(files: &[OwnedFd]) -> io::Result<()> {
-    files.iter().try_for_each(|file| sys::write(file.as_raw_fd(), b"0").map(drop))
 }
 
 impl Drop for Group {

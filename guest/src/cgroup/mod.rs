@@ -13,19 +13,21 @@ mod place;
 mod v1;
 mod v2;
 
-pub use group::{join, Group};
+pub use group::Group;
 
 use crate::error::{Context, Error};
 use crate::sys;
 use member::Member;
 use mounts::parse_mounts;
-use peak::Peak;
 use place::Place;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 const MIB: u64 = 1_048_576;
+
+/// `Member::make` or `Member::find`.
+type MemberOf = fn(&Place, &str, &'static str) -> Result<Member, Error>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Controller {
@@ -202,27 +204,31 @@ impl Cgroups {
 
     /// Makes the folders of one sandbox, without limits.
     pub fn make(&self, instance: &str) -> Result<Group, Error> {
-        self.group(instance, Member::make)
+        let mut group = self.begin(instance)?;
+        self.complete(&mut group)?;
+        Ok(group)
     }
 
     /// Those that must be there before its first process is forked: `v2_fd` of them is where that begins. The rest `complete` makes.
     pub fn begin(&self, instance: &str) -> Result<Group, Error> {
-        let v2 = match &self.v2 {
-            Some(place) => Some((self.v2_controllers.clone(), Member::make(place, instance, "cgroup.v2")?)),
-            None => None,
-        };
-        Ok(Group { instance: instance.to_string(), v1: Vec::new(), v2, peak: Peak::default(), is_removed: false })
+        let mut group = Group::of(instance);
+        self.add_v2(&mut group, Member::make)?;
+        Ok(group)
     }
 
     pub fn complete(&self, group: &mut Group) -> Result<(), Error> {
-        for place in &self.v1 {
-            let member = Member::make(place, &group.instance, place.step())?;
-            group.v1.push((place.controllers.clone(), member));
-        }
-        Ok(())
+        self.add_v1(group, Member::make)
     }
 
-    /// Puts this process into what `complete` has made.
+    /// Those of one that a predecessor made.
+    pub fn find(&self, instance: &str) -> Result<Group, Error> {
+        let mut group = Group::of(instance);
+        self.add_v2(&mut group, Member::find)?;
+        self.add_v1(&mut group, Member::find)?;
+        Ok(group)
+    }
+
+    /// Puts this process into the v1 folders of `instance`, once `complete` has made them.
     pub fn join(&self, instance: &str) -> io::Result<()> {
         for place in &self.v1 {
             let file = sys::openat(place.dir.as_raw_fd(), &format!("{instance}/tasks"), libc::O_WRONLY, 0)?;
@@ -231,26 +237,19 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Those of one that a predecessor made.
-    pub fn find(&self, instance: &str) -> Result<Group, Error> {
-        self.group(instance, Member::find)
+    fn add_v2(&self, group: &mut Group, member: MemberOf) -> Result<(), Error> {
+        if let Some(place) = &self.v2 {
+            group.v2 = Some((self.v2_controllers.clone(), member(place, &group.instance, "cgroup.v2")?));
+        }
+        Ok(())
     }
 
-    fn group(
-        &self,
-        instance: &str,
-        member: impl Fn(&Place, &str, &'static str) -> Result<Member, Error>,
-    ) -> Result<Group, Error> {
-        let name = instance.to_string();
-        let mut group = Group { instance: name, v1: Vec::new(), v2: None, peak: Peak::default(), is_removed: false };
+    fn add_v1(&self, group: &mut Group, member: MemberOf) -> Result<(), Error> {
         for place in &self.v1 {
-            let member = member(place, instance, place.step())?;
+            let member = member(place, &group.instance, place.step())?;
             group.v1.push((place.controllers.clone(), member));
         }
-        if let Some(place) = &self.v2 {
-            group.v2 = Some((self.v2_controllers.clone(), member(place, instance, "cgroup.v2")?));
-        }
-        Ok(group)
+        Ok(())
     }
 
     /// Descriptors of the platform's folders, which hold their locks.
@@ -295,7 +294,7 @@ mod tests {
         let cgroups = Cgroups { v1: Vec::new(), v2: Some(place), v2_controllers: all, problems: Vec::new() };
         assert_eq!(cgroups.version(), "v2");
         let mut group = cgroups.make("i-1").unwrap();
-        assert!(group.join_files().unwrap().is_empty() && group.v2_fd().is_some());
+        assert!(cgroups.join("i-1").is_ok() && group.v2_fd().is_some());
         let file = |name: &str| root.join("i-1").join(name);
         for (name, text) in [
             ("memory.max", ""),

@@ -3,7 +3,7 @@
 //! It starts in an empty mount namespace, as PID 1 of a pid namespace. It does not die with its parent: VMs outlive the launcher.
 
 use super::place::FOLDER;
-use crate::cgroup;
+use crate::cgroup::Cgroups;
 use crate::sandbox::{fail, place, place_proc, Tree};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -15,7 +15,8 @@ const OPEN_FILES: u64 = 4_096;
 
 /// Everything the child needs, gathered by the launcher before the fork.
 pub struct Plan<'a> {
-    pub joins: &'a [OwnedFd],
+    pub instance: &'a str,
+    pub cgroups: &'a Cgroups,
     /// From the pool; without it the child makes one.
     pub network: Option<&'a OwnedFd>,
     /// Where the child opens the tap of a network that it makes; None: it needs none.
@@ -103,7 +104,7 @@ fn leave_session(child: &mut Child) -> io::Result<()> {
 }
 
 fn join_cgroups(child: &mut Child) -> io::Result<()> {
-    cgroup::join(child.plan.joins)
+    child.plan.cgroups.join(child.plan.instance)
 }
 
 fn enter_network(child: &mut Child) -> io::Result<()> {

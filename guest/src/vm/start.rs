@@ -93,7 +93,6 @@ impl Vm {
 /// What every VMM is given before it is forked.
 struct Start {
     group: Group,
-    joins: Vec<OwnedFd>,
     /// None: it needs no tap of its own making.
     tap_folder: Option<RawFd>,
     null: OwnedFd,
@@ -112,7 +111,6 @@ impl Start {
         group.limit_memory(base.memory_mib)?;
         group.limit_pids(base.pids_max)?;
         group.share_cpu(base.cpu_share)?;
-        let joins = group.join_files()?;
         let tap_folder = match (base.has_tap, ground.tap_folder) {
             (true, None) => return Err(missing_tap()),
             (has_tap, folder) => folder.filter(|_| has_tap).map(|folder| folder.as_raw_fd()),
@@ -120,13 +118,14 @@ impl Start {
         let null = sys::openat(libc::AT_FDCWD, "/dev/null", libc::O_RDWR, 0).at("stdio", || "open /dev/null".into())?;
         let (status, stderr) = (Pipe::make("status")?, Pipe::make("stdio")?);
         sys::set_blocking(stderr.child.as_raw_fd()).at("stdio", || "make stderr blocking".to_string())?;
-        Ok(Start { group, joins, tap_folder, null, status, stderr })
+        Ok(Start { group, tap_folder, null, status, stderr })
     }
 
     /// The child's plan, so far as it is the same for all.
-    fn plan<'a>(&'a self, ground: &'a Ground, base: &VmBase, (program, argv): (&'a str, &'a [String])) -> Plan<'a> {
+    fn plan<'a>(&'a self, ground: &'a Ground, base: &'a VmBase, (program, argv): (&'a str, &'a [String])) -> Plan<'a> {
         Plan {
-            joins: &self.joins,
+            instance: &base.instance,
+            cgroups: ground.cgroups,
             network: ground.slot.as_ref().map(|slot| &slot.network),
             tap_folder: self.tap_folder,
             trees: &[],
